@@ -1,0 +1,39 @@
+# Everything here sets itself up: Python 3.11+, pip, venv and make are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo engines test test-wheel lint types bench clean
+
+$(VENV)/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("coatcheck needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,gcs,postgres,s3,testing]' --group dev
+	touch $@
+
+setup: $(VENV)/ready
+
+demo: setup
+	$(BIN)/coatcheck demo $(ARGS)
+
+engines: setup
+	$(BIN)/python -m tests.engines.install
+
+test: engines
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+# The same suite against the wheel that would be released, in an environment that has never seen the source.
+test-wheel: engines
+	$(BIN)/python -m tests.installed $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: setup
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV) dist build

@@ -1,0 +1,102 @@
+"""How long does the chain keep the event loop from everything else?
+
+``python -m benchmarks.loop_stall [--json PATH]``. A ticker notes, every millisecond, how late it is; meanwhile payloads
+are encoded and decoded through the chain and through the Temporal codec. The longest delay is the stall. ``idle`` is the
+same ticker with nothing to do: the machine's own noise.
+"""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import DataConverter
+
+from benchmarks.data import payloads
+from benchmarks.records import Record, arguments, show
+from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, PayloadCache, Scope, Zstd
+from coatcheck.integrations.temporal import wrap_data_converter
+
+SCOPE = Scope("default", "workflow")
+ROUNDS = 15
+
+
+async def stall_of(work: Callable[[], Awaitable[object]]) -> float:
+    """The longest time in seconds that the loop did not come round while ``work`` went on."""
+    longest = 0.0
+    done = asyncio.Event()
+
+    async def tick() -> None:
+        nonlocal longest
+        last = time.perf_counter()
+        while not done.is_set():
+            await asyncio.sleep(0.001)
+            now = time.perf_counter()
+            longest = max(longest, now - last - 0.001)
+            last = now
+
+    ticker = asyncio.create_task(tick())
+    await asyncio.sleep(0.005)
+    await work()
+    done.set()
+    await ticker
+    return longest
+
+
+async def measure(folder: str) -> list[Record]:
+    """Every case, the median and the worst of the rounds."""
+    records = []
+    # Each round needs payloads that no round before has stored.
+    large, small = payloads(10_000_000, ROUNDS), payloads(40_000, 64 * ROUNDS)
+    # Without a cache: what is in memory already is not decoded.
+    chain = Chain(Zstd(), Encrypt(Keyring(Key(bytes(32)))), Offload(FileStore(folder)), cache=PayloadCache(0))
+    codec = wrap_data_converter(DataConverter.default, chain).payload_codec
+    assert codec is not None
+    journal = b""
+    encoded: list[Payload] = []
+
+    async def idle(_: int) -> None:
+        await asyncio.sleep(0.2)
+
+    async def encode(n: int) -> None:
+        nonlocal journal
+        journal = await chain.encode(large[n], SCOPE)
+
+    async def decode(_: int) -> None:
+        await chain.decode(journal, SCOPE)
+
+    async def temporal_encode(n: int) -> None:
+        nonlocal encoded
+        encoded = await codec.encode([Payload(metadata={"encoding": b"binary/plain"}, data=large[n])])
+
+    async def temporal_decode(_: int) -> None:
+        await codec.decode(encoded)
+
+    async def batch(n: int) -> None:
+        await chain.encode_all(small[64 * n : 64 * n + 64], SCOPE)
+
+    for case, work in (
+        ("idle", idle),
+        ("encode 10 MB", encode),
+        ("decode 10 MB", decode),
+        ("Temporal encode 10 MB", temporal_encode),
+        ("Temporal decode 10 MB", temporal_decode),
+        ("encode 64 x 40 KB", batch),
+    ):
+        stalls = [await stall_of(lambda n=n, work=work: work(n)) for n in range(ROUNDS)]  # type: ignore[misc]
+        records.append(Record(case, "stall_median", statistics.median(stalls) * 1e3, "ms"))
+        records.append(Record(case, "stall_worst", max(stalls) * 1e3, "ms"))
+    return records
+
+
+def main() -> None:
+    """Run."""
+    options = arguments(__doc__).parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        show(asyncio.run(measure(folder)), options.json)
+
+
+if __name__ == "__main__":
+    main()

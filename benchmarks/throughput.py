@@ -1,0 +1,131 @@
+"""How much of the speed of its parts does the chain keep?
+
+``python -m benchmarks.throughput [--json PATH]``. The parts are zstd-3 and the seal (salt, HKDF, AES-256-GCM), called
+one after the other in a loop; the chain is ``Chain(Zstd(), Encrypt(...), Offload(...))`` over a store that keeps
+nothing, so that no disk is measured. The payloads have nothing in common. The chain gets them one at a time on one thread, each as
+if it were the first of its run (``ratio``: what the chain's own work leaves of the speed of its parts) and in a run that
+has stored another payload, so that it looks for a base and finds none (``ratio_searching``); and all at once on an event
+loop (``ratio_loop``: with the hops to threads, and the cores that they use).
+"""
+
+import asyncio
+import itertools
+import statistics
+from collections.abc import Iterator
+
+from benchmarks.data import payloads, transcript
+from benchmarks.records import Record, arguments, in_turn, median_ratio, show
+from coatcheck import Chain, Encrypt, Key, Keyring, MemoryStore, Offload, PayloadCache, Scope, Zstd
+from coatcheck.envelope import EnvelopeHeader, object_context
+
+SCOPE, SEARCHED = Scope("default", "workflow"), Scope("default", "searched")
+ROUNDS = 25
+BYTES_A_ROUND = 4_000_000
+
+
+class Discard(MemoryStore):
+    """Takes everything, and keeps it only as long as it ``keeps``."""
+
+    keeps = True
+
+    async def create(self, key: str, data: bytes) -> bool:
+        """See :meth:`Store.create`."""
+        return await super().create(key, data) if self.keeps else True
+
+
+class OneSize:
+    """The parts and the chain on the same payloads of one size."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.payloads = payloads(size, max(2, BYTES_A_ROUND // size))
+        self.zstd = Zstd(level=3)
+        encrypt = Encrypt(Keyring(Key(bytes(32))))
+        tag = encrypt.run_tag(SCOPE, encrypt.primary_key_id)
+        self.sealer = encrypt.sealer(SCOPE.tenant, tag, encrypt.primary_key_id)
+        self.header = EnvelopeHeader(1, encrypt.primary_key_id, tag, ("zstd",), size).to_bytes()
+        self.context = object_context(bytes(32))
+        self.store = Discard()
+        self.chain = Chain(self.zstd, encrypt, Offload(self.store, over=1024), cache=PayloadCache(0))
+        # What was stored in a scope is known there: each round is a run of its own.
+        self.runs = (Scope("default", f"workflow-{n}") for n in itertools.count())
+        self.loop = asyncio.new_event_loop()
+        self.frames = [self.zstd.encode(payload) or payload for payload in self.payloads]
+        self.sealed = [self.sealer.seal(self.header, self.context, frame) for frame in self.frames]
+        self.journal = self.loop.run_until_complete(self.chain.encode_all(self.payloads, SCOPE))
+        self.store.keeps = False
+        self.loop.run_until_complete(self.chain.encode(transcript()[-100_000:], SEARCHED))
+
+    def encode_parts(self) -> None:
+        """zstd, then the seal."""
+        for payload in self.payloads:
+            self.sealer.seal(self.header, self.context, self.zstd.encode(payload) or payload)
+
+    def name_payloads(self) -> None:
+        """The object ids, which the parts do without."""
+        for payload in self.payloads:
+            self.sealer.object_id(payload)
+
+    def encode_chain(self) -> None:
+        """One after the other, without an event loop: everything that the chain computes."""
+        scope = next(self.runs)
+        for payload in self.payloads:
+            self.chain.writer.prepare(payload, scope)
+
+    def encode_searching(self) -> None:
+        """The same, in a run that has something to build on."""
+        for payload in self.payloads:
+            self.chain.writer.prepare(payload, SEARCHED)
+
+    def encode_loop(self) -> None:
+        """All at once, as a worker does it."""
+        self.loop.run_until_complete(self.chain.encode_all(self.payloads, next(self.runs)))
+
+    def decode_parts(self) -> None:
+        """Open, then decompress."""
+        for sealed in self.sealed:
+            body = self.sealer.open(self.header, self.context, memoryview(sealed)[len(self.header) :])
+            self.zstd.decode(body, self.size)
+
+    def decode_loop(self) -> None:
+        """All at once, as a worker does it."""
+        self.loop.run_until_complete(self.chain.decode_all(self.journal, SCOPE))
+
+    def records(self) -> Iterator[Record]:
+        """Measure."""
+        parts, names, chain, searching, loop = in_turn(
+            ROUNDS,
+            self.encode_parts,
+            self.name_payloads,
+            self.encode_chain,
+            self.encode_searching,
+            self.encode_loop,
+        )
+        opened, decoded = in_turn(ROUNDS, self.decode_parts, self.decode_loop)
+        total = self.size * len(self.payloads) / 1e6
+        case = f"{self.size // 1000} KB"
+        yield Record(f"{case} parts", "encode", total / statistics.median(parts), "MB/s")
+        yield Record(f"{case} object ids", "encode", total / statistics.median(names), "MB/s")
+        yield Record(f"{case} chain", "encode", total / statistics.median(chain), "MB/s")
+        yield Record(f"{case} chain", "ratio", median_ratio(parts, chain), "of the parts")
+        yield Record(f"{case} chain", "ratio_searching", median_ratio(parts, searching), "of the parts")
+        yield Record(f"{case} chain", "encode_loop", total / statistics.median(loop), "MB/s")
+        yield Record(f"{case} chain", "ratio_loop", median_ratio(parts, loop), "of the parts")
+        yield Record(f"{case} parts", "decode", total / statistics.median(opened), "MB/s")
+        yield Record(f"{case} chain", "decode_loop", total / statistics.median(decoded), "MB/s")
+        yield Record(f"{case} chain", "decode_ratio_loop", median_ratio(opened, decoded), "of the parts")
+        self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        self.loop.close()
+
+
+def main() -> None:
+    """Run."""
+    options = arguments(__doc__).parse_args()
+    show(
+        (record for size in (1_000, 10_000, 100_000, 1_000_000) for record in OneSize(size).records()),
+        options.json,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""coatcheck: hand in the payload, keep the ticket.
+
+A claim-check payload codec toolkit for durable execution engines. Everything public can be imported from here;
+each name is loaded on first use, so this import stays small and pulls in no optional dependency.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from coatcheck._version import __version__
+
+if TYPE_CHECKING:
+    from coatcheck.cache import CacheStats as CacheStats
+    from coatcheck.cache import PayloadCache as PayloadCache
+    from coatcheck.chain import Chain as Chain
+    from coatcheck.checkpoints import Checkpoint as Checkpoint
+    from coatcheck.checkpoints import Checkpoints as Checkpoints
+    from coatcheck.checkpoints import idempotency_key as idempotency_key
+    from coatcheck.codecs.aead import Encrypt as Encrypt
+    from coatcheck.codecs.keyring import Key as Key
+    from coatcheck.codecs.keyring import Keyring as Keyring
+    from coatcheck.codecs.zstd import Zstd as Zstd
+    from coatcheck.contracts import Codec as Codec
+    from coatcheck.contracts import DeltaCodec as DeltaCodec
+    from coatcheck.contracts import Sealer as Sealer
+    from coatcheck.contracts import Sealing as Sealing
+    from coatcheck.contracts import Store as Store
+    from coatcheck.contracts import StoredObject as StoredObject
+    from coatcheck.errors import CoatcheckError as CoatcheckError
+    from coatcheck.errors import ConfigError as ConfigError
+    from coatcheck.errors import FormatError as FormatError
+    from coatcheck.errors import IntegrityError as IntegrityError
+    from coatcheck.errors import KeyUnavailable as KeyUnavailable
+    from coatcheck.errors import LimitExceeded as LimitExceeded
+    from coatcheck.errors import PayloadNotFound as PayloadNotFound
+    from coatcheck.errors import StoreDenied as StoreDenied
+    from coatcheck.errors import StoreError as StoreError
+    from coatcheck.errors import StoreUnavailable as StoreUnavailable
+    from coatcheck.offload import Offload as Offload
+    from coatcheck.reference import Reference as Reference
+    from coatcheck.scope import Scope as Scope
+    from coatcheck.settings import Settings as Settings
+    from coatcheck.stores.cached import CachedStore as CachedStore
+    from coatcheck.stores.fallback import FallbackStore as FallbackStore
+    from coatcheck.stores.file import FileStore as FileStore
+    from coatcheck.stores.gcs import GCSStore as GCSStore
+    from coatcheck.stores.memory import MemoryStore as MemoryStore
+    from coatcheck.stores.postgres import PostgresStore as PostgresStore
+    from coatcheck.stores.s3 import S3Store as S3Store
+
+_HOMES = {
+    "cache": ("CacheStats", "PayloadCache"),
+    "chain": ("Chain",),
+    "checkpoints": ("Checkpoint", "Checkpoints", "idempotency_key"),
+    "codecs.aead": ("Encrypt",),
+    "codecs.keyring": ("Key", "Keyring"),
+    "codecs.zstd": ("Zstd",),
+    "contracts": ("Codec", "DeltaCodec", "Sealer", "Sealing", "Store", "StoredObject"),
+    "errors": (
+        "CoatcheckError",
+        "ConfigError",
+        "FormatError",
+        "IntegrityError",
+        "KeyUnavailable",
+        "LimitExceeded",
+        "PayloadNotFound",
+        "StoreDenied",
+        "StoreError",
+        "StoreUnavailable",
+    ),
+    "offload": ("Offload",),
+    "reference": ("Reference",),
+    "scope": ("Scope",),
+    "settings": ("Settings",),
+    "stores.cached": ("CachedStore",),
+    "stores.fallback": ("FallbackStore",),
+    "stores.file": ("FileStore",),
+    "stores.gcs": ("GCSStore",),
+    "stores.memory": ("MemoryStore",),
+    "stores.postgres": ("PostgresStore",),
+    "stores.s3": ("S3Store",),
+}
+_HOME = {name: f"coatcheck.{module}" for module, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604 # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'coatcheck' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,192 @@
+"""The one path that every payload takes, on its way into a journal and back."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from coatcheck.cache import PROCESS_CACHE, PayloadCache
+from coatcheck.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
+from coatcheck.contracts import Codec, Sealing
+from coatcheck.errors import ConfigError
+from coatcheck.ledger import Ledger
+from coatcheck.offload import Offload
+from coatcheck.reader import Reader
+from coatcheck.reference import Reference
+from coatcheck.scope import Scope
+from coatcheck.storeroom import Storeroom
+from coatcheck.suites import Suites
+from coatcheck.transforms import Transforms
+from coatcheck.wire import is_ours, is_reference
+from coatcheck.writer import Writer
+
+MAX_PAYLOAD = 256 * 2**20
+"""Bytes: 256 MiB."""
+
+
+class Chain:
+    """Codecs in order, then at most one sealing, then at most one :class:`Offload`.
+
+    ``Chain(Zstd(), Encrypt(keyring), Offload(store))`` compresses, encrypts, and keeps what is still large in
+    the store. The same chain object serves any number of engines, tasks, threads and event loops at once.
+
+    Args:
+        *steps: The steps, in the order in which a payload passes them.
+        decode_only: Let payloads through unchanged on the way in, and still read everything on the way back:
+            the first step of a roll-out, and the way to roll back.
+        max_payload: Bytes. No payload above it is taken or given back, whatever an envelope says of itself.
+        cache: Of opened payloads; all chains of a process share one of 256 MiB unless they are given another.
+
+    Raises:
+        ConfigError: The steps are of the wrong kind, or in an order that cannot work.
+    """
+
+    def __init__(
+        self,
+        *steps: Codec | Sealing | Offload,
+        decode_only: bool = False,
+        max_payload: int = MAX_PAYLOAD,
+        cache: PayloadCache = PROCESS_CACHE,
+    ) -> None:
+        codecs, sealing, offload = _sort_steps(steps)
+        self.cache = cache
+        self._steps = steps
+        self.decode_only = decode_only
+        self.max_payload = max_payload
+        self._suites = Suites(sealing)
+        self._storerooms: dict[str, Storeroom] = {}
+        if offload is not None:
+            for alias, store in offload.stores.items():
+                self._storerooms[alias] = Storeroom(alias, store, offload.deadline, cache)
+        transforms = Transforms(codecs, max_payload)
+        self.writer = Writer(
+            self._suites,
+            transforms,
+            self._storerooms[offload.alias] if offload is not None else None,
+            offload.over if offload is not None else 0,
+            max_payload,
+        )
+        self._reader = Reader(self._suites, transforms, self._storerooms, cache, max_payload)
+
+    @classmethod
+    def from_settings(cls) -> "Chain":
+        """The chain that ``coatcheck.toml`` and the ``COATCHECK_*`` variables describe (:mod:`coatcheck.settings`).
+
+        Raises:
+            ConfigError: A setting is wrong, or there is no key where encryption is on, as it is by default.
+        """
+        from coatcheck.settings import Settings  # noqa: PLC0415 - settings build a chain: they import this module
+
+        return Settings.load().chain()
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(map(repr, self._steps))})"
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether nothing that passes the chain can be read without a key."""
+        return self._suites.encrypts and not self.decode_only
+
+    async def encode(self, data: bytes, scope: Scope) -> bytes:
+        """What to journal in place of ``data``: an envelope, or a reference to an object that is now durable.
+
+        The same payload in the same scope gives the same object, so encoding it again stores nothing new.
+        A chain without keys leaves a payload as it is where sealing it inline would only make it larger.
+
+        Raises:
+            LimitExceeded: ``data`` is larger than ``max_payload``.
+            StoreError: It has to be offloaded and the store cannot or will not take it.
+        """
+        return data if self.decode_only else await self.writer.write(data, scope)
+
+    async def decode(self, data: bytes, scope: Scope) -> bytes:
+        """The payload that ``data`` stands for; ``data`` itself if it is not ours.
+
+        Raises:
+            CoatcheckError: As :meth:`open`.
+        """
+        return await self.open(data, scope) if is_ours(data) else data
+
+    async def open(self, data: bytes, scope: Scope) -> bytes:
+        """The payload in an envelope or behind a reference, byte for byte what :meth:`encode` was given.
+
+        A scope without a run opens what was sealed for any run of its tenant: that is for tools, such as a
+        codec server, that an operator trusts with the tenant.
+
+        Raises:
+            FormatError: ``data`` is no envelope or reference, or of a version or with a codec not known here.
+            IntegrityError: It is not what was sealed, or was sealed for another tenant or run.
+            KeyUnavailable: The key that it was sealed under is not in the keyring.
+            ConfigError: A reference names a store that the chain does not have.
+            PayloadNotFound: The object that a reference names is gone, or one that it is a delta against.
+            LimitExceeded: The payload is larger than ``max_payload``.
+            StoreError: The store cannot or will not give the object.
+        """
+        if is_reference(data):
+            return await self.open_reference(Reference.from_bytes(data), scope)
+        return await off_loop(len(data), DECODE_INLINE_UP_TO, self._reader.open_inline, data, scope)
+
+    async def open_reference(self, reference: Reference, scope: Scope) -> bytes:
+        """The payload behind a reference, as :meth:`open`. It is verified before anything is fetched."""
+        return await self._reader.open_reference(reference, scope)
+
+    async def put(self, data: bytes, scope: Scope) -> Reference:
+        """Keep ``data`` in the store, whatever its size; :meth:`open_reference` brings it back.
+
+        As with :meth:`encode`, the object is durable when this returns, and the same payload is the same object.
+
+        Raises:
+            ConfigError: The chain has no :class:`Offload`, or is ``decode_only``.
+            LimitExceeded: ``data`` is larger than ``max_payload``.
+            StoreError: The store cannot or will not take it.
+        """
+        if self.decode_only:
+            raise ConfigError("this chain is decode_only, and would have to write", "Use one that writes.")
+        draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self.writer.draft, data, scope)
+        return await self.writer.keep(draft)
+
+    def ledger(self, scope: Scope) -> Ledger:
+        """The small named records that are kept next to the objects of a scope.
+
+        Raises:
+            ConfigError: The chain has no :class:`Offload`.
+        """
+        return Ledger(self._suites, tuple(self._storerooms.values()), scope)
+
+    async def encode_all(self, payloads: Sequence[bytes], scope: Scope) -> list[bytes]:
+        """:meth:`encode` each, concurrently; same length and order as ``payloads``."""
+        return await all_at_once(self.encode(data, scope) for data in payloads)
+
+    async def decode_all(self, payloads: Sequence[bytes], scope: Scope) -> list[bytes]:
+        """:meth:`decode` each, concurrently; same length and order as ``payloads``."""
+        return await all_at_once(self.decode(data, scope) for data in payloads)
+
+    async def close(self) -> None:
+        """Close the stores. The chain can be used again; its stores open again."""
+        await all_at_once(room.close() for room in self._storerooms.values())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _sort_steps(
+    steps: tuple[Codec | Sealing | Offload, ...],
+) -> tuple[tuple[Codec, ...], Sealing | None, Offload | None]:
+    order = "A chain is codecs, then at most one Encrypt, then at most one Offload."
+    offload: Offload | None = None
+    sealing: Sealing | None = None
+    codecs: list[Codec] = []
+    for step in steps:
+        if isinstance(step, Codec) and sealing is None and offload is None:
+            codecs.append(step)
+        elif isinstance(step, Sealing) and sealing is None and offload is None:
+            sealing = step
+        elif isinstance(step, Offload) and offload is None:
+            offload = step
+        else:
+            raise ConfigError(f"{step!r} stands in the wrong place of the chain, or is no step", order)
+    return tuple(codecs), sealing, offload

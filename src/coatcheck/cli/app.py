@@ -1,0 +1,35 @@
+"""The ``coatcheck`` command and what it can do."""
+
+from typing import Annotated
+
+import typer
+
+from coatcheck._version import __version__
+from coatcheck.cli.checkpoints import checkpoints
+from coatcheck.cli.demo.command import demo
+from coatcheck.cli.keys import keys
+from coatcheck.cli.store import store
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        typer.echo(f"coatcheck {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def coatcheck(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keep large payloads out of the journal of a durable execution engine."""
+
+
+app.command()(demo)
+app.add_typer(checkpoints, name="checkpoints")
+app.add_typer(keys, name="keys")
+app.add_typer(store, name="store")

@@ -1,0 +1,5 @@
+"""Why the demo could not run."""
+
+
+class DemoError(Exception):
+    """The demo could not start or go on; the text is one line for the user."""

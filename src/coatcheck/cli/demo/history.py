@@ -1,0 +1,59 @@
+"""What a workflow left in Temporal's event history."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowHandle
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The figures of one workflow's history."""
+
+    status: str
+    """As the server names it, in lower case: ``completed``, ``terminated``, ``timed out``."""
+    reason: str
+    """Why the server terminated it; empty otherwise."""
+    size: int
+    """Bytes, as the server counts them."""
+    largest_event: int
+    """Bytes."""
+    events: int
+    size_after_turn: tuple[int, ...]
+    """Bytes up to and with the end of each turn's step, in the order of the turns."""
+    retried_steps: int
+    """How many steps were completed by a second or later attempt."""
+    workers: frozenset[str]
+    """The worker processes that took steps."""
+
+
+async def read_history(handle: WorkflowHandle[Any, Any]) -> History:
+    """Read the history of a workflow that has ended, however it did."""
+    size = largest = events = retried = 0
+    after_turn: list[int] = []
+    workers: set[str] = set()
+    reason = ""
+    async for event in handle.fetch_history_events():
+        events += 1
+        size += event.ByteSize()
+        largest = max(largest, event.ByteSize())
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
+            started = event.activity_task_started_event_attributes
+            workers.add(started.identity)
+            retried += started.attempt > 1
+        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+            after_turn.append(size)
+        elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED:
+            reason = event.workflow_execution_terminated_event_attributes.reason
+    described = await handle.describe()
+    return History(
+        status=described.status.name.lower().replace("_", " ") if described.status else "unknown",
+        reason=reason,
+        size=described.raw_description.workflow_execution_info.history_size_bytes,
+        largest_event=largest,
+        events=events,
+        size_after_turn=tuple(after_turn),
+        retried_steps=retried,
+        workers=frozenset(workers),
+    )

@@ -1,0 +1,42 @@
+"""Writing a file that a command was told to write."""
+
+import os
+import secrets
+from pathlib import Path
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """See early what :func:`write_output` would refuse late.
+
+    Raises:
+        OSError: ``path`` is there and ``force`` is not given, or it is a folder, or its folder is not there.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder")
+    if not path.parent.is_dir():
+        raise NotADirectoryError(f"the folder of {path} does not exist")
+    if not force and os.path.lexists(path):
+        raise FileExistsError(f"{path} is there already; --force overwrites it")
+
+
+def write_output(path: Path, data: bytes, *, force: bool) -> None:
+    """Write ``path`` whole or not at all, durably, readable by its owner only.
+
+    Raises:
+        OSError: As :func:`check_output`, also where somebody else made the file meanwhile; or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if force:
+            temporary.replace(path)
+        else:
+            path.hardlink_to(temporary)
+    except FileExistsError:
+        check_output(path, force=force)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)

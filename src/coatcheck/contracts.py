@@ -1,0 +1,207 @@
+"""What a codec, a sealing and a store promise. Implementations stand in codecs/ and stores/."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from coatcheck.errors import ConfigError
+from coatcheck.scope import Scope
+
+TENANT_SCOPE_TAG = bytes(16)
+"""The run tag of payloads that belong to the tenant scope (``Scope.run is None``)."""
+
+
+class Codec(ABC):
+    """A reversible transform of bytes. Pure and synchronous: the chain calls it off the event loop.
+
+    The law of compatibility: two codecs share a ``name`` if and only if each can decode what the other
+    encodes. The name is written into every envelope; it is all that the decoder is told.
+    Instances must be safe to use from several threads at once.
+    """
+
+    name: ClassVar[str]
+    """1 to 32 characters of ``a-z 0-9 -``, registered in ``docs/wire-format.md`` if it is ours."""
+
+    @abstractmethod
+    def encode(self, data: bytes) -> bytes | None:
+        """Transform ``data``; ``None`` where that gains nothing, and the step is then left out."""
+
+    @abstractmethod
+    def decode(self, data: bytes | memoryview, limit: int) -> bytes:
+        """Undo :meth:`encode`, never holding more than ``limit`` bytes of output.
+
+        Raises:
+            LimitExceeded: There would be more than ``limit`` bytes.
+            FormatError: ``data`` is not what this codec writes.
+        """
+
+
+class DeltaCodec(Codec):
+    """A codec that can also express a payload by its difference from an earlier one of the same scope.
+
+    A chain uses it so if it is the first of its codecs: only there it meets payloads as they are.
+    """
+
+    delta_name: ClassVar[str]
+    """The name of the second form in envelopes; :attr:`Codec.name` and its law apply to it as well."""
+
+    @abstractmethod
+    def encode_delta(self, data: bytes, base: bytes) -> bytes | None:
+        """``data`` as a difference from ``base``; ``None`` where that cannot be done."""
+
+    @abstractmethod
+    def decode_delta(self, data: bytes | memoryview, base: bytes, limit: int) -> bytes:
+        """Undo :meth:`encode_delta` with the same ``base``; raises as :meth:`Codec.decode`."""
+
+
+class Sealer(ABC):
+    """Names, seals and opens the payloads of one scope under one key. Pure, synchronous, thread-safe."""
+
+    tenant_tag: bytes
+    """16 bytes that stand for the tenant in object keys; say nothing about its name."""
+
+    @abstractmethod
+    def object_id(self, payload: bytes) -> bytes:
+        """32 bytes that name ``payload`` within the scope: the same payload has the same id for ever."""
+
+    @abstractmethod
+    def seal(self, header: bytes, context: bytes, body: bytes) -> bytes:
+        """The whole envelope: ``header``, then ``body`` sealed, header and context bound to it."""
+
+    @abstractmethod
+    def open(self, header: bytes, context: bytes, sealed: memoryview) -> bytes | memoryview:
+        """The ``body`` that :meth:`seal` was given with the same header and context.
+
+        Args:
+            header: The header of the envelope.
+            context: What else was bound.
+            sealed: What follows the header in the envelope.
+
+        Raises:
+            IntegrityError: Anything at all differs from what was sealed.
+        """
+
+    @abstractmethod
+    def mac(self, reference: bytes) -> bytes:
+        """16 bytes that authenticate a reference of this tenant; compare in constant time."""
+
+
+class Sealing(ABC):
+    """A suite together with its keys: hands out the :class:`Sealer` of a scope."""
+
+    suite: ClassVar[int]
+    """The suite's number in every header (``docs/wire-format.md``)."""
+    accept_unsealed: bool = False
+    """Whether the chain also opens suite 0, which anyone can write."""
+
+    @property
+    @abstractmethod
+    def primary_key_id(self) -> bytes:
+        """4 bytes: the key that new payloads are sealed under."""
+
+    @abstractmethod
+    def run_tag(self, scope: Scope, key_id: bytes) -> bytes:
+        """16 bytes that stand for the run; :data:`TENANT_SCOPE_TAG` for the tenant scope.
+
+        Raises:
+            KeyUnavailable: No key has this id.
+        """
+
+    @abstractmethod
+    def sealer(self, tenant: str, run_tag: bytes, key_id: bytes) -> Sealer:
+        """The sealer of a scope under the key with this id.
+
+        Raises:
+            KeyUnavailable: No key has this id.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One entry of a listing."""
+
+    key: str
+    size: int
+    """Bytes."""
+    modified: datetime
+    """When it was written, by the store's clock; time-zone aware. Some stores know it to the second only."""
+
+
+class Store(ABC):
+    """Where offloaded objects live. Keys are relative; the store keeps them below its own prefix.
+
+    Every method is safe to call from several tasks and from several event loops at once, and opens what it
+    needs on first use. When a write returns, the object is durable: it survives the process and the machine.
+    A write that fails or is cancelled leaves the object absent or whole, never partial; it may still take effect
+    afterwards.
+
+    Every method raises :class:`ConfigError` for a key that :func:`check_key` refuses and where the bucket, database
+    or folder that was configured does not exist, and :class:`StoreUnavailable` or :class:`StoreDenied` where the
+    store cannot or will not do it. A store may refuse a key below another one's (``a`` beside ``a/b``).
+    """
+
+    @abstractmethod
+    async def create(self, key: str, data: bytes) -> bool:
+        """Write the object if there is none. Of several writers at once exactly one gets ``True``.
+
+        Returns:
+            Whether it was written now; ``False`` leaves what is there untouched.
+        """
+
+    @abstractmethod
+    async def replace(self, key: str, data: bytes) -> None:
+        """Write the object whether or not there is one. Readers see the old bytes or the new, never a mix."""
+
+    @abstractmethod
+    async def get(self, key: str) -> bytes:
+        """The object's bytes.
+
+        Raises:
+            PayloadNotFound: There is no such object.
+        """
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Remove the object; nothing happens if there is none."""
+
+    async def forget(self, key: str) -> None:  # noqa: B027 - most stores keep no copies
+        """Drop copies of the object that this store made for itself: what they held was found to be damaged."""
+
+    @abstractmethod
+    def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
+        """Every object whose key starts with ``prefix``: any string, not only whole segments.
+
+        Page by page, so memory does not grow with their number; in no promised order. Each object that is there
+        throughout the listing comes exactly once.
+        """
+
+    async def close(self) -> None:  # noqa: B027 - most stores have nothing to let go of
+        """Let go of connections. The store can be used again afterwards; it opens new ones."""
+
+
+MAX_KEY_LENGTH = 512
+"""Characters."""
+MAX_SEGMENT_LENGTH = 200
+"""Characters: what every file system takes as a name, with some to spare for a store's own marks."""
+_SEGMENT = rf"[A-Za-z0-9_=-][A-Za-z0-9._=-]{{0,{MAX_SEGMENT_LENGTH - 1}}}"
+_KEY = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*")
+
+
+def check_key(key: str) -> str:
+    """Return ``key`` if it is one that every store can keep, and that stays below the store's prefix.
+
+    Segments of ``A-Z a-z 0-9 . _ = -`` that do not start with a dot, of at most :data:`MAX_SEGMENT_LENGTH`
+    characters each, joined by single slashes; at most :data:`MAX_KEY_LENGTH` characters in all.
+
+    Raises:
+        ConfigError: Anything else: an absolute path, ``..``, an empty segment, a control character.
+    """
+    if len(key) > MAX_KEY_LENGTH or not _KEY.fullmatch(key):
+        raise ConfigError(
+            f"{key[:80]!r} is not an object key",
+            "Keys are segments of letters, digits and . _ = - joined by single slashes.",
+        )
+    return key

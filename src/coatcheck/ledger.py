@@ -1,0 +1,152 @@
+"""Small named records of a scope, kept next to its objects.
+
+An object is named by its content and never changes; a record has a name that can be foretold, and can be replaced. So
+records say where things are, and objects hold them.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from coatcheck.access import Access
+from coatcheck.concurrency import all_at_once
+from coatcheck.contracts import Sealer, StoredObject
+from coatcheck.envelope import Envelope, EnvelopeHeader
+from coatcheck.errors import CoatcheckError, ConfigError, IntegrityError, LimitExceeded
+from coatcheck.scope import Scope
+from coatcheck.storeroom import Storeroom
+from coatcheck.suites import Suites
+
+_NAME: Final = re.compile(r"[a-z]{1,20}-[0-9]{20}")
+"""Has a hyphen and fewer than 64 characters, so that it is never taken for an object id; sorts as its number does."""
+_MAX_RECORDS: Final = 100_000
+"""In one listing."""
+
+
+class Ledger:
+    """The records of one scope. Safe to use from several threads and event loops; keeps nothing in memory.
+
+    Records are written to the chain's store under its primary key, and read from all of its stores.
+
+    Args:
+        suites: What records are sealed with.
+        storerooms: The chain's, the one that it writes to first.
+        scope: Whose records.
+
+    Raises:
+        ConfigError: There is no store.
+    """
+
+    def __init__(self, suites: Suites, storerooms: tuple[Storeroom, ...], scope: Scope) -> None:
+        if not storerooms:
+            raise ConfigError("this chain has no store", "Add Offload(store) to it.")
+        key_id, run_tag, sealer = suites.sealer_for_new(scope)
+        header = EnvelopeHeader(suites.sealing.suite, key_id, run_tag, (), 0)
+        self._places = [
+            _Place(room.access, room.scope(sealer, run_tag).prefix, header, sealer) for room in storerooms
+        ]
+
+    async def put(self, name: str, record: bytes) -> None:
+        """Write a record, in place of the one of this name if there is one. It is durable when this returns.
+
+        Of several writers at once one comes last, and its record stays.
+
+        Args:
+            name: Letters, a hyphen, and a number in 20 digits: ``step-00000000000000000042``. Not secret.
+            record: Best a few hundred bytes: every one that is listed is usually read.
+
+        Raises:
+            ConfigError: That is no name.
+            StoreError: The store cannot or will not take it.
+        """
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{name[:80]!r} is no name of a record", "Use letters, a hyphen and 20 digits.")
+        place = self._places[0]
+        await place.access.replace(place.prefix + name, place.seal(name, record))
+
+    async def entries(self, start: str = "") -> "list[Entry]":
+        """What there is, by name, without reading it: one listing for each store of the chain.
+
+        A name that is in several stores comes once, as it was written last.
+
+        Args:
+            start: What the names begin with; a whole name to find the one.
+
+        Raises:
+            LimitExceeded: There are more than 100,000.
+            StoreError: A store cannot or will not be listed.
+        """
+        found = await all_at_once(place.entries(start) for place in self._places)
+        latest: dict[str, Entry] = {}
+        for entry in (entry for entries in found for entry in entries):
+            known = latest.setdefault(entry.name, entry)
+            if entry.stored.modified > known.stored.modified:
+                latest[entry.name] = entry
+        return [latest[name] for name in sorted(latest)]
+
+    async def get(self, entry: "Entry") -> bytes:
+        """The record, authentic and whole.
+
+        Raises:
+            FormatError: What is there is no record of a version known here.
+            IntegrityError: It is not what was written under this name.
+            PayloadNotFound: It was removed since it was listed.
+            StoreError: The store cannot or will not give it.
+        """
+        return await entry.place.get(entry)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record in a listing."""
+
+    name: str
+    stored: StoredObject
+    place: "_Place"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where records of the scope are: under one key, in one store."""
+
+    access: Access
+    prefix: str
+    header: EnvelopeHeader
+    sealer: Sealer
+
+    def seal(self, name: str, record: bytes) -> bytes:
+        return self.sealer.seal(self._header_for(record).to_bytes(), _context(name), record)
+
+    async def entries(self, start: str) -> "list[Entry]":
+        found = await self.access.list_up_to(_MAX_RECORDS + 1, self.prefix + start)
+        if len(found) > _MAX_RECORDS:
+            raise LimitExceeded(f"the scope has more than {_MAX_RECORDS} records", "Use a run of its own.")
+        names = (stored.key.removeprefix(self.prefix) for stored in found)
+        return [
+            Entry(name, stored, self)
+            for name, stored in zip(names, found, strict=True)
+            if _NAME.fullmatch(name)
+        ]
+
+    async def get(self, entry: Entry) -> bytes:
+        data = await self.access.get(entry.stored.key, entry.stored.size)
+        try:
+            envelope = Envelope.from_bytes(data)
+            record = bytes(self.sealer.open(envelope.header_bytes, _context(entry.name), envelope.sealed))
+            if envelope.header != self._header_for(record):
+                raise IntegrityError(
+                    "the record was not written for this run", "Restore the original record."
+                )
+        except CoatcheckError as error:
+            raise error.about(entry.stored.key)  # noqa: B904 - the same error, with the record named
+        return record
+
+    def _header_for(self, record: bytes) -> EnvelopeHeader:
+        return EnvelopeHeader(
+            self.header.suite, self.header.key_id, self.header.run_tag, (), size=len(record)
+        )
+
+
+def _context(name: str) -> bytes:
+    """The context of an envelope that is the record with this name: it can pass for no other, and for no object."""
+    return b"\x02" + name.encode("ascii")

@@ -1,0 +1,110 @@
+"""One limit for the whole process on what is under way to and from stores."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    size: int
+    loop: asyncio.AbstractEventLoop
+    turn: asyncio.Future[None]
+    admitted: bool = False
+
+
+class Limiter:
+    """Admits callers first come, first served, up to a number of operations and a number of bytes.
+
+    Safe to use from several event loops and threads at once. A caller that alone is larger than the limit is
+    admitted when nothing else is under way.
+
+    Args:
+        operations: How many at once.
+        size: Bytes in all of them together.
+    """
+
+    def __init__(self, operations: int, size: int) -> None:
+        self._max_operations = operations
+        self._max_size = size
+        self._operations = 0
+        self._size = 0
+        self._waiting: deque[_Waiter] = deque()
+        self._lock = threading.Lock()
+
+    @asynccontextmanager
+    async def hold(self, size: int) -> AsyncIterator[None]:
+        """Wait for a place for one operation on ``size`` bytes, and keep it for the length of the block."""
+        size = min(size, self._max_size)
+        await self._acquire(size)
+        try:
+            yield
+        finally:
+            self._release(size)
+
+    async def _acquire(self, size: int) -> None:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if not self._waiting and self._fits(size):
+                self._take(size)
+                return
+            waiter = _Waiter(size, loop, loop.create_future())
+            self._waiting.append(waiter)
+        try:
+            await waiter.turn
+        except asyncio.CancelledError:
+            with self._lock:
+                admitted = waiter.admitted
+                if not admitted:
+                    self._waiting.remove(waiter)
+            if admitted:
+                self._release(size)
+            else:
+                self._admit()
+            raise
+
+    def _release(self, size: int) -> None:
+        with self._lock:
+            self._operations -= 1
+            self._size -= size
+        self._admit()
+
+    def _admit(self) -> None:
+        """Let in from the front of the queue whoever fits now."""
+        while True:
+            with self._lock:
+                if not self._waiting or not self._fits(self._waiting[0].size):
+                    return
+                waiter = self._waiting.popleft()
+                waiter.admitted = True
+                self._take(waiter.size)
+            try:
+                waiter.loop.call_soon_threadsafe(_wake, waiter.turn)
+            except RuntimeError:  # its event loop is closed: it will never take its place
+                with self._lock:
+                    self._operations -= 1
+                    self._size -= waiter.size
+
+    def _fits(self, size: int) -> bool:
+        return self._operations < self._max_operations and (
+            self._size + size <= self._max_size or self._operations == 0
+        )
+
+    def _take(self, size: int) -> None:
+        self._operations += 1
+        self._size += size
+
+
+def _wake(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)
+
+
+PROCESS_LIMITER: Final = Limiter(operations=64, size=256 * 2**20)
+"""64 operations keep a store of 50 ms latency at over 1,000 a second; 256 MiB bound what they hold in memory."""
+AHEAD_LIMITER: Final = Limiter(operations=64, size=64 * 2**20)
+"""For what nobody has asked for yet: it must never take the place of what somebody waits for."""

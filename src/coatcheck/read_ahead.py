@@ -1,0 +1,199 @@
+"""Fetching the objects of a scope before they are asked for.
+
+A replay asks for one payload after the other, so a cold worker would make one round trip a step. At the first object
+that it lacks, the scope is listed; the objects that were written after it are then fetched in that order, in a window
+that moves with the replay.
+"""
+
+import asyncio
+import bisect
+import logging
+from collections import OrderedDict
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from coatcheck.access import Access
+from coatcheck.contracts import StoredObject
+from coatcheck.errors import CoatcheckError, StoreDenied
+from coatcheck.limiter import AHEAD_LIMITER
+from coatcheck.scope_memory import ScopeMemory
+from coatcheck.wire import OBJECT_ID_LENGTH
+
+_WINDOW_SIZE: Final = 32 * 2**20
+"""Bytes fetched ahead and not yet asked for, for one scope."""
+_WINDOW_OBJECTS: Final = 64
+_MAX_LISTING: Final = 20_000
+"""Objects. A larger scope is not a run that is being replayed."""
+_RUNS: Final = 64
+
+_log = logging.getLogger("coatcheck")
+
+
+class ReadAhead:
+    """The objects of one store. For any number of event loops; each has windows of its own."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._unlimited = access.without_limiter()
+        self._denied = False
+        self._windows: WeakKeyDictionary[asyncio.AbstractEventLoop, OrderedDict[str, _Window]] = (
+            WeakKeyDictionary()
+        )
+
+    async def get(self, memory: ScopeMemory, object_id: bytes, size: int, *, follow: bool) -> bytes:
+        """The object, from what was fetched ahead or from the store; raises as :meth:`Access.get`.
+
+        Args:
+            memory: The scope that the object is in.
+            object_id: Which.
+            size: What it will come to, in bytes.
+            follow: Whether to fetch on from it.
+        """
+        key = memory.key(object_id)
+        window = self._window_of(memory)
+        data = await window.take(key) if window else None
+        missed = data is None
+        if data is None:
+            data = await self._access.get(key, size)
+        if window and follow:
+            window.follow(key, missed=missed)
+        return data
+
+    async def settled(self, memory: ScopeMemory) -> None:
+        """Wait for a listing of the scope that is under way, so that what it finds is not written again."""
+        window = self._of_this_loop().get(memory.prefix)
+        if window is not None and not window.listing.done():
+            await asyncio.wait({window.listing})
+
+    async def close(self) -> None:
+        """Give up what is under way on this event loop."""
+        windows = self._of_this_loop()
+        tasks = [task for window in windows.values() for task in window.give_up()]
+        windows.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _of_this_loop(self) -> "OrderedDict[str, _Window]":
+        return self._windows.setdefault(asyncio.get_running_loop(), OrderedDict())
+
+    def _window_of(self, memory: ScopeMemory) -> "_Window | None":
+        if self._denied:
+            return None
+        windows = self._of_this_loop()
+        if memory.prefix not in windows:
+            windows[memory.prefix] = _Window(self._unlimited, asyncio.ensure_future(self._list(memory)))
+            if len(windows) > _RUNS:
+                _, oldest = windows.popitem(last=False)
+                oldest.give_up()
+        windows.move_to_end(memory.prefix)
+        return windows[memory.prefix]
+
+    async def _list(self, memory: ScopeMemory) -> list[StoredObject]:
+        try:
+            found = await self._access.list_up_to(_MAX_LISTING + 1, memory.prefix)
+        except StoreDenied as error:
+            if not self._denied:
+                self._denied = True
+                _log.warning("The store may not be listed, so replays fetch one object at a time: %s", error)
+            return []
+        except CoatcheckError:
+            return []
+        if len(found) > _MAX_LISTING:
+            return []
+        # Beside its objects a scope has records (ledger.py): no reference leads to them, and their names are shorter.
+        length = len(memory.prefix) + 2 * OBJECT_ID_LENGTH
+        objects = [entry for entry in found if len(entry.key) == length]
+        memory.listed(entry.key for entry in objects)
+        return sorted(objects, key=lambda entry: entry.modified)
+
+
+class _Window:
+    def __init__(self, access: Access, listing: asyncio.Task[list[StoredObject]]) -> None:
+        self.listing = listing
+        self._access = access
+        self._order: list[StoredObject] = []
+        self._position: dict[str, int] = {}
+        self._ahead: dict[str, asyncio.Task[bytes]] = {}
+        self._under_way: set[str] = set()
+        self._ahead_size = 0
+        self._asked: set[str] = set()
+        self._next = 0
+        self._last_asked = ""
+        listing.add_done_callback(self._listed)
+
+    async def take(self, key: str) -> bytes | None:
+        """What was fetched ahead; None if the store has to be asked."""
+        self._asked.add(key)
+        fetch = self._ahead.pop(key, None)
+        if fetch is None:
+            return None
+        self._ahead_size -= self._order[self._position[key]].size
+        if key not in self._under_way:
+            fetch.cancel()  # it is still in the queue of those that nobody waits for
+            return None
+        try:
+            return await asyncio.shield(fetch)
+        except CoatcheckError:
+            return None
+        except asyncio.CancelledError:
+            fetch.cancel()
+            raise
+
+    def follow(self, key: str, *, missed: bool) -> None:
+        """Fetch on from where the replay is now.
+
+        Args:
+            key: What was asked for last.
+            missed: It had not been fetched ahead: the window is not where the replay is.
+        """
+        self._last_asked = key
+        position = self._position.get(key)
+        if position is None:
+            return
+        if missed:
+            # Stores tell the time in seconds: what was written in the same one may come before or after.
+            since = self._order[position].modified
+            self._next = bisect.bisect_left(self._order, since, key=lambda entry: entry.modified)
+            self._forget_far_from(position)
+        while self._next < len(self._order) and len(self._ahead) < _WINDOW_OBJECTS:
+            entry = self._order[self._next]
+            if self._ahead and self._ahead_size + entry.size > _WINDOW_SIZE:
+                return
+            self._next += 1
+            if entry.key not in self._asked and entry.key not in self._ahead:
+                self._ahead_size += entry.size
+                fetch = asyncio.ensure_future(self._fetch(entry))
+                fetch.add_done_callback(_retrieve)
+                self._ahead[entry.key] = fetch
+
+    async def _fetch(self, entry: StoredObject) -> bytes:
+        async with AHEAD_LIMITER.hold(entry.size):
+            self._under_way.add(entry.key)
+            return await self._access.get(entry.key, entry.size)
+
+    def give_up(self) -> list[asyncio.Future[object]]:
+        """Cancel what is under way, and say what that was."""
+        tasks: list[asyncio.Future[object]] = [self.listing, *self._ahead.values()]  # type: ignore[list-item]
+        for task in tasks:
+            task.cancel()
+        self._ahead.clear()
+        self._ahead_size = 0
+        return tasks
+
+    def _listed(self, listing: asyncio.Task[list[StoredObject]]) -> None:
+        if listing.cancelled():
+            return
+        self._order = listing.result()
+        self._position = {entry.key: position for position, entry in enumerate(self._order)}
+        self.follow(self._last_asked, missed=True)
+
+    def _forget_far_from(self, position: int) -> None:
+        """The replay went past these without asking for them, or is not there yet."""
+        for key in [key for key in self._ahead if abs(self._position[key] - position) > _WINDOW_OBJECTS]:
+            self._ahead.pop(key).cancel()
+            self._ahead_size -= self._order[self._position[key]].size
+
+
+def _retrieve(fetch: "asyncio.Task[bytes]") -> None:
+    """An error that nobody asked for is no news: whoever needs the object asks the store again."""
+    if not fetch.cancelled():
+        fetch.exception()

@@ -1,0 +1,180 @@
+"""From the journal back to the payload."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from coatcheck.cache import PayloadCache
+from coatcheck.concurrency import DECODE_INLINE_UP_TO, all_at_once, off_loop
+from coatcheck.contracts import Sealer
+from coatcheck.envelope import INLINE, Envelope, EnvelopeHeader, object_context
+from coatcheck.errors import CoatcheckError, ConfigError, FormatError, IntegrityError, LimitExceeded
+from coatcheck.lineage import Member
+from coatcheck.reference import Reference
+from coatcheck.scope import Scope
+from coatcheck.scope_memory import ScopeMemory
+from coatcheck.storeroom import Storeroom
+from coatcheck.suites import Suites
+from coatcheck.transforms import Transforms
+
+_MAX_DEPTH = 64
+"""Deltas in a row; a lineage of 2**64 payloads would have them. Only a forged chain without keys goes in circles."""
+
+
+class Reader:
+    """Opens envelopes and references.
+
+    Args:
+        suites: What may be opened for whom.
+        transforms: The chain's codecs.
+        storerooms: By alias.
+        cache: Of opened payloads.
+        max_payload: Bytes.
+    """
+
+    def __init__(
+        self,
+        suites: Suites,
+        transforms: Transforms,
+        storerooms: Mapping[str, Storeroom],
+        cache: PayloadCache,
+        max_payload: int,
+    ) -> None:
+        self._suites = suites
+        self._transforms = transforms
+        self._storerooms = storerooms
+        self._cache = cache
+        self._max_payload = max_payload
+
+    def open_inline(self, data: bytes, scope: Scope) -> bytes:
+        """The payload of an envelope that stands in the journal itself."""
+        envelope = Envelope.from_bytes(data)
+        header = envelope.header
+        body = self._suites.sealer_for(header, scope).open(envelope.header_bytes, INLINE, envelope.sealed)
+        self._check_size(header.size)
+        return self._transforms.decode(body, header, None)[0]
+
+    async def open_reference(self, reference: Reference, scope: Scope) -> bytes:
+        """The payload behind a reference, which is verified before anything is fetched."""
+        try:
+            sealer = self._suites.verify(reference, scope)
+            self._check_size(reference.size)
+            room = self._storeroom(reference.store)
+            memory = room.scope(sealer, reference.run_tag)
+            key = memory.key(reference.object_id)
+            payload = self._cache.get(key)
+            if payload is None:
+                payload = await room.opening.run(key, lambda: self._load(room, memory, sealer, reference))
+        except CoatcheckError as error:
+            raise error.about(reference.object_id.hex())  # noqa: B904 - the same error, with the object named
+        return payload
+
+    async def _load(
+        self, room: Storeroom, memory: ScopeMemory, sealer: Sealer, reference: Reference
+    ) -> bytes:
+        try:
+            return await self._load_once(room, memory, sealer, reference)
+        except (FormatError, IntegrityError):
+            # Once more: the bytes may have been damaged on their way rather than where they lie.
+            for object_id in (reference.object_id, *reference.bases):
+                await room.access.forget(memory.key(object_id))
+            return await self._load_once(room, memory, sealer, reference)
+
+    async def _load_once(
+        self, room: Storeroom, memory: ScopeMemory, sealer: Sealer, reference: Reference
+    ) -> bytes:
+        assembly = _Assembly(sealer, reference)
+        missing = [reference.object_id]
+        for base in reference.bases:
+            payload = self._cache.get(memory.key(base))
+            if payload is not None:
+                assembly.payloads[base] = payload
+                break
+            missing.append(base)
+        while missing:
+            fetched = await all_at_once(
+                room.get(memory, item, reference.size, follow=item == reference.object_id) for item in missing
+            )
+            assembly.sealed.update(zip(missing, fetched, strict=True))
+            size = sum(map(len, fetched)) + reference.size
+            missing = await off_loop(size, DECODE_INLINE_UP_TO, self._assemble, assembly, memory)
+        return assembly.payloads[reference.object_id]
+
+    def _assemble(self, assembly: "_Assembly", memory: ScopeMemory) -> list[bytes]:
+        """Open everything if all of it is there; else say which objects are missing."""
+        for object_id in list(assembly.sealed):
+            assembly.authenticate(object_id, assembly.sealed.pop(object_id))
+        way: list[bytes] = []
+        wanted = assembly.reference.object_id
+        while wanted not in assembly.payloads:
+            if wanted not in assembly.bodies:
+                above = assembly.bodies[way[-1]][0].bases
+                return [
+                    base for base in above if base not in assembly.bodies and base not in assembly.payloads
+                ]
+            way.append(wanted)
+            header = assembly.bodies[wanted][0]
+            self._check_size(header.size)
+            if not header.bases:
+                break
+            if len(way) > _MAX_DEPTH:
+                raise FormatError("a delta leads back to itself", "It was not written by coatcheck.")
+            wanted = header.bases[0]
+            cached = self._cache.get(memory.key(wanted))
+            if cached is not None:
+                assembly.payloads.setdefault(wanted, cached)
+        for object_id in reversed(way):
+            header, body = assembly.bodies.pop(object_id)
+            # Let go of once it was used: only the cache, within its bound, keeps all of them.
+            base = assembly.payloads.pop(header.bases[0]) if header.bases else None
+            try:
+                payload, place = self._transforms.decode(body, header, base)
+            except CoatcheckError as error:
+                raise error.about(object_id.hex())  # noqa: B904 - the same error, with the object named
+            assembly.payloads[object_id] = payload
+            memory.read(Member(object_id, place, header.bases), payload)
+        return []
+
+    def _storeroom(self, alias: str) -> Storeroom:
+        if alias not in self._storerooms:
+            raise ConfigError(
+                f"the payload is in a store called {alias!r}; this chain has {sorted(self._storerooms) or 'none'}",
+                "Name that store in Offload(alias=...) or Offload(read_also=...).",
+            )
+        return self._storerooms[alias]
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_payload:
+            raise LimitExceeded(
+                f"the payload has {size} bytes, {self._max_payload} are allowed",
+                "Raise Chain(max_payload=...) if payloads of this size are expected.",
+            )
+
+
+@dataclass(slots=True)
+class _Assembly:
+    """A payload and its bases on their way from the store: sealed, authentic, opened."""
+
+    sealer: Sealer
+    reference: Reference
+    sealed: dict[bytes, bytes] = field(default_factory=dict)
+    bodies: dict[bytes, tuple[EnvelopeHeader, bytes | memoryview]] = field(default_factory=dict)
+    payloads: dict[bytes, bytes] = field(default_factory=dict)
+
+    def authenticate(self, object_id: bytes, data: bytes) -> None:
+        """Take an object in, if it is the one that was asked for."""
+        try:
+            envelope = Envelope.from_bytes(data)
+            header, reference = envelope.header, self.reference
+            if (header.suite, header.key_id, header.run_tag) != (
+                reference.suite,
+                reference.key_id,
+                reference.run_tag,
+            ) or (object_id == reference.object_id and header.size != reference.size):
+                raise IntegrityError(
+                    "the object is not the one that the reference was written for",
+                    "Restore the original object.",
+                )
+            body = self.sealer.open(envelope.header_bytes, object_context(object_id), envelope.sealed)
+        except CoatcheckError as error:
+            raise error.about(object_id.hex())  # noqa: B904 - the same error, with the object named
+        self.bodies[object_id] = header, body

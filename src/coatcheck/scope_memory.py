@@ -1,0 +1,134 @@
+"""What this process knows of a scope: which objects are there, and what they hold."""
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from coatcheck.cache import PayloadCache
+from coatcheck.lineage import Lineage, Member, Sketch, sketch
+
+TRUSTED_FOR: Final = 3600.0
+"""Seconds after the last contact with the store for which what is known of a scope holds. Far below the grace after
+which a sweep may delete a scope that nobody writes to."""
+_SCOPES: Final = 1024
+_KNOWN: Final = 65_536
+_PENDING: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """By what a new payload can be expressed."""
+
+    payload: bytes
+    place: int
+    """The place that the new payload takes in the lineage."""
+    bases: tuple[bytes, ...]
+    """Its bases: the first is the object that holds ``payload``."""
+
+
+class ScopeMemory:
+    """One scope in one store. Safe to use from several threads.
+
+    Args:
+        cache: Where the payloads themselves are, as long as there is room for them.
+        prefix: What the keys of the scope's objects start with.
+    """
+
+    def __init__(self, cache: PayloadCache, prefix: str) -> None:
+        self.prefix = prefix
+        self.last_contact = time.monotonic()
+        self._cache = cache
+        self._known: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
+        self._listed: frozenset[str] = frozenset()
+        self._lineage = Lineage()
+        # Looked into only when a payload is written that could build on them: most that are read never are.
+        self._pending: deque[Member] = deque(maxlen=_PENDING)
+        self._lock = threading.Lock()
+
+    def key(self, object_id: bytes) -> str:
+        """The object's key in the store."""
+        return self.prefix + object_id.hex()
+
+    def bases_of(self, object_id: bytes) -> tuple[bytes, ...] | None:
+        """The bases of an object that is there, and holds what it should; None if that is not known."""
+        return self._known.get(object_id)
+
+    def is_listed(self, object_id: bytes) -> bool:
+        """Whether a listing of the scope had the object. What it holds was not looked at."""
+        return self.key(object_id) in self._listed
+
+    def listed(self, keys: Iterable[str]) -> None:
+        """The scope was listed."""
+        self._listed = frozenset(keys)
+
+    def wrote(self, member: Member, payload: bytes, prints: Sketch | None) -> None:
+        """An object is durable. ``prints`` are those of the payload, if they are at hand."""
+        self._contact(member, payload)
+        if prints is None:
+            self._pending.append(member)
+        else:
+            self._lineage.add(member, prints)
+
+    def read(self, member: Member, payload: bytes) -> None:
+        """An object was fetched and opened."""
+        self._contact(member, payload)
+        self._pending.append(member)
+
+    def base_for(self, payload: bytes) -> tuple[Base | None, Sketch | None]:
+        """The best base for a payload, and the payload's sketch if one was made.
+
+        No base where there is none, or where it is no longer in memory.
+        """
+        self._look_into_pending()
+        if not self._lineage:
+            return None, None
+        prints = sketch(payload)
+        like = self._lineage.most_like(prints)
+        return (None if like is None else self._after(like)), prints
+
+    def _after(self, like: Member) -> Base | None:
+        place, bases = like.next()
+        # All of them are touched: who stands far back in the skip list is needed rarely, and then it saves most.
+        payloads = [self._cache.get(self.key(base)) for base in reversed(bases)]
+        return None if payloads[-1] is None else Base(payloads[-1], place, bases)
+
+    def _contact(self, member: Member, payload: bytes) -> None:
+        self._cache.put(self.key(member.object_id), payload)
+        with self._lock:
+            self.last_contact = time.monotonic()
+            self._known[member.object_id] = member.bases
+            if len(self._known) > _KNOWN:
+                self._known.popitem(last=False)
+
+    def _look_into_pending(self) -> None:
+        while True:
+            try:
+                member = self._pending.popleft()
+            except IndexError:
+                return
+            payload = self._cache.get(self.key(member.object_id))
+            if payload is not None:
+                self._lineage.add(member, sketch(payload))
+
+
+class ScopeMemories:
+    """Of every scope that was lately in use. Safe to use from several threads."""
+
+    def __init__(self, cache: PayloadCache) -> None:
+        self._cache = cache
+        self._scopes: OrderedDict[str, ScopeMemory] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, prefix: str) -> ScopeMemory:
+        """What is known of the scope whose keys start with ``prefix``: nothing, if that is too long ago."""
+        with self._lock:
+            memory = self._scopes.get(prefix)
+            if memory is None or time.monotonic() - memory.last_contact > TRUSTED_FOR:
+                memory = self._scopes[prefix] = ScopeMemory(self._cache, prefix)
+            self._scopes.move_to_end(prefix)
+            if len(self._scopes) > _SCOPES:
+                self._scopes.popitem(last=False)
+            return memory

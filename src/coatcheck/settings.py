@@ -1,0 +1,221 @@
+"""Settings: a chain from ``coatcheck.toml`` and ``COATCHECK_*`` variables.
+
+The file is the one that ``COATCHECK_CONFIG`` names, else ``coatcheck.toml`` in the working folder if there is one.
+A variable wins over the file: ``COATCHECK_ENCRYPT``, ``COATCHECK_OFFLOAD__STORE``, with two underscores for each
+step inwards. All there is, with what holds where nothing is set::
+
+    codecs = ["zstd"]           # in the order in which a payload passes them
+    encrypt = true              # with the keys in COATCHECK_KEYS, the only place for keys
+    accept_unsealed = false     # also read what was written before encryption was introduced
+    decode_only = false         # write nothing of ours, read everything: to roll out and to roll back
+    max_payload = 268435456     # bytes
+
+    [codec.zstd]                # the options of a codec in the list above
+    level = 3
+
+    [offload]
+    store = "file:///home/me/.local/share/coatcheck/payloads"    # or s3:, gs:, postgresql:, ...
+    over = 2048                 # bytes after the codecs; what is larger goes to the store
+    deadline = 8.0              # seconds that one call to a store may take, all its attempts together
+    alias = "default"           # what references call the store, for as long as any of them is alive
+
+    [offload.read_also]         # other stores, by their aliases: read, never written; none by default
+    old = "s3://old-bucket/prefix"
+
+Nothing is guessed: a setting that does not exist, or has the wrong type, is an error.
+"""
+
+import os
+from pathlib import Path
+from tomllib import TOMLDecodeError
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from coatcheck.access import DEFAULT_DEADLINE
+from coatcheck.chain import MAX_PAYLOAD, Chain
+from coatcheck.codecs.aead import Encrypt
+from coatcheck.codecs.keyring import Keyring
+from coatcheck.contracts import Sealing
+from coatcheck.errors import ConfigError
+from coatcheck.offload import DEFAULT_THRESHOLD, Offload
+from coatcheck.registry import make_codec, open_store
+from coatcheck.setting_mistakes import in_words, misspelt, reason
+from coatcheck.stores.file import FileStore
+from coatcheck.wire import NAME_PATTERN
+
+_PREFIX = "COATCHECK_"
+_FILE = "coatcheck.toml"
+_FILE_VARIABLE = "COATCHECK_CONFIG"
+_KEYS_VARIABLE = "COATCHECK_KEYS"
+
+_Alias = Annotated[str, Field(pattern=NAME_PATTERN)]
+
+
+def _default_store() -> SecretStr:
+    return SecretStr(FileStore().folder.absolute().as_uri())
+
+
+class OffloadSettings(BaseModel):
+    """The section ``[offload]``: which payloads go to a store, and to which."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    store: SecretStr = Field(default_factory=_default_store)
+    """A URL. Secret, since it may hold a password."""
+    over: int = Field(default=DEFAULT_THRESHOLD, ge=0)
+    """Bytes."""
+    deadline: float = Field(default=DEFAULT_DEADLINE, gt=0, allow_inf_nan=False)
+    """Seconds."""
+    alias: _Alias = "default"
+    read_also: dict[_Alias, SecretStr] = {}
+    """URLs by alias."""
+
+    @model_validator(mode="after")
+    def _aliases_differ(self) -> Self:
+        if self.alias in self.read_also:
+            raise ValueError(f"read_also has the alias {self.alias!r}, which is that of the store itself")
+        return self
+
+    def step(self) -> Offload:
+        """The step of a chain; no store is connected to yet."""
+        return Offload(
+            open_store(self.store.get_secret_value()),
+            over=self.over,
+            deadline=self.deadline,
+            alias=self.alias,
+            read_also={alias: open_store(url.get_secret_value()) for alias, url in self.read_also.items()},
+        )
+
+
+class Settings(BaseSettings):
+    """Everything that a chain is made from. :meth:`load` reads it; the module's docstring has an example."""
+
+    model_config = SettingsConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    codecs: Annotated[list[str], NoDecode] = ["zstd"]
+    """Names, in the order in which a payload passes them. In the environment separated by commas."""
+    codec: dict[str, Any] = {}
+    """The options of codecs by the codec's name: ``[codec.zstd]``."""
+    encrypt: bool = True
+    accept_unsealed: bool = False
+    decode_only: bool = False
+    max_payload: int = Field(default=MAX_PAYLOAD, gt=0)
+    """Bytes."""
+    offload: OffloadSettings = Field(default_factory=OffloadSettings)
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the file and the environment.
+
+        Raises:
+            ConfigError: The file cannot be read, or settings are wrong: one line for each of them.
+        """
+        file = _file()
+        where = f"in {file} or the {_PREFIX}* variables" if file else f"in the {_PREFIX}* variables"
+        wrong = misspelt(os.environ, _PREFIX, _variables())
+        try:
+            if not wrong:
+                return cls()
+        except ValidationError as error:
+            wrong = [
+                in_words(detail, _fields(detail["loc"]))
+                for detail in error.errors(include_url=False, include_input=False)
+            ]
+        except SettingsError:
+            wrong = [
+                f"{_PREFIX}CODEC and {_PREFIX}OFFLOAD hold JSON; use {_PREFIX}OFFLOAD__STORE and the like"
+            ]
+        except (TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            wrong = [f"{file} cannot be read as TOML: {reason(error)}"]
+        # Out here, so that the original does not hang on to it: it quotes what was set.
+        raise ConfigError("the settings cannot be used", "\n- ".join([f"Correct {where}:", *wrong]))
+
+    def chain(self) -> Chain:
+        """The chain. Its keys are those of the environment variable ``COATCHECK_KEYS``.
+
+        Raises:
+            ConfigError: There are no keys and ``encrypt`` is true, or a codec or a store cannot be made.
+        """
+        sealing: list[Sealing] = []
+        if self.encrypt:
+            sealing = [Encrypt(Keyring.from_env(_KEYS_VARIABLE), accept_unsealed=self.accept_unsealed)]
+        return Chain(
+            *(make_codec(name, self.codec.get(name)) for name in self.codecs),
+            *sealing,
+            self.offload.step(),
+            decode_only=self.decode_only,
+            max_payload=self.max_payload,
+        )
+
+    @model_validator(mode="after")
+    def _options_belong_to_codecs(self) -> Self:
+        for name, options in self.codec.items():
+            if not isinstance(options, dict):
+                raise ValueError(f"codec.{name} must be a table: [codec.{name}]")  # noqa: TRY004 - pydantic's way
+            if name not in self.codecs:
+                raise ValueError(f"[codec.{name}] has options, but codecs does not name {name!r}")
+        if len(set(self.codecs)) < len(self.codecs):
+            raise ValueError("codecs names one of them twice")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, the environment over the file. Nothing else is read."""
+        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls, _file())
+
+
+class _Environment(EnvSettingsSource):
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        if isinstance(names := values.get("codecs"), str):
+            values["codecs"] = [name.strip() for name in names.split(",") if name.strip()]
+        return values
+
+
+def _file() -> Path | None:
+    named = os.environ.get(_FILE_VARIABLE)
+    if not named:
+        return Path(_FILE) if Path(_FILE).exists() else None
+    if not Path(named).is_file():
+        raise ConfigError(
+            f"{_FILE_VARIABLE} names {named!r}, and there is no such file", "Correct it, or unset it."
+        )
+    return Path(named)
+
+
+def _variables() -> list[str]:
+    nested = [f"offload__{name}" for name in OffloadSettings.model_fields]
+    return [
+        *(f"{_PREFIX}{name.upper()}" for name in (*Settings.model_fields, *nested)),
+        _FILE_VARIABLE,
+        _KEYS_VARIABLE,
+    ]
+
+
+def _fields(place: tuple[int | str, ...]) -> list[str]:
+    """What there is beside the setting at ``place``."""
+    return list((OffloadSettings if len(place) > 1 else Settings).model_fields)

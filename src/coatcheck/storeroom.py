@@ -1,0 +1,53 @@
+"""A store as the chain uses it: limited and retried, with what is known of it, and looking ahead."""
+
+from coatcheck.access import Access
+from coatcheck.cache import PayloadCache
+from coatcheck.contracts import TENANT_SCOPE_TAG, Sealer, Store
+from coatcheck.read_ahead import ReadAhead
+from coatcheck.scope_memory import ScopeMemories, ScopeMemory
+from coatcheck.single_flight import SingleFlight
+
+
+class Storeroom:
+    """One store of a chain. For any number of event loops.
+
+    Args:
+        alias: What references call it.
+        store: The store itself.
+        deadline: Seconds for one call, all its attempts together.
+        cache: Of opened payloads.
+    """
+
+    def __init__(self, alias: str, store: Store, deadline: float, cache: PayloadCache) -> None:
+        self.alias = alias
+        self.access = Access(store, deadline)
+        self.opening: SingleFlight[bytes] = SingleFlight()
+        self._scopes = ScopeMemories(cache)
+        self._ahead = ReadAhead(self.access)
+
+    def scope(self, sealer: Sealer, run_tag: bytes) -> ScopeMemory:
+        """What is known of a scope."""
+        return self._scopes.of(f"{sealer.tenant_tag.hex()}/{run_tag.hex()}/")
+
+    async def get(self, memory: ScopeMemory, object_id: bytes, size: int, *, follow: bool) -> bytes:
+        """An object of a scope; raises as :meth:`Access.get`.
+
+        Args:
+            memory: The scope.
+            object_id: Which.
+            size: What it will come to, in bytes.
+            follow: Whether what was written after it is likely to be asked for next.
+        """
+        # The tenant scope is no run that anybody replays, and can be very large.
+        if memory.prefix.endswith(f"/{TENANT_SCOPE_TAG.hex()}/"):
+            return await self.access.get(memory.key(object_id), size)
+        return await self._ahead.get(memory, object_id, size, follow=follow)
+
+    async def settled(self, memory: ScopeMemory) -> None:
+        """See :meth:`ReadAhead.settled`."""
+        await self._ahead.settled(memory)
+
+    async def close(self) -> None:
+        """Give up what is under way, and close the store."""
+        await self._ahead.close()
+        await self.access.close()

@@ -1,0 +1,93 @@
+"""Which suites a chain seals with and accepts, and whose payloads it opens for whom."""
+
+import hmac
+from functools import lru_cache
+
+from coatcheck.checksum import Checksum
+from coatcheck.contracts import TENANT_SCOPE_TAG, Sealer, Sealing
+from coatcheck.envelope import EnvelopeHeader
+from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, KeyUnavailable
+from coatcheck.reference import Reference
+from coatcheck.scope import Scope
+from coatcheck.wire import SUITES
+
+
+class Suites:
+    """The one place where it is decided what may be opened.
+
+    Args:
+        sealing: What new payloads are sealed with; None for a chain without keys.
+    """
+
+    def __init__(self, sealing: Sealing | None) -> None:
+        self.sealing: Sealing = sealing or Checksum()
+        # A worker meets the same few thousand scopes again and again.
+        self.sealer_for_new = lru_cache(maxsize=8192)(self._sealer_for_new)
+        self._accepted: dict[int, Sealing] = {self.sealing.suite: self.sealing}
+        if self.sealing.accept_unsealed:
+            self._accepted[Checksum.suite] = Checksum()
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether what is sealed cannot be read without a key."""
+        return self.sealing.suite != Checksum.suite
+
+    def _sealer_for_new(self, scope: Scope) -> tuple[bytes, bytes, Sealer]:
+        """The key id, the run tag and the sealer for a new payload of ``scope``."""
+        key_id = self.sealing.primary_key_id
+        run_tag = self.sealing.run_tag(scope, key_id)
+        return key_id, run_tag, self.sealing.sealer(scope.tenant, run_tag, key_id)
+
+    def sealer_for(self, sealed: EnvelopeHeader | Reference, scope: Scope) -> Sealer:
+        """The sealer that ``sealed`` names, if its suite is accepted and ``scope`` may open its run.
+
+        Raises:
+            IntegrityError: It was sealed for another run, or not sealed at all where it must be.
+            KeyUnavailable: Its key is not in the keyring, or there is no keyring.
+            FormatError: Its suite is not known here.
+        """
+        sealing = self._accepted.get(sealed.suite)
+        if sealing is None:
+            raise _refusal(sealed.suite)
+        if (
+            scope.run is not None
+            and sealed.run_tag != TENANT_SCOPE_TAG
+            and sealed.run_tag != sealing.run_tag(scope, sealed.key_id)
+        ):
+            raise IntegrityError(
+                "the payload was sealed for another run, or another tenant",
+                "Decode it in the scope it was written for (Temporal: namespace and workflow ID).",
+            )
+        return sealing.sealer(scope.tenant, sealed.run_tag, sealed.key_id)
+
+    def verify(self, reference: Reference, scope: Scope) -> Sealer:
+        """The sealer of a reference that is authentic.
+
+        Raises:
+            IntegrityError: It was forged, damaged, or written for another tenant or run.
+            KeyUnavailable: As :meth:`sealer_for`.
+            FormatError: As :meth:`sealer_for`.
+        """
+        sealer = self.sealer_for(reference, scope)
+        if not hmac.compare_digest(sealer.mac(reference.authenticated_bytes()), reference.mac):
+            raise IntegrityError(
+                "the reference is not authentic: it was forged, damaged, or written for another tenant",
+                "Nothing was fetched. Restore the original journal entry, and check the tenant.",
+            )
+        return sealer
+
+
+def _refusal(suite: int) -> CoatcheckError:
+    if suite == Checksum.suite:
+        return IntegrityError(
+            "the payload was never sealed, and this chain takes only sealed ones",
+            "While encryption is being introduced, use Encrypt(keyring, accept_unsealed=True).",
+        )
+    if suite in SUITES:
+        return KeyUnavailable(
+            f"the payload is encrypted ({SUITES[suite]}), and this chain has no keys",
+            "Add Encrypt(keyring) to the chain.",
+        )
+    return FormatError(
+        f"the payload is sealed with suite {suite}, which is not known here", "Upgrade coatcheck."
+    )

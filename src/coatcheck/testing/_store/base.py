@@ -1,0 +1,63 @@
+"""What all parts of the suite stand on."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import pytest
+
+from coatcheck.contracts import Store, StoredObject
+
+AT_ONCE = 16
+
+
+class StoreSuiteBase(ABC):
+    """What a subclass brings, and what it can set."""
+
+    pytestmark = pytest.mark.asyncio
+
+    large: ClassVar[int] = 20 << 20
+    """Bytes of the largest object written."""
+    many: ClassVar[int] = 1_100
+    """Objects in the listing test: more than one page of the store."""
+    model_examples: ClassVar[int] = 30
+    """Sequences of operations that are tried against the model."""
+    model_steps: ClassVar[int] = 20
+    """Operations in each of them."""
+    nested_keys: ClassVar[bool] = True
+    """Whether one object's key can be the folder of another's: ``a`` and ``a/b``. coatcheck writes no such keys, and
+    a store that keeps them in a file system may refuse them."""
+
+    @pytest.fixture
+    def store(self) -> Store:
+        """Override it: an empty store."""
+        raise NotImplementedError("a subclass of StoreSuite needs a `store` fixture")
+
+    @abstractmethod
+    async def raw_get(self, store: Store, key: str) -> bytes | None:
+        """The object's bytes, read past ``store``; None if there is no object."""
+
+    @abstractmethod
+    async def raw_set(self, store: Store, key: str, data: bytes) -> None:
+        """Write the object past ``store``, as another process with the same settings would."""
+
+
+async def listed(store: Store, prefix: str = "") -> list[StoredObject]:
+    """Everything that the store lists."""
+    return [found async for found in store.list_objects(prefix)]
+
+
+async def keys_of(store: Store, prefix: str = "") -> list[str]:
+    """The keys that the store lists, sorted."""
+    return sorted([found.key async for found in store.list_objects(prefix)])
+
+
+async def create_all(store: Store, keys: list[str], data: bytes) -> None:
+    """Create all ``keys``, a bounded number of them at once."""
+    waiting = iter(keys)
+
+    async def worker() -> None:
+        for key in waiting:
+            assert await store.create(key, data) is True
+
+    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))

@@ -1,0 +1,268 @@
+"""From the payload to the journal."""
+
+from dataclasses import dataclass
+
+from coatcheck.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, off_loop
+from coatcheck.contracts import Sealer
+from coatcheck.envelope import INLINE, Envelope, EnvelopeHeader, object_context
+from coatcheck.errors import (
+    CoatcheckError,
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    LimitExceeded,
+    PayloadNotFound,
+    StoreUnavailable,
+)
+from coatcheck.lineage import Member, Sketch
+from coatcheck.reference import Reference
+from coatcheck.scope import Scope
+from coatcheck.scope_memory import Base, ScopeMemory
+from coatcheck.storeroom import Storeroom
+from coatcheck.suites import Suites
+from coatcheck.transforms import Encoded, Transforms
+from coatcheck.wire import is_ours
+
+_CREATE_ATTEMPTS = 3
+_SAMPLE = 4
+"""Times the threshold: as much of a payload as is compressed to see whether it is large."""
+_SURE_GAIN = 8
+"""A delta of at most this part of its payload is taken as it is: hardly anything compresses better by itself."""
+_LEAST_GAIN = 0.8
+"""A larger delta is taken if it is at most this share of the whole object: else a new lineage begins with that."""
+
+
+class Writer:
+    """Seals payloads, and keeps the large ones in a store.
+
+    Args:
+        suites: What new payloads are sealed with.
+        transforms: The chain's codecs.
+        storeroom: Where large payloads go; None if all stay in the journal.
+        over: Bytes after the codecs above which a payload is large.
+        max_payload: Bytes.
+    """
+
+    def __init__(
+        self,
+        suites: Suites,
+        transforms: Transforms,
+        storeroom: Storeroom | None,
+        over: int,
+        max_payload: int,
+    ) -> None:
+        self._suites = suites
+        self._transforms = transforms
+        self._room = storeroom
+        self._over = over
+        self._max_payload = max_payload
+
+    async def write(self, data: bytes, scope: Scope) -> bytes:
+        """What to journal in place of ``data``; see :meth:`Chain.encode`."""
+        draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self.prepare, data, scope)
+        return draft if isinstance(draft, bytes) else (await self.keep(draft)).to_bytes()
+
+    def prepare(self, data: bytes, scope: Scope) -> "bytes | Draft":
+        """All that is computation: what to journal, or an object that :meth:`keep` has yet to store.
+
+        Synchronous, for engines whose hooks are; safe to call in any thread.
+
+        Raises:
+            LimitExceeded: ``data`` is larger than ``max_payload``.
+        """
+        if self._room is None or len(data) <= self._over:
+            self._check_size(data)
+            return self._inline(data, scope, self._transforms.encode(data))
+        draft = self.draft(data, scope)
+        bases = draft.memory.bases_of(draft.object_id)
+        if bases is not None:
+            return draft.reference(bases).to_bytes()
+        if draft.memory.is_listed(draft.object_id):
+            return draft
+        self._find_base(draft)
+        if draft.base is None or not self._is_surely_large(data):
+            draft.whole = self._transforms.encode(data)
+            if len(draft.whole.body) <= self._over:
+                return self._inline(data, scope, draft.whole)
+        self._seal(draft)
+        return draft
+
+    def draft(self, data: bytes, scope: Scope) -> "Draft":
+        """What becomes an object, whatever its size.
+
+        Raises:
+            ConfigError: The chain has no store.
+            LimitExceeded: ``data`` is larger than ``max_payload``.
+        """
+        if self._room is None:
+            raise ConfigError("this chain has no store", "Add Offload(store) to it.")
+        self._check_size(data)
+        key_id, run_tag, sealer = self._suites.sealer_for_new(scope)
+        return Draft(
+            room=self._room,
+            memory=self._room.scope(sealer, run_tag),
+            sealer=sealer,
+            suite=self._suites.sealing.suite,
+            key_id=key_id,
+            run_tag=run_tag,
+            object_id=sealer.object_id(data),
+            payload=data,
+        )
+
+    def _check_size(self, data: bytes) -> None:
+        if len(data) > self._max_payload:
+            raise LimitExceeded(
+                f"a payload has {len(data)} bytes, {self._max_payload} are allowed",
+                "Split it, or raise Chain(max_payload=...) wherever it is written and read.",
+            )
+
+    def _inline(self, data: bytes, scope: Scope, whole: Encoded) -> bytes:
+        """The payload sealed, or as it is where that would only make it larger and nothing is secret."""
+        if not whole.codecs and not self._suites.encrypts and not is_ours(data):
+            return data
+        key_id, run_tag, sealer = self._suites.sealer_for_new(scope)
+        header = EnvelopeHeader(self._suites.sealing.suite, key_id, run_tag, whole.codecs, len(data))
+        return sealer.seal(header.to_bytes(), INLINE, whole.body)
+
+    def _is_surely_large(self, data: bytes) -> bool:
+        """Whether already the beginning is above the threshold after compression.
+
+        So it is the payload alone that decides what is offloaded, whatever there is to build on, and a payload that
+        becomes a small delta need not be compressed whole to find that out.
+        """
+        return len(self._transforms.encode(data[: _SAMPLE * self._over]).body) > self._over
+
+    def _find_base(self, draft: "Draft") -> None:
+        if self._transforms.makes_deltas:
+            draft.base, draft.prints = draft.memory.base_for(draft.payload)
+
+    def _make(self, draft: "Draft") -> None:
+        self._find_base(draft)
+        self._seal(draft)
+
+    def _seal(self, draft: "Draft") -> None:
+        encoded = self._delta(draft)
+        if encoded is None:
+            draft.base = None
+            encoded = draft.whole or self._transforms.encode(draft.payload)
+        header = EnvelopeHeader(
+            draft.suite, draft.key_id, draft.run_tag, encoded.codecs, len(draft.payload), draft.member.bases
+        )
+        draft.envelope = draft.sealer.seal(header.to_bytes(), object_context(draft.object_id), encoded.body)
+
+    def _delta(self, draft: "Draft") -> Encoded | None:
+        """The payload as a delta, if that gains enough."""
+        if draft.base is None:
+            return None
+        delta = self._transforms.encode_delta(draft.payload, draft.base.payload, draft.base.place)
+        if delta is None or len(delta.body) * _SURE_GAIN <= len(draft.payload):
+            return delta
+        draft.whole = draft.whole or self._transforms.encode(draft.payload)
+        return delta if len(delta.body) <= _LEAST_GAIN * len(draft.whole.body) else None
+
+    async def keep(self, draft: "Draft") -> Reference:
+        """Make the object durable, unless it is there already; then say where it is."""
+        try:
+            bases = draft.memory.bases_of(draft.object_id)
+            return draft.reference(await self._keep(draft) if bases is None else bases)
+        except CoatcheckError as error:
+            raise error.about(draft.object_id.hex())  # noqa: B904 - the same error, with the object named
+
+    async def _keep(self, draft: "Draft") -> tuple[bytes, ...]:
+        room, memory = draft.room, draft.memory
+        await room.settled(memory)
+        if memory.is_listed(draft.object_id):
+            try:
+                found = await room.get(memory, draft.object_id, len(draft.payload), follow=True)
+            except PayloadNotFound:
+                found = b""
+            member = await off_loop(len(found), DECODE_INLINE_UP_TO, self._recognise, draft, found)
+            if member is not None:
+                return member.bases
+        if not draft.envelope:
+            await off_loop(len(draft.payload), ENCODE_INLINE_UP_TO, self._make, draft)
+        return await self._create(draft)
+
+    async def _create(self, draft: "Draft") -> tuple[bytes, ...]:
+        """The bases of the object that is now there: ours, or one that another writer made of the same payload."""
+        access, key = draft.room.access, draft.memory.key(draft.object_id)
+        for _ in range(_CREATE_ATTEMPTS):
+            if not await access.create(key, draft.envelope):
+                try:
+                    # A fresh process that finds its object there is likely to replay: this lists the scope as well.
+                    found = await draft.room.get(
+                        draft.memory, draft.object_id, len(draft.payload), follow=True
+                    )
+                except PayloadNotFound:
+                    continue
+                member = await off_loop(len(found), DECODE_INLINE_UP_TO, self._recognise, draft, found)
+                if member is not None:
+                    return member.bases
+                await access.forget(key)
+                await access.replace(key, draft.envelope)
+            draft.memory.wrote(draft.member, draft.payload, draft.prints)
+            return draft.member.bases
+        raise StoreUnavailable(
+            "the object was deleted each time just after it was found",
+            "Check what else deletes from the store.",
+        )
+
+    def _recognise(self, draft: "Draft", found: bytes) -> Member | None:
+        """What ``found`` is in its lineage; None if it is torn or foreign and does not hold the payload."""
+        try:
+            envelope = Envelope.from_bytes(found)
+            header = envelope.header
+            body = draft.sealer.open(envelope.header_bytes, object_context(draft.object_id), envelope.sealed)
+            if (header.suite, header.key_id, header.run_tag, header.size) != draft.identity:
+                return None
+            member = Member(draft.object_id, self._transforms.place(body, header), header.bases)
+        except (FormatError, IntegrityError, LimitExceeded):
+            return None
+        draft.memory.read(member, draft.payload)
+        return member
+
+
+@dataclass(slots=True)
+class Draft:
+    """A payload that has yet to be kept in the store."""
+
+    room: Storeroom
+    memory: ScopeMemory
+    sealer: Sealer
+    suite: int
+    key_id: bytes
+    run_tag: bytes
+    object_id: bytes
+    payload: bytes
+    whole: Encoded | None = None
+    """The payload after the codecs, if that was needed."""
+    envelope: bytes = b""
+    """The object; empty until it is needed."""
+    base: Base | None = None
+    """What the object is a delta against."""
+    prints: Sketch | None = None
+
+    @property
+    def identity(self) -> tuple[int, bytes, bytes, int]:
+        """What the header of an object that holds the payload says of it."""
+        return self.suite, self.key_id, self.run_tag, len(self.payload)
+
+    @property
+    def member(self) -> Member:
+        """What it becomes in its lineage."""
+        if self.base is None:
+            return Member(self.object_id)
+        return Member(self.object_id, self.base.place, self.base.bases)
+
+    def reference(self, bases: tuple[bytes, ...]) -> Reference:
+        """The reference to the object that is there, with the bases of that object."""
+        reference = Reference(
+            suite=self.suite,
+            key_id=self.key_id,
+            run_tag=self.run_tag,
+            object_id=self.object_id,
+            size=len(self.payload),
+            store=self.room.alias,
+            bases=bases,
+        )
+        return reference.model_copy(update={"mac": self.sealer.mac(reference.authenticated_bytes())})

@@ -1,0 +1,88 @@
+"""How a Google Cloud Storage bucket is set up. Needs what :class:`~coatcheck.GCSStore` needs."""
+
+import json
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from coatcheck.errors import CoatcheckError
+from coatcheck.stores.bucket_facts import BucketFact, Topic, lifecycle_fact, overlap
+from coatcheck.stores.urls import gs_arguments
+
+_ENDPOINT = "https://storage.googleapis.com"
+_SECONDS = 20.0
+_ONLY_NONCURRENT = {"daysSinceNoncurrentTime", "noncurrentTimeBefore", "numNewerVersions"}
+_NEVER_OURS = {"customTimeBefore", "daysSinceCustomTime"}
+"""Conditions on a time that coatcheck's objects do not have."""
+
+
+async def look(url: str) -> list[BucketFact]:
+    """Versioning, encryption and lifecycle rules of the bucket of a ``gs://`` URL. Whatever fails is a fact, too.
+
+    Raises:
+        ConfigError: The URL is malformed.
+    """
+    from coatcheck.stores._gcs_client import GCSClient  # noqa: PLC0415 - optional
+
+    arguments = gs_arguments(url)
+    endpoint = arguments.get("endpoint_url", _ENDPOINT).rstrip("/")
+    client = GCSClient(endpoint, None, arguments.get("project"), 1, _SECONDS)
+    try:
+        answer = await client.ask(
+            "GET", f"/storage/v1/b/{arguments['bucket']}", {"fields": "versioning,encryption,lifecycle"}, ""
+        )
+    except CoatcheckError as error:
+        return _unknown(f"could not look: {error.what}")
+    finally:
+        await client.close()
+    if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return _unknown("not allowed to look: that takes storage.buckets.get")
+    if answer.status != HTTPStatus.OK:
+        return _unknown(f"could not look: the service answers {answer.status}")
+    try:
+        bucket = json.loads(answer.body)
+    except ValueError:
+        return _unknown("could not look: the service answers with something else than JSON")
+    return facts(bucket, arguments["prefix"])
+
+
+def facts(bucket: Mapping[str, Any], prefix: str) -> list[BucketFact]:
+    """What the service's description of a bucket means for payloads below ``prefix``."""
+    versioned = bucket.get("versioning", {}).get("enabled")
+    key = bucket.get("encryption", {}).get("defaultKmsKeyName")
+    return [
+        BucketFact(
+            "versioning",
+            "on: what is deleted can be restored, and stays until a rule for noncurrent versions removes it"
+            if versioned
+            else "off: what is deleted is gone, unless the bucket has soft delete",
+        ),
+        BucketFact(
+            "encryption",
+            f"the bucket encrypts at rest with {f'the key {key}' if key else 'keys of Google'}",
+        ),
+        lifecycle_fact(harmful_rules(bucket.get("lifecycle", {}).get("rule", ()), prefix)),
+    ]
+
+
+def harmful_rules(rules: Iterable[Mapping[str, Any]], prefix: str) -> list[str]:
+    """A clause for each rule that deletes current objects below ``prefix``."""
+    harmful: list[str] = []
+    for rule in rules:
+        condition = rule.get("condition", {})
+        below = condition.get("matchesPrefix") or [""]
+        spares_live = condition.get("isLive") is False or _ONLY_NONCURRENT & condition.keys()
+        if (
+            rule.get("action", {}).get("type") == "Delete"
+            and not spares_live
+            and not _NEVER_OURS & condition.keys()
+            and any(overlap(one, prefix) for one in below)
+        ):
+            age = f" after {condition['age']} days" if "age" in condition else ""
+            harmful.append(f"a rule deletes objects below {' or '.join(map(repr, below))}{age}")
+    return harmful
+
+
+def _unknown(said: str) -> list[BucketFact]:
+    topics: tuple[Topic, ...] = ("versioning", "encryption", "lifecycle")
+    return [BucketFact(topic, said, fine=None) for topic in topics]

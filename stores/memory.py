@@ -1,0 +1,48 @@
+"""Objects in a dictionary of this process."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+from coatcheck.contracts import Store, StoredObject, check_key
+from coatcheck.errors import PayloadNotFound
+
+
+class MemoryStore(Store):
+    """Keeps objects in memory: for tests and for trying things out. They end with the process.
+
+    Safe from several threads: each method is one dictionary operation.
+    """
+
+    def __init__(self) -> None:
+        self._objects: dict[str, tuple[bytes, datetime]] = {}
+
+    async def create(self, key: str, data: bytes) -> bool:
+        """See :meth:`Store.create`."""
+        entry = (data, datetime.now(UTC))
+        return self._objects.setdefault(check_key(key), entry) is entry
+
+    async def replace(self, key: str, data: bytes) -> None:
+        """See :meth:`Store.replace`."""
+        self._objects[check_key(key)] = (data, datetime.now(UTC))
+
+    async def get(self, key: str) -> bytes:
+        """See :meth:`Store.get`."""
+        try:
+            data, _ = self._objects[check_key(key)]
+        except KeyError:
+            raise PayloadNotFound(
+                "the memory store has no such object",
+                "It forgets everything when its process ends; use FileStore or a bucket to keep payloads.",
+                key,
+            ) from None
+        return data
+
+    async def delete(self, key: str) -> None:
+        """See :meth:`Store.delete`."""
+        self._objects.pop(check_key(key), None)
+
+    async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
+        """See :meth:`Store.list_objects`."""
+        for key, (data, modified) in list(self._objects.items()):
+            if key.startswith(prefix):
+                yield StoredObject(key, len(data), modified)

@@ -1,0 +1,157 @@
+"""Objects as rows of a PostgreSQL table."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC
+from typing import Any, LiteralString
+
+from coatcheck.contracts import Store, StoredObject, check_key
+from coatcheck.errors import ConfigError, LimitExceeded, PayloadNotFound
+
+_TABLE = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?")
+_PAGE = 1000
+_MOST_BYTES = (1 << 30) - (1 << 20)
+"""PostgreSQL takes 1 GiB in one message; what is left is for the key and the protocol."""
+
+# A server may be told to acknowledge what a crash would lose. These statements do not let it: an object is
+# durable when a write returns. Where it was told more than that, such as to wait for replicas, it stays so.
+_INSERT = """INSERT INTO {table} (key, data) SELECT %(key)s, %(data)b
+    FROM set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+        WHEN 'off' THEN 'local' ELSE current_setting('synchronous_commit') END, true)
+    ON CONFLICT (key) DO """
+_CREATE = _INSERT + "NOTHING RETURNING true"
+_REPLACE = _INSERT + "UPDATE SET data = excluded.data, modified = clock_timestamp()"
+_GET = "SELECT data FROM {table} WHERE key = %(key)s"
+_DELETE = "DELETE FROM {table} WHERE key = %(key)s"
+_LIST = """SELECT key, size, modified FROM {table}
+    WHERE key >= %(first)s AND key < %(end)s AND key > %(after)s ORDER BY key LIMIT %(page)s"""
+# Byte order, so that a prefix is a range of the index. No compression: sealed bytes have none left in them.
+_MAKE = """CREATE TABLE {table} (
+        key text COLLATE "C" PRIMARY KEY,
+        data bytea NOT NULL,
+        size bigint NOT NULL GENERATED ALWAYS AS (octet_length(data)) STORED,
+        modified timestamptz NOT NULL DEFAULT clock_timestamp()
+    );
+    ALTER TABLE {table} ALTER COLUMN data SET STORAGE EXTERNAL"""
+
+
+class PostgresStore(Store):
+    """Keeps objects in a table of PostgreSQL 12 or newer. Needs ``pip install 'coatcheck[postgres]'``.
+
+    For those who have a PostgreSQL and no bucket, and for payloads of kilobytes to a few megabytes; the limit
+    is 1 GB. No connection is opened before the first statement. A write is durable when it returns, also where
+    ``synchronous_commit`` is off. Works through a pooler such as PgBouncer. Nothing is retried here.
+
+    The role needs SELECT, INSERT, UPDATE and DELETE on the table, and CREATE on the schema if it is to make it.
+
+    Args:
+        dsn: A connection URL or string as libpq takes it. It is in no error and in no ``repr``.
+        table: Made on the first write, or by :meth:`init`, if it is not there. Lower-case letters, digits and
+            underscores, with its schema before a dot if need be.
+        prefix: Segments that all keys are kept below, such as ``"prod/payloads"``.
+        connections: The most connections in each event loop; who finds them all in use waits in line.
+        timeout: Seconds that one statement may take, not counting the wait in line.
+
+    Raises:
+        ConfigError: An argument is malformed, or psycopg is not installed.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        table: str = "coatcheck_objects",
+        prefix: str = "",
+        connections: int = 8,
+        timeout: float = 60.0,
+    ) -> None:
+        try:
+            from coatcheck.stores._postgres_table import Table  # noqa: PLC0415 - optional
+        except ImportError as missing:
+            raise ConfigError(
+                f"psycopg cannot be used: {missing}", "Run: pip install 'coatcheck[postgres]'"
+            ) from missing
+        if not _TABLE.fullmatch(table):
+            raise ConfigError(
+                f"{table[:80]!r} is not a table's name",
+                "Use lower-case letters, digits and underscores, such as coatcheck_objects or schema.table.",
+            )
+        if connections < 1:
+            raise ConfigError("a store needs at least one connection", "Pass connections=1 or more.")
+        self.table = table
+        self.prefix = f"{check_key(prefix.removesuffix('/'))}/" if prefix else ""
+        self._table = Table(dsn, table, connections, timeout)
+
+    def __repr__(self) -> str:
+        return f"PostgresStore(table={self.table!r}, prefix={self.prefix!r})"
+
+    async def init(self) -> None:
+        """Make the table unless it is there. Any number of processes may call this at once.
+
+        Raises:
+            StoreDenied: The role may not make a table there.
+            StoreUnavailable: The server cannot be reached, or is busy.
+            ConfigError: The database or the schema is not there.
+        """
+        await self._table.make(_MAKE)
+
+    async def create(self, key: str, data: bytes) -> bool:
+        """See :meth:`Store.create`."""
+        return bool(await self._write(_CREATE, key, data))
+
+    async def replace(self, key: str, data: bytes) -> None:
+        """See :meth:`Store.replace`."""
+        await self._write(_REPLACE, key, data)
+
+    async def get(self, key: str) -> bytes:
+        """See :meth:`Store.get`."""
+        rows = await self._table.run(_GET, key, key=self.prefix + check_key(key))
+        if not rows:
+            raise PayloadNotFound(
+                f"there is no such object in table {self.table!r}",
+                "Restore it from a backup, and check the database, the table and the prefix.",
+                key,
+            )
+        data: bytes = rows[0][0]
+        return data
+
+    async def delete(self, key: str) -> None:
+        """See :meth:`Store.delete`."""
+        await self._table.run(_DELETE, key, key=self.prefix + check_key(key))
+
+    async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
+        """See :meth:`Store.list_objects`. In the order of the keys; holds no connection between two pages."""
+        if not (prefix.isascii() and prefix.isprintable()):
+            return  # No key starts like this.
+        first = self.prefix + prefix
+        after = ""
+        while True:
+            # Every character of a key sorts before DEL.
+            page = await self._table.run(_LIST, "", first=first, end=first + "\x7f", after=after, page=_PAGE)
+            for key, size, modified in page or ():
+                yield StoredObject(key.removeprefix(self.prefix), size, modified.astimezone(UTC))
+            if not page or len(page) < _PAGE:
+                return
+            after = page[-1][0]
+
+    async def close(self) -> None:
+        """See :meth:`Store.close`."""
+        await self._table.close()
+
+    async def _write(self, query: LiteralString, key: str, data: bytes) -> list[Any]:
+        row = {"key": self.prefix + check_key(key), "data": data}
+        if len(data) > _MOST_BYTES:
+            raise LimitExceeded(
+                f"{len(data)} bytes are more than PostgreSQL takes in one value",
+                "Keep payloads of this size in a bucket.",
+                key,
+            )
+        rows = await self._table.run(query, key, **row)
+        if rows is None:
+            await self.init()
+            rows = await self._table.run(query, key, **row)
+        if rows is None:
+            raise ConfigError(
+                f"table {self.table!r} cannot be found after it was made", "Check the search_path.", key
+            )
+        return rows

@@ -1,0 +1,193 @@
+"""Our stores by URL: what the entry points of the group ``coatcheck.stores`` call.
+
+Each option of a URL, behind its ``?``, is an argument of the store with the same name. No error repeats a URL.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from coatcheck.contracts import Store
+from coatcheck.errors import ConfigError
+
+_Reader = Callable[[str], object]
+_SSE = ("AES256", "aws:kms", "aws:kms:dsse")
+
+
+def file(url: str) -> Store:
+    """``file:///folder``: a :class:`~coatcheck.FileStore`."""
+    from coatcheck.stores.file import FileStore  # noqa: PLC0415 - only what is used is loaded
+
+    parts = _split(url)
+    _options(parts.query, {})
+    folder = unquote(parts.path)
+    if parts.netloc not in {"", "localhost"} or folder.strip("/") == "" or "\x00" in folder:
+        raise ConfigError(
+            "a file URL names a folder of this machine by its whole path",
+            "Write file:///folder, with three slashes.",
+        )
+    return FileStore(folder)
+
+
+def s3(url: str) -> Store:
+    """``s3://bucket/prefix``: an :class:`~coatcheck.S3Store`."""
+    from coatcheck.stores.s3 import S3Store  # noqa: PLC0415 - only what is used is loaded
+
+    return S3Store(**s3_arguments(url))
+
+
+def gs(url: str) -> Store:
+    """``gs://bucket/prefix``: a :class:`~coatcheck.GCSStore`."""
+    from coatcheck.stores.gcs import GCSStore  # noqa: PLC0415 - only what is used is loaded
+
+    return GCSStore(**gs_arguments(url))
+
+
+def postgresql(url: str) -> Store:
+    """``postgresql://user@host/database``: a :class:`~coatcheck.PostgresStore`; options may also be libpq's."""
+    from coatcheck.stores.postgres import PostgresStore  # noqa: PLC0415 - only what is used is loaded
+
+    # Not taken apart any further than need be: libpq has rules of its own for what stands before the options.
+    address, _, query = url.partition("?")
+    known: dict[str, _Reader] = {"table": str, "prefix": str, "connections": _count, "timeout": _seconds}
+    ours = [pair for pair in query.split("&") if pair.partition("=")[0] in known]
+    theirs = [pair for pair in query.split("&") if pair and pair not in ours]
+    if "@" in query or not url.isprintable():
+        raise _malformed()
+    taken = _libpq_options()
+    for pair in theirs:
+        if taken and pair.partition("=")[0] not in taken:
+            raise _no_such_option(pair.partition("=")[0], [*known, "and those of libpq"])
+    arguments = _options("&".join(ours), known)
+    return PostgresStore("?".join(filter(None, (address, "&".join(theirs)))), **arguments)
+
+
+def s3_arguments(url: str) -> dict[str, Any]:
+    """The arguments of the :class:`~coatcheck.S3Store` that ``url`` names.
+
+    Raises:
+        ConfigError: The URL is malformed.
+    """
+    return _bucket_arguments(
+        url,
+        {
+            "endpoint_url": _endpoint,
+            "region": str,
+            "path_style": _yes_or_no,
+            "sse": _sse,
+            "kms_key_id": str,
+            "timeout": _seconds,
+        },
+    )
+
+
+def gs_arguments(url: str) -> dict[str, Any]:
+    """The arguments of the :class:`~coatcheck.GCSStore` that ``url`` names.
+
+    Raises:
+        ConfigError: The URL is malformed.
+    """
+    return _bucket_arguments(
+        url, {"endpoint_url": _endpoint, "project": str, "connections": _count, "timeout": _seconds}
+    )
+
+
+def _bucket_arguments(url: str, known: Mapping[str, _Reader]) -> dict[str, Any]:
+    parts = _split(url)
+    if "@" in parts.netloc or ":" in parts.netloc:
+        raise ConfigError(
+            f"a {parts.scheme} URL has a bucket's name before the path, and nothing else",
+            f"Write {parts.scheme}://bucket/prefix. Credentials are found where the cloud's own tools find them.",
+        )
+    prefix = unquote(parts.path.removeprefix("/"))
+    return {"bucket": parts.netloc, "prefix": prefix, **_options(parts.query, known)}
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = None
+    # urlsplit drops tabs and line ends silently.
+    if parts is None or not url.isprintable() or " " in url or "#" in url:
+        raise _malformed()
+    return parts
+
+
+def _options(query: str, known: Mapping[str, _Reader]) -> dict[str, Any]:
+    # A bare question mark in a password makes the rest of it look like options.
+    if "@" in query:
+        raise _malformed()
+    read: dict[str, Any] = {}
+    for pair in filter(None, query.split("&")):
+        name, _, value = pair.partition("=")
+        if name not in known:
+            raise _no_such_option(name, list(known))
+        if name in read:
+            raise ConfigError(f"the option {name!r} stands twice in a store's URL", "Keep one of them.")
+        try:
+            read[name] = known[name](unquote(value))
+        except ValueError as error:
+            raise ConfigError(f"the option {name!r} of a store's URL is {error}", "Correct it.") from None
+    return read
+
+
+def _malformed() -> ConfigError:
+    return ConfigError(
+        "a store's URL is malformed",
+        "Write odd characters with %: a space as %20, # as %23, ? as %3F, @ as %40. Check that no line end came along.",
+    )
+
+
+def _no_such_option(name: str, known: list[str]) -> ConfigError:
+    return ConfigError(
+        f"a store's URL has the option {name[:40]!r}, which does not exist",
+        f"There are: {', '.join(known)}." if known else "This store has none.",
+    )
+
+
+def _endpoint(text: str) -> str:
+    try:
+        address = urlsplit(text)
+    except ValueError:
+        address = urlsplit("")
+    if address.scheme not in {"http", "https"} or not address.hostname or "@" in address.netloc:
+        raise ValueError("no http or https address such as https://host:443")
+    return text
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError("neither true nor false")
+    return text == "true"
+
+
+def _sse(text: str) -> str:
+    if text not in _SSE:
+        raise ValueError(f"none of {', '.join(_SSE)}")
+    return text
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise ValueError("no whole number above 0")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError("no number of seconds above 0")
+    return seconds
+
+
+def _libpq_options() -> frozenset[str]:
+    """Those that this libpq has; empty where psycopg is not installed, which the store itself reports."""
+    try:
+        from psycopg.pq import Conninfo  # noqa: PLC0415 - optional
+    except ImportError:
+        return frozenset()
+    return frozenset(option.keyword.decode() for option in Conninfo.get_defaults()) | {"ssl"}

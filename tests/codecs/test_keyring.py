@@ -1,0 +1,65 @@
+"""Keys: named by what they are, found by id, never shown."""
+
+import pickle
+
+import pytest
+
+from coatcheck import ConfigError, Key, Keyring, KeyUnavailable
+from tests.chains import KEY, OTHER_KEY
+
+
+def test_a_key_comes_back_from_its_text() -> None:
+    key = Key.generate()
+    assert Key.from_text(key.to_text()) == key
+    assert Key.from_text(f"  {key.to_text()}\n") == key
+    assert len(key.to_text()) == 44
+    assert Key.generate() != key
+
+
+@pytest.mark.parametrize("text", ["", "abc", "!" * 44, "A" * 40, KEY.to_text() + "AAAA"])
+def test_text_that_is_no_key_is_refused_without_repeating_it(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Key.from_text(text)
+    assert not text or text not in str(caught.value)
+
+
+def test_the_secret_is_in_no_repr() -> None:
+    assert repr(KEY) == f"Key(id={KEY.id!r})"
+    assert repr(Keyring(KEY, OTHER_KEY)) == f"Keyring({KEY.id.hex()}, {OTHER_KEY.id.hex()})"
+
+
+def test_the_environment_lists_the_primary_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COATCHECK_KEYS", f"{KEY.to_text()}, {OTHER_KEY.to_text()},")
+    keyring = Keyring.from_env()
+    assert keyring.primary == KEY
+    assert keyring.find(OTHER_KEY.id) == OTHER_KEY
+
+
+@pytest.mark.parametrize("value", [None, "", " , "])
+def test_no_key_in_the_environment_says_how_to_make_one(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    monkeypatch.delenv("COATCHECK_KEYS", raising=False)
+    if value is not None:
+        monkeypatch.setenv("COATCHECK_KEYS", value)
+    with pytest.raises(ConfigError, match=r"COATCHECK_KEYS holds no key.*coatcheck keys new"):
+        Keyring.from_env()
+
+
+def test_a_key_that_is_not_held_is_named_with_those_that_are() -> None:
+    with pytest.raises(
+        KeyUnavailable, match=rf"{OTHER_KEY.id.hex()}; the keyring holds {KEY.id.hex()}"
+    ) as caught:
+        Keyring(KEY).find(OTHER_KEY.id)
+    assert caught.value.retryable
+
+
+def test_the_same_key_twice_is_one_key() -> None:
+    assert Keyring(KEY, KEY).find(KEY.id) == KEY
+
+
+def test_errors_survive_pickling() -> None:
+    with pytest.raises(KeyUnavailable) as caught:
+        Keyring(KEY).find(b"none")
+    again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
+    assert str(again) == str(caught.value)

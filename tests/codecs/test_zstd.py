@@ -1,0 +1,111 @@
+"""Zstandard: gains or steps aside, and never lets out more than it was allowed."""
+
+import resource
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coatcheck import ConfigError, FormatError, LimitExceeded, Zstd
+from coatcheck.codecs.zstd import zstd
+
+
+@given(st.binary(max_size=5000) | st.binary(max_size=20).map(lambda data: data * 1000))
+def test_what_it_takes_comes_back_smaller_or_is_left_alone(data: bytes) -> None:
+    frame = Zstd().encode(data)
+    if frame is not None:
+        assert len(frame) < len(data)
+        assert Zstd().decode(frame, len(data)) == data
+
+
+@pytest.mark.parametrize("level", [0, -1, 23])
+def test_levels_that_do_not_exist_are_refused(level: int) -> None:
+    with pytest.raises(ConfigError, match=str(level)):
+        Zstd(level)
+
+
+def test_one_byte_above_the_limit_is_refused() -> None:
+    frame = zstd.compress(b"a" * 1000)
+    assert Zstd().decode(frame, 1000) == b"a" * 1000
+    with pytest.raises(LimitExceeded, match="1000 bytes where 999"):
+        Zstd().decode(frame, 999)
+
+
+def forged_frame(size: int, declared: int, window_log: int) -> bytes:
+    """A frame of ``size`` zeros that declares another size and window (RFC 8878, section 3.1.1.1)."""
+    honest = zstd.compress(bytes(size), options={zstd.CompressionParameter.content_size_flag: 0})
+    descriptor, blocks = honest[4], honest[6:]
+    assert descriptor & 0b1110_0111 == 0  # no content size, a window byte, no dictionary
+    window = bytes([(window_log - 10) << 3])
+    return honest[:4] + bytes([descriptor | 0b1000_0000]) + window + declared.to_bytes(4, "little") + blocks
+
+
+def peak_memory() -> int:
+    """The most memory that this process ever held, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def test_a_frame_that_lies_about_its_size_is_found_out_at_the_limit() -> None:
+    frame = forged_frame(2**28, declared=1000, window_log=20)
+    assert zstd.get_frame_info(frame).decompressed_size == 1000
+    before = peak_memory()
+    with pytest.raises((LimitExceeded, FormatError)):
+        Zstd().decode(frame, 1000)
+    assert peak_memory() - before < 32 * 2**20
+
+
+def test_a_frame_that_asks_for_a_huge_window_gets_no_memory_for_it() -> None:
+    frame = forged_frame(2**28, declared=2**28, window_log=31)
+    before = peak_memory()
+    with pytest.raises((LimitExceeded, FormatError)):
+        Zstd().decode(frame, 2**28 - 1)
+    with pytest.raises(FormatError):
+        Zstd().decode(frame, 2**28)
+    assert peak_memory() - before < 32 * 2**20
+
+
+def test_a_frame_without_a_declared_size_is_refused() -> None:
+    frame = zstd.compress(b"a" * 1000, options={zstd.CompressionParameter.content_size_flag: 0})
+    with pytest.raises(LimitExceeded, match="None"):
+        Zstd().decode(frame, 1000)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda f: f[:-1],
+        lambda f: f + b"\0",
+        lambda f: f + f,
+        lambda f: b"",
+        lambda f: b"abc",
+        lambda f: f[:6] + b"\xff" * 9,
+    ],
+)
+def test_malformed_frames_are_typed_errors(spoil: type[bytes]) -> None:
+    with pytest.raises((FormatError, LimitExceeded)):
+        Zstd().decode(spoil(zstd.compress(bytes(range(256)) * 4)), 1024)
+
+
+@given(st.binary(max_size=300))
+def test_arbitrary_bytes_are_a_typed_error(data: bytes) -> None:
+    with pytest.raises((FormatError, LimitExceeded)):
+        Zstd().decode(b"\x28\xb5\x2f\xfd" + data, 64)
+
+
+def test_threads_share_one_codec() -> None:
+    data = bytes(range(256)) * 100
+    codec, failures = Zstd(), []
+
+    def work() -> None:
+        for _ in range(50):
+            frame = codec.encode(data)
+            if frame is None or codec.decode(frame, len(data)) != data:
+                failures.append(frame)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []

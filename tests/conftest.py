@@ -1,0 +1,18 @@
+"""Fixtures of the whole suite: the real servers."""
+
+import pytest
+
+from coatcheck.cache import PROCESS_CACHE
+from tests.engines.gcs import gcs_server
+from tests.engines.postgres import postgres_server
+from tests.engines.seaweed import s3_server
+from tests.engines.temporal import temporal_server
+from tests.stores.s3_fixtures import bucket, new_store
+
+__all__ = ["bucket", "gcs_server", "new_store", "postgres_server", "s3_server", "temporal_server"]
+
+
+@pytest.fixture(autouse=True)
+def _empty_process_cache() -> None:
+    """No test sees what another one left in the cache of the process."""
+    PROCESS_CACHE.clear()

@@ -1,0 +1,67 @@
+"""Installs the servers that tests need and this machine lacks: ``python -m tests.engines.install``.
+
+Prints one line for each. Never fails: a test run says which servers it went without, and fails on its own
+where ``COATCHECK_REQUIRE_ENGINES=1`` asks for all.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from tests.engines.gcs import FOLDER, MODULE, PROGRAM, VERSION
+from tests.engines.postgres import find_programs
+
+_SECONDS = 900
+
+
+class _CannotBeHadError(Exception):
+    """Why a server cannot be installed here."""
+
+
+def main() -> None:
+    """Install what is missing, one server after the other."""
+    for name, install in (("PostgreSQL", _postgres), ("fake-gcs-server", _fake_gcs_server)):
+        try:
+            said = install()
+        except (_CannotBeHadError, OSError, subprocess.SubprocessError) as error:
+            said = f"not installed: {error}"
+        sys.stdout.write(f"{name}: {said}\n")
+
+
+def _postgres() -> str:
+    if find_programs() is None:
+        if os.geteuid() != 0 or not shutil.which("apt-get"):
+            raise _CannotBeHadError("install the package `postgresql`, which takes root here")
+        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+        _run(["apt-get", "update", "-q"], quiet)
+        _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "postgresql"], quiet)
+    return f"ready in {find_programs()}"
+
+
+def _fake_gcs_server() -> str:
+    if not PROGRAM.exists():
+        if not shutil.which("go"):
+            raise _CannotBeHadError("it is built with Go (https://go.dev/dl), and there is no `go` here")
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        _run(["go", "install", f"{MODULE}@{VERSION}"], {"GOBIN": str(FOLDER)})
+    return f"ready in {FOLDER}"
+
+
+def _run(command: list[str], environment: Mapping[str, str]) -> None:
+    done = subprocess.run(
+        command,
+        env={**os.environ, **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+    )
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise _CannotBeHadError(f"`{' '.join(command[:2])}` says: {said[-1] if said else 'nothing'}")
+
+
+if __name__ == "__main__":
+    main()

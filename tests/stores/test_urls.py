@@ -1,0 +1,201 @@
+"""Our stores by URL: what arrives at the store, and what is refused without repeating a secret."""
+
+from pathlib import Path
+
+import pytest
+
+from coatcheck import ConfigError, FileStore
+from coatcheck.registry import open_store
+from coatcheck.stores.gcs import GCSStore
+from coatcheck.stores.postgres import PostgresStore
+from coatcheck.stores.s3 import S3Store
+from coatcheck.stores.urls import gs_arguments, s3_arguments
+
+SECRET = "hunter2"
+
+
+def refused(url: str) -> str:
+    with pytest.raises(ConfigError) as info:
+        open_store(url)
+    assert SECRET not in str(info.value)
+    assert SECRET not in str(info.value.__context__)
+    return str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "folder"),
+    [
+        ("file:///folder/below", "/folder/below"),
+        ("file:///folder/", "/folder"),
+        ("file://localhost/folder", "/folder"),
+        ("file:///a%20b%23c%3Fd", "/a b#c?d"),
+    ],
+)
+def test_file(url: str, folder: str) -> None:
+    store = open_store(url)
+    assert isinstance(store, FileStore)
+    assert store.folder == Path(folder)
+
+
+@pytest.mark.parametrize("url", ["file://", "file:///", "file://folder/below", "file://./x", "file:///a%00b"])
+def test_file_refused(url: str) -> None:
+    assert "Write file:///folder, with three slashes" in refused(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "bucket", "prefix"),
+    [
+        ("s3://bucket", "bucket", ""),
+        ("s3://bucket/", "bucket", ""),
+        ("s3://Bucket.name/prod/payloads/", "Bucket.name", "prod/payloads/"),
+        ("s3://bucket/prod%2Fpayloads", "bucket", "prod/payloads/"),
+    ],
+)
+def test_s3(url: str, bucket: str, prefix: str) -> None:
+    store = open_store(url)
+    assert isinstance(store, S3Store)
+    assert (store.bucket, store.prefix) == (bucket, prefix)
+
+
+def test_s3_options() -> None:
+    url = (
+        "s3://bucket/prefix?endpoint_url=http://127.0.0.1:8333&region=eu-central-1&path_style=true"
+        "&sse=aws:kms&kms_key_id=arn:aws:kms:eu-central-1:1:key/x&timeout=2.5"
+    )
+    assert s3_arguments(url) == {
+        "bucket": "bucket",
+        "prefix": "prefix",
+        "endpoint_url": "http://127.0.0.1:8333",
+        "region": "eu-central-1",
+        "path_style": True,
+        "sse": "aws:kms",
+        "kms_key_id": "arn:aws:kms:eu-central-1:1:key/x",
+        "timeout": 2.5,
+    }
+    assert isinstance(open_store(url), S3Store)
+
+
+def test_gs() -> None:
+    url = "gs://bucket/prefix?endpoint_url=http://127.0.0.1:1&project=mine&connections=3&timeout=9"
+    assert gs_arguments(url) == {
+        "bucket": "bucket",
+        "prefix": "prefix",
+        "endpoint_url": "http://127.0.0.1:1",
+        "project": "mine",
+        "connections": 3,
+        "timeout": 9.0,
+    }
+    store = open_store(url)
+    assert isinstance(store, GCSStore)
+    assert (store.bucket, store.prefix) == ("bucket", "prefix/")
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_postgresql(scheme: str) -> None:
+    store = open_store(
+        f"{scheme}://user:{SECRET}%40x@host:5433/db?table=mine&sslmode=require&prefix=prod&connections=2"
+    )
+    assert isinstance(store, PostgresStore)
+    assert (store.table, store.prefix) == ("mine", "prod/")
+    assert repr(store) == "PostgresStore(table='mine', prefix='prod/')"
+
+
+def test_what_is_libpqs_goes_to_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[object, ...]] = []
+    monkeypatch.setattr(PostgresStore, "__init__", lambda _self, dsn, **options: given.append((dsn, options)))
+    for url in (
+        "postgresql://u:p%3Fw@h1:1,h2:2/db?target_session_attrs=read-write&table=mine&sslmode=require",
+        "postgresql://u@h/db?table=mine&timeout=3",
+        "postgresql:///db?host=/run/postgresql",
+        "postgresql://h",
+    ):
+        open_store(url)
+    assert given == [
+        (
+            "postgresql://u:p%3Fw@h1:1,h2:2/db?target_session_attrs=read-write&sslmode=require",
+            {"table": "mine"},
+        ),
+        ("postgresql://u@h/db", {"table": "mine", "timeout": 3.0}),
+        ("postgresql:///db?host=/run/postgresql", {}),
+        ("postgresql://h", {}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "exist"),
+    [
+        ("file:///folder?mode=hunter2", "This store has none."),
+        (
+            "s3://bucket?regoin=hunter2",
+            "There are: endpoint_url, region, path_style, sse, kms_key_id, timeout.",
+        ),
+        ("gs://bucket?region=hunter2", "There are: endpoint_url, project, connections, timeout."),
+        (
+            "postgresql://u:hunter2@host/db?coatcheck_table=x",
+            "There are: table, prefix, connections, timeout, and those of libpq.",
+        ),
+    ],
+)
+def test_an_unknown_option_names_those_that_exist(url: str, exist: str) -> None:
+    assert f"which does not exist. {exist}" in refused(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("s3://bucket?region=a&region=b", "the option 'region' stands twice"),
+        ("s3://bucket?path_style=1", "'path_style' of a store's URL is neither true nor false"),
+        ("s3://bucket?path_style", "'path_style' of a store's URL is neither true nor false"),
+        ("s3://bucket?sse=aes", "'sse' of a store's URL is none of AES256, aws:kms, aws:kms:dsse"),
+        ("s3://bucket?timeout=0", "'timeout' of a store's URL is no number of seconds above 0"),
+        ("s3://bucket?timeout=nan", "'timeout' of a store's URL is no number of seconds above 0"),
+        ("s3://bucket?timeout=hunter2", "'timeout' of a store's URL is no number of seconds above 0"),
+        ("s3://bucket?endpoint_url=hunter2", "no http or https address"),
+        ("s3://bucket?endpoint_url=http://u:hunter2%40host", "no http or https address"),
+        ("s3://bucket?endpoint_url=http://[hunter2", "no http or https address"),
+        ("gs://bucket?connections=1.5", "'connections' of a store's URL is no whole number above 0"),
+        ("gs://bucket?connections=0", "'connections' of a store's URL is no whole number above 0"),
+    ],
+)
+def test_a_wrong_option(url: str, said: str) -> None:
+    assert said in refused(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://KEY:hunter2@bucket/prefix",
+        "s3://KEY:hunter2/prefix",
+        "gs://hunter2@bucket",
+        "gs://KEY:hun?hunter2@bucket",
+        "s3://bucket:80/x",
+    ],
+)
+def test_buckets_have_no_credentials(url: str) -> None:
+    assert "has a bucket's name before the path, and nothing else" in refused(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket/hunter2#x",
+        "s3://bucket/hunter2\n",
+        "s3://bucket/a hunter2",
+        "s3://[hunter2",
+        "gs://bucket/hun?hunter2@bucket",
+        "postgresql://u:pa?hunter2@host/db",
+        "postgresql://u:pa?hunter2=x@host/db",
+        "postgresql://u:hunter2@host/db\n",
+    ],
+)
+def test_malformed(url: str) -> None:
+    assert "a store's URL is malformed. Write odd characters with %" in refused(url)
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3:///prefix", "gs://", "s3://bucket/../up", "gs://bucket//x"])
+def test_what_the_store_itself_refuses(url: str) -> None:
+    assert refused(url)
+
+
+def test_a_connection_string_that_libpq_refuses() -> None:
+    assert "not a connection string of PostgreSQL" in refused(f"postgresql://u:{SECRET}@[::1/db")

@@ -1,0 +1,126 @@
+"""What can be imported from the face of the package, and what that costs."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import coatcheck
+
+
+def test_all_is_exactly_what_the_type_checker_is_told() -> None:
+    tree = ast.parse(Path(str(coatcheck.__file__)).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    told = {
+        alias.asname: statement.module
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
+    assert sorted(coatcheck.__all__) == sorted([*(name for name in told if name), "__version__"])
+    for name, module in told.items():
+        assert name is not None
+        assert vars(coatcheck).get("_HOME", {})[name] == module
+
+
+@pytest.mark.parametrize("name", coatcheck.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(coatcheck, name) is not None
+    assert name in dir(coatcheck)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = coatcheck.Nothing
+
+
+REPORT = """
+import sys, json
+before = set(sys.modules)
+{statement}
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def modules_after(statement: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT.format(statement=statement)], capture_output=True, text=True, check=True
+    )
+    return {name.partition(".")[0] for name in json.loads(done.stdout)}
+
+
+HEAVY = {
+    "boto3",
+    "botocore",
+    "obstore",
+    "temporalio",
+    "google",
+    "psycopg",
+    "restate",
+    "inngest",
+    "typer",
+    "rich",
+}
+
+
+def test_importing_the_face_loads_no_dependency_at_all() -> None:
+    third_party = modules_after("import coatcheck") - set(sys.stdlib_module_names)
+    assert third_party == {"coatcheck"}
+
+
+def test_a_chain_of_the_embedded_parts_loads_no_optional_dependency() -> None:
+    loaded = modules_after("from coatcheck import Chain, Encrypt, FileStore, Keyring, Offload, Scope, Zstd")
+    assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("module", ["codecs", "stores", "integrations"])
+def test_the_top_level_folders_have_no_init_file(module: str) -> None:
+    folder = Path(str(coatcheck.__file__)).parent / module
+    assert folder.is_dir()
+    assert not (folder / "__init__.py").exists()
+
+
+def test_dependencies_point_one_way() -> None:
+    """Contracts know nobody; codecs and stores know only contracts; the core knows neither; nobody knows the cli."""
+    package = Path(str(coatcheck.__file__)).parent
+    foundation = {"coatcheck.contracts", "coatcheck.errors", "coatcheck.scope"}
+    for path in package.rglob("*.py"):
+        room = path.relative_to(package).parts[0]
+        if room == "__init__.py":
+            continue
+        for imported in imports_of(path):
+            if not imported.startswith("coatcheck"):
+                continue
+            allowed = {
+                "contracts.py": imported in foundation,
+                "errors.py": False,
+                "scope.py": imported in foundation,
+                "codecs": imported in foundation or imported.startswith("coatcheck.codecs."),
+                "stores": imported in foundation or imported.startswith("coatcheck.stores."),
+                "cli": True,
+                "integrations": not imported.startswith(
+                    ("coatcheck.cli", "coatcheck.codecs", "coatcheck.stores")
+                ),
+                "testing": imported in foundation or imported.startswith("coatcheck.testing"),
+                "settings.py": not imported.startswith(("coatcheck.cli", "coatcheck.integrations")),
+            }.get(
+                room,
+                not imported.startswith(
+                    ("coatcheck.cli", "coatcheck.codecs", "coatcheck.stores", "coatcheck.integrations")
+                ),
+            )
+            assert allowed, f"{path.relative_to(package)} imports {imported}"
+
+
+def imports_of(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+    return found

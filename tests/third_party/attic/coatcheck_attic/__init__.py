@@ -1,0 +1,1 @@
+"""A store and a codec for coatcheck that somebody else made."""
