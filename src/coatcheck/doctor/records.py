@@ -23,9 +23,7 @@ _Figure = tuple[str, str | int | float | None, str]
 def records(diagnosis: Diagnosis, outlook: Prospect | None) -> list[Record]:
     """Every figure of one journal, and of what would be with a chain."""
     figures = [*_of(diagnosis), *(_with_chain(outlook) if outlook else ())]
-    return [
-        Record(case=diagnosis.case, name=name, value=value, unit=unit) for name, value, unit in figures
-    ]
+    return [Record(case=diagnosis.case, name=name, value=value, unit=unit) for name, value, unit in figures]
 
 
 def _of(diagnosis: Diagnosis) -> Iterator[_Figure]:
