@@ -63,9 +63,9 @@ class Encrypt(Sealing):
         return f"Encrypt({self._keyring!r})"
 
     @property
-    def primary_key_id(self) -> bytes:
+    def key_ids(self) -> tuple[bytes, ...]:
         """See :class:`Sealing`."""
-        return self._keyring.primary.id
+        return self._keyring.ids
 
     def run_tag(self, scope: Scope, key_id: bytes) -> bytes:
         """See :meth:`Sealing.run_tag`."""

@@ -97,6 +97,11 @@ class Keyring:
             )
         return cls(*map(Key.from_text, texts))
 
+    @property
+    def ids(self) -> tuple[bytes, ...]:
+        """Of every key, the primary's first."""
+        return tuple(self._keys)
+
     def find(self, key_id: bytes) -> Key:
         """The key with this id.
 

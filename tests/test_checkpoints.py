@@ -32,13 +32,14 @@ from coatcheck import (
     PayloadNotFound,
     Reference,
     Scope,
+    Sealing,
     StoredObject,
     StoreUnavailable,
     Zstd,
     idempotency_key,
 )
 from coatcheck.states import pack, unpack
-from tests.chains import KEY, keys_in
+from tests.chains import KEY, OTHER_KEY, keys_in
 
 RUN = "run-1"
 
@@ -668,3 +669,46 @@ async def test_no_state_shows_in_the_store() -> None:
     for key in await keys_in(store):
         assert b"CANARY" not in key.encode() + await store.get(key)
     assert issubclass(FormatError, CoatcheckError)
+
+
+def under(store: MemoryStore, *sealing: Sealing) -> Checkpoints:
+    return Checkpoints(Chain(Zstd(), *sealing, Offload(store), cache=PayloadCache(0)), run=RUN)
+
+
+async def test_a_rotated_key_hid_every_earlier_checkpoint() -> None:
+    store = MemoryStore()
+    before = under(store, Encrypt(Keyring(KEY)))
+    for step in range(3):
+        await before.save({"step": step, "by": "old"}, step=step)
+    after = under(store, Encrypt(Keyring(OTHER_KEY, KEY)))
+    latest = await after.latest()
+    assert latest is not None
+    assert await after.restore(latest.reference) == {"step": 2, "by": "old"}
+    await after.save({"step": 3, "by": "new"}, step=3)
+    assert [checkpoint.step for checkpoint in await after.history()] == [0, 1, 2, 3]
+    assert await after.restore((await after.at(1)).reference) == {"step": 1, "by": "old"}
+    assert await after.restore() == {"step": 3, "by": "new"}
+
+
+async def test_a_step_saved_again_under_another_key_counts_as_it_was_saved_last() -> None:
+    store = MemoryStore()
+    old, new = under(store, Encrypt(Keyring(KEY, OTHER_KEY))), under(store, Encrypt(Keyring(OTHER_KEY, KEY)))
+    for checkpoints, value in ((old, "first"), (new, "second"), (old, "third")):
+        await checkpoints.save(value, step=0)
+        for reading in (old, new):
+            assert await reading.restore() == value
+            assert len(await reading.history()) == 1
+
+
+async def test_introducing_encryption_hid_every_earlier_checkpoint() -> None:
+    store = MemoryStore()
+    await under(store).save("plain", step=0)
+    assert await under(store, Encrypt(Keyring(KEY), accept_unsealed=True)).restore() == "plain"
+    assert await under(store, Encrypt(Keyring(KEY))).latest() is None
+
+
+async def test_a_key_that_is_not_in_the_keyring_finds_nothing() -> None:
+    store = MemoryStore()
+    await under(store, Encrypt(Keyring(KEY))).save("secret", step=0)
+    with pytest.raises(PayloadNotFound, match="keyring"):
+        await under(store, Encrypt(Keyring(OTHER_KEY))).restore()

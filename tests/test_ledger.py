@@ -159,7 +159,7 @@ async def test_a_record_under_another_header_is_refused(change: dict[str, object
     ledger = plain_chain(store).ledger(SCOPE)
     await ledger.put(NAMES[0], b"record")
     (key,) = await keys_in(store)
-    key_id, run_tag, sealer = Suites(None).sealer_for_new(SCOPE)
+    _, key_id, run_tag, sealer = Suites(None).sealer_for_new(SCOPE)
     fields: dict[str, object] = {"codecs": (), "size": 6, "bases": ()}
     header = EnvelopeHeader(0, key_id, run_tag, **(fields | change))  # type: ignore[arg-type]
     for context in (b"\x02" + NAMES[0].encode(), INLINE, object_context(bytes(32))):

@@ -147,7 +147,7 @@ class Checkpoints:
             raise error.about(reference.object_id.hex())  # noqa: B904 - the same error, with the object named
 
     async def latest(self) -> Checkpoint | None:
-        """The checkpoint with the highest step; None if there is none. One listing and one record.
+        """The checkpoint with the highest step; None if there is none. One listing for each key, and one record.
 
         Raises:
             CoatcheckError: As :meth:`history`.
@@ -156,7 +156,7 @@ class Checkpoints:
         return await self._read(entries[-1]) if entries else None
 
     async def at(self, step: int | None = None) -> Checkpoint:
-        """The checkpoint of a step, or the latest one. One listing and one record.
+        """The checkpoint of a step, or the latest one. One listing for each key, and one record.
 
         Raises:
             ConfigError: ``step`` is out of range.
@@ -168,7 +168,7 @@ class Checkpoints:
             what = "the run" if step is None else f"step {step}"
             raise PayloadNotFound(
                 f"{what} has no checkpoint",
-                "Check the run and the tenant, and that the key it was saved under is the primary one.",
+                "Check the run and the tenant, and that the key it was saved under is in the keyring.",
             )
         return await self._read(entries[-1])
 

@@ -30,9 +30,9 @@ class Checksum(Sealing):
     suite = 0
 
     @property
-    def primary_key_id(self) -> bytes:
+    def key_ids(self) -> tuple[bytes, ...]:
         """See :class:`Sealing`: four zeros."""
-        return _NO_KEY
+        return (_NO_KEY,)
 
     def run_tag(self, scope: Scope, key_id: bytes) -> bytes:
         """See :meth:`Sealing.run_tag`."""

@@ -99,8 +99,13 @@ class Sealing(ABC):
 
     @property
     @abstractmethod
+    def key_ids(self) -> tuple[bytes, ...]:
+        """4 bytes each: every key that something may be sealed under, the one for new payloads first."""
+
+    @property
     def primary_key_id(self) -> bytes:
         """4 bytes: the key that new payloads are sealed under."""
+        return self.key_ids[0]
 
     @abstractmethod
     def run_tag(self, scope: Scope, key_id: bytes) -> bytes:

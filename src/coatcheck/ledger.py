@@ -26,7 +26,8 @@ _MAX_RECORDS: Final = 100_000
 class Ledger:
     """The records of one scope. Safe to use from several threads and event loops; keeps nothing in memory.
 
-    Records are written to the chain's store under its primary key, and read from all of its stores.
+    Records are written to the chain's store under its primary key, and read from all of its stores, under all of the
+    keys that it can open something with: a rotation hides nothing.
 
     Args:
         suites: What records are sealed with.
@@ -40,10 +41,15 @@ class Ledger:
     def __init__(self, suites: Suites, storerooms: tuple[Storeroom, ...], scope: Scope) -> None:
         if not storerooms:
             raise ConfigError("this chain has no store", "Add Offload(store) to it.")
-        key_id, run_tag, sealer = suites.sealer_for_new(scope)
-        header = EnvelopeHeader(suites.sealing.suite, key_id, run_tag, (), 0)
         self._places = [
-            _Place(room.access, room.scope(sealer, run_tag).prefix, header, sealer) for room in storerooms
+            _Place(
+                room.access,
+                room.scope(sealer, run_tag).prefix,
+                EnvelopeHeader(suite, key_id, run_tag, (), 0),
+                sealer,
+            )
+            for room in storerooms
+            for suite, key_id, run_tag, sealer in suites.sealers(scope)
         ]
 
     async def put(self, name: str, record: bytes) -> None:
@@ -65,9 +71,9 @@ class Ledger:
         await place.access.replace(place.prefix + name, place.seal(name, record))
 
     async def entries(self, start: str = "") -> "list[Entry]":
-        """What there is, by name, without reading it: one listing for each store of the chain.
+        """What there is, by name, without reading it: one listing for each store and key of the chain.
 
-        A name that is in several stores comes once, as it was written last.
+        A name that is there several times comes once, as it was written last.
 
         Args:
             start: What the names begin with; a whole name to find the one.

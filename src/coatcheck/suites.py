@@ -2,6 +2,7 @@
 
 import hmac
 from functools import lru_cache
+from typing import NamedTuple
 
 from coatcheck.checksum import Checksum
 from coatcheck.contracts import TENANT_SCOPE_TAG, Sealer, Sealing
@@ -10,6 +11,15 @@ from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, KeyUna
 from coatcheck.reference import Reference
 from coatcheck.scope import Scope
 from coatcheck.wire import SUITES
+
+
+class ScopeSealer(NamedTuple):
+    """The sealer of a scope under one key, with what headers say of it."""
+
+    suite: int
+    key_id: bytes
+    run_tag: bytes
+    sealer: Sealer
 
 
 class Suites:
@@ -32,11 +42,16 @@ class Suites:
         """Whether what is sealed cannot be read without a key."""
         return self.sealing.suite != Checksum.suite
 
-    def _sealer_for_new(self, scope: Scope) -> tuple[bytes, bytes, Sealer]:
-        """The key id, the run tag and the sealer for a new payload of ``scope``."""
-        key_id = self.sealing.primary_key_id
-        run_tag = self.sealing.run_tag(scope, key_id)
-        return key_id, run_tag, self.sealing.sealer(scope.tenant, run_tag, key_id)
+    def _sealer_for_new(self, scope: Scope) -> "ScopeSealer":
+        return _scope_sealer(self.sealing, scope, self.sealing.primary_key_id)
+
+    def sealers(self, scope: Scope) -> "list[ScopeSealer]":
+        """Under every suite and key that is accepted, the one for new payloads first."""
+        return [
+            _scope_sealer(sealing, scope, key_id)
+            for sealing in self._accepted.values()
+            for key_id in sealing.key_ids
+        ]
 
     def sealer_for(self, sealed: EnvelopeHeader | Reference, scope: Scope) -> Sealer:
         """The sealer that ``sealed`` names, if its suite is accepted and ``scope`` may open its run.
@@ -75,6 +90,11 @@ class Suites:
                 "Nothing was fetched. Restore the original journal entry, and check the tenant.",
             )
         return sealer
+
+
+def _scope_sealer(sealing: Sealing, scope: Scope, key_id: bytes) -> ScopeSealer:
+    run_tag = sealing.run_tag(scope, key_id)
+    return ScopeSealer(sealing.suite, key_id, run_tag, sealing.sealer(scope.tenant, run_tag, key_id))
 
 
 def _refusal(suite: int) -> CoatcheckError:

@@ -97,12 +97,12 @@ class Writer:
         if self._room is None:
             raise ConfigError("this chain has no store", "Add Offload(store) to it.")
         self._check_size(data)
-        key_id, run_tag, sealer = self._suites.sealer_for_new(scope)
+        suite, key_id, run_tag, sealer = self._suites.sealer_for_new(scope)
         return Draft(
             room=self._room,
             memory=self._room.scope(sealer, run_tag),
             sealer=sealer,
-            suite=self._suites.sealing.suite,
+            suite=suite,
             key_id=key_id,
             run_tag=run_tag,
             object_id=sealer.object_id(data),
@@ -120,8 +120,8 @@ class Writer:
         """The payload sealed, or as it is where that would only make it larger and nothing is secret."""
         if not whole.codecs and not self._suites.encrypts and not is_ours(data):
             return data
-        key_id, run_tag, sealer = self._suites.sealer_for_new(scope)
-        header = EnvelopeHeader(self._suites.sealing.suite, key_id, run_tag, whole.codecs, len(data))
+        suite, key_id, run_tag, sealer = self._suites.sealer_for_new(scope)
+        header = EnvelopeHeader(suite, key_id, run_tag, whole.codecs, len(data))
         return sealer.seal(header.to_bytes(), INLINE, whole.body)
 
     def _is_surely_large(self, data: bytes) -> bool:
