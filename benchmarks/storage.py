@@ -18,7 +18,7 @@ from benchmarks import virtual_time
 from benchmarks.counted import Counted
 from benchmarks.peak_memory import growth_of
 from benchmarks.records import Record, arguments, show
-from benchmarks.schemes import SCHEMES, Coatcheck, Scheme
+from benchmarks.schemes import SCHEMES, SCOPE, Coatcheck, Scheme
 from benchmarks.series import Series
 from benchmarks.storage_speed import encode_seconds
 from benchmarks.storage_targets import verdicts
@@ -129,6 +129,7 @@ async def _cold_replays(series: Series, store: Counted, journal: list[bytes]) ->
                 for item in journal:
                     await scheme.read(item)
             else:
+                scheme.chain.replaying(SCOPE)
                 for payload in series.payloads():
                     await scheme.write(payload)
             taken = trips()

@@ -27,9 +27,8 @@ def main(arguments: list[str]) -> int:
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         extras = ",".join(name for name in settings["project"]["optional-dependencies"])
         subprocess.run([*pip, f"{wheel}[{extras}]", *settings["dependency-groups"]["dev"]], check=True)
-        for name in ("tests", "benchmarks"):
+        for name in ("tests", "benchmarks", "examples", "docs"):
             shutil.copytree(ROOT / name, work / "suite" / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copytree(ROOT / "docs", work / "suite" / "docs")
         shutil.copy(ROOT / "pyproject.toml", work / "suite")
         # The servers that were built for the tests stay where they are.
         (work / "suite" / ".cache").symlink_to(ROOT / ".cache")

@@ -134,6 +134,43 @@ async def test_a_cold_replay_gets_each_object_once_lists_once_and_creates_nothin
     assert len(await keys_in(store)) == 60
 
 
+async def test_a_cold_replay_that_began_by_encoding_offered_the_store_what_it_had() -> None:
+    store = Counting()
+    forms = turns(60)
+    chain = chain_on(store)
+    journals = [await chain.encode(form, SCOPE) for form in forms]
+    store.reset()
+    cold = chain_on(store)
+    cold.replaying(SCOPE)
+    for form, journal in zip(forms, journals, strict=True):
+        assert await cold.encode(form, SCOPE) == journal
+        assert await cold.open(journal, SCOPE) == form
+    assert (store.creates, store.lists) == (0, 1)
+    assert store.gets <= 60
+    assert store.rounds < 10
+
+
+async def test_a_replay_by_a_process_that_knows_the_run_makes_no_request() -> None:
+    store = Counting()
+    chain = chain_on(store)
+    journals = await chain.encode_all(turns(10), SCOPE)
+    store.reset()
+    chain.replaying(SCOPE)
+    assert await chain.encode_all(turns(10), SCOPE) == journals
+    assert (store.creates, store.gets, store.lists) == (0, 0, 0)
+
+
+async def test_a_replay_of_a_run_that_stored_nothing_yet_goes_on_with_it() -> None:
+    store = Counting()
+    chain = chain_on(store)
+    chain.replaying(SCOPE)
+    await chain.encode(b"small", SCOPE)
+    assert store.lists == 0
+    for form in turns(5):
+        assert await chain_on(store).open(await chain.encode(form, SCOPE), SCOPE) == form
+    assert store.creates == 5
+
+
 async def test_a_worker_that_recovered_goes_on_with_the_same_lineage() -> None:
     store = Counting()
     forms = turns(24)

@@ -4,12 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the wheel is tested without the examples")
 def test_a_killed_agent_ends_as_one_that_was_never_killed() -> None:
     done = subprocess.run(
         [sys.executable, EXAMPLES / "checkpointed_agent.py"],

@@ -144,6 +144,15 @@ class Chain:
         draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self.writer.draft, data, scope)
         return await self.writer.keep(draft)
 
+    def replaying(self, scope: Scope) -> None:
+        """Say that an engine is about to go through a run of ``scope`` from its start once more.
+
+        A process that knows nothing of the scope yet will list it before it writes to it, where it would else offer
+        the store objects that are already there, and fetches from the first object on. Makes no request by itself.
+        For integrations whose engine tells them; without it a replay is right as well.
+        """
+        self.writer.replaying(scope)
+
     def ledger(self, scope: Scope) -> Ledger:
         """The small named records that are kept next to the objects of a scope.
 

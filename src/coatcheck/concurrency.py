@@ -1,7 +1,10 @@
 """Keeping the event loop free, and many payloads going at once."""
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -12,6 +15,21 @@ ENCODE_INLINE_UP_TO: Final = 48 * 1024
 """Bytes. Below, compressing and sealing take less than the 30-100 us that a hop to a thread costs."""
 DECODE_INLINE_UP_TO: Final = 128 * 1024
 """Bytes. Opening and decompressing are about three times as fast as the way in."""
+
+
+class _Cores:
+    """As many threads as there are cores: more would only hold more compressors, of some megabytes each."""
+
+    def __init__(self) -> None:
+        self.renew()
+        # Threads do not survive a fork, and their executor would never notice.
+        os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self.threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="coatcheck")
+
+
+_cores: Final = _Cores()
 
 _inline: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 """Bytes that each event loop has worked on in its present turn."""
@@ -30,7 +48,7 @@ async def off_loop(size: int, limit: int, work: Callable[_P, _T], *args: _P.args
     loop = asyncio.get_running_loop()
     before = _inline.get(loop, 0)
     if before + size > limit:
-        return await asyncio.to_thread(work, *args, **kwargs)
+        return await loop.run_in_executor(_cores.threads, partial(work, *args, **kwargs))
     if not before:
         loop.call_soon(_inline.pop, loop, 0)
     _inline[loop] = before + size

@@ -60,8 +60,14 @@ class ReadAhead:
         return data
 
     async def settled(self, memory: ScopeMemory) -> None:
-        """Wait for a listing of the scope that is under way, so that what it finds is not written again."""
-        window = self._of_this_loop().get(memory.prefix)
+        """Wait for a listing of the scope that is under way, so that what it finds is not written again.
+
+        Of a scope that is replayed, and of which nothing is known, a listing is begun.
+        """
+        if memory.replayed and memory.is_cold:
+            window = self._window_of(memory)
+        else:
+            window = self._of_this_loop().get(memory.prefix)
         if window is not None and not window.listing.done():
             await asyncio.wait({window.listing})
 
@@ -80,7 +86,8 @@ class ReadAhead:
             return None
         windows = self._of_this_loop()
         if memory.prefix not in windows:
-            windows[memory.prefix] = _Window(self._unlimited, asyncio.ensure_future(self._list(memory)))
+            listing = asyncio.ensure_future(self._list(memory))
+            windows[memory.prefix] = _Window(self._unlimited, listing, from_start=memory.replayed)
             if len(windows) > _RUNS:
                 _, oldest = windows.popitem(last=False)
                 oldest.give_up()
@@ -107,9 +114,12 @@ class ReadAhead:
 
 
 class _Window:
-    def __init__(self, access: Access, listing: asyncio.Task[list[StoredObject]]) -> None:
+    def __init__(
+        self, access: Access, listing: asyncio.Task[list[StoredObject]], *, from_start: bool
+    ) -> None:
         self.listing = listing
         self._access = access
+        self._from_start = from_start
         self._order: list[StoredObject] = []
         self._position: dict[str, int] = {}
         self._ahead: dict[str, asyncio.Task[bytes]] = {}
@@ -184,6 +194,8 @@ class _Window:
             return
         self._order = listing.result()
         self._position = {entry.key: position for position, entry in enumerate(self._order)}
+        if self._order and self._from_start and not self._last_asked:
+            self._last_asked = self._order[0].key
         self.follow(self._last_asked, missed=True)
 
     def _forget_far_from(self, position: int) -> None:

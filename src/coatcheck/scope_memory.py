@@ -40,6 +40,8 @@ class ScopeMemory:
     def __init__(self, cache: PayloadCache, prefix: str) -> None:
         self.prefix = prefix
         self.last_contact = time.monotonic()
+        self.replayed = False
+        """Whether somebody wrote here before, and it is about to be written and read again from the start."""
         self._cache = cache
         self._known: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
         self._listed: frozenset[str] = frozenset()
@@ -59,6 +61,11 @@ class ScopeMemory:
     def is_listed(self, object_id: bytes) -> bool:
         """Whether a listing of the scope had the object. What it holds was not looked at."""
         return self.key(object_id) in self._listed
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether nothing of the scope was written or read here yet."""
+        return not self._known
 
     def listed(self, keys: Iterable[str]) -> None:
         """The scope was listed."""

@@ -109,6 +109,12 @@ class Writer:
             payload=data,
         )
 
+    def replaying(self, scope: Scope) -> None:
+        """See :meth:`Chain.replaying`."""
+        if self._room is not None:
+            sealer = self._suites.sealer_for_new(scope)
+            self._room.scope(sealer.sealer, sealer.run_tag).replayed = True
+
     def _check_size(self, data: bytes) -> None:
         if len(data) > self._max_payload:
             raise LimitExceeded(

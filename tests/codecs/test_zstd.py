@@ -1,7 +1,9 @@
 """Zstandard: gains or steps aside, and never lets out more than it was allowed."""
 
+import random
 import resource
 import threading
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -53,6 +55,31 @@ def test_a_frame_that_lies_about_its_size_is_found_out_at_the_limit() -> None:
     with pytest.raises((LimitExceeded, FormatError)):
         Zstd().decode(frame, 1000)
     assert peak_memory() - before < 32 * 2**20
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**18, 2**20 - 1, 2**20, 2**20 + 1, 2**20 + 2**18, 3 * 2**20 + 7])
+def test_payloads_around_the_pieces_come_back(size: int) -> None:
+    data = random.Random(size).randbytes(size // 2).hex().encode() + b"x" * (size % 2)
+    codec = Zstd()
+    assert codec.decode(zstd.compress(data), size) == data
+    base = b"another " + data
+    delta = codec.encode_delta(data, base)
+    assert delta is not None
+    assert codec.decode_delta(delta, base, size) == data
+    with pytest.raises(FormatError, match="cut off"):
+        codec.decode(zstd.compress(data)[:-1], size)
+
+
+def test_decoding_took_twice_the_memory_of_what_it_gave() -> None:
+    data = random.Random(0).randbytes(500_000).hex().encode() * 8
+    frame = zstd.compress(data)
+    tracemalloc.start()
+    try:
+        assert Zstd().decode(frame, len(data)) == data
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.25 * len(data)
 
 
 def test_a_frame_that_asks_for_a_huge_window_gets_no_memory_for_it() -> None:
