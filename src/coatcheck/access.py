@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from coatcheck.contracts import Store, StoredObject
 from coatcheck.errors import StoreUnavailable
 from coatcheck.limiter import PROCESS_LIMITER, Limiter
+from coatcheck.telemetry import store_call
 
 _T = TypeVar("_T")
 
@@ -45,15 +46,23 @@ class Access:
 
     async def create(self, key: str, data: bytes) -> bool:
         """See :meth:`Store.create`; ``False`` also where an attempt succeeded and its answer was lost."""
-        return await self._call(len(data), lambda: self.store.create(key, data))
+        with store_call("create", self.store) as call:
+            created = await self._call(len(data), lambda: self.store.create(key, data))
+            call.size = len(data)
+            return created
 
     async def replace(self, key: str, data: bytes) -> None:
         """See :meth:`Store.replace`."""
-        await self._call(len(data), lambda: self.store.replace(key, data))
+        with store_call("replace", self.store) as call:
+            await self._call(len(data), lambda: self.store.replace(key, data))
+            call.size = len(data)
 
     async def get(self, key: str, size: int) -> bytes:
         """See :meth:`Store.get`; ``size`` is what it will come to, in bytes, for the limiter."""
-        return await self._call(size, lambda: self.store.get(key))
+        with store_call("get", self.store) as call:
+            data = await self._call(size, lambda: self.store.get(key))
+            call.size = len(data)
+            return data
 
     async def forget(self, key: str) -> None:
         """See :meth:`Store.forget`."""
@@ -70,7 +79,8 @@ class Access:
                     break
             return found
 
-        return await self._call(0, collect)
+        with store_call("list", self.store):
+            return await self._call(0, collect)
 
     async def close(self) -> None:
         """See :meth:`Store.close`."""

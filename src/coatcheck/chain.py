@@ -15,6 +15,7 @@ from coatcheck.reference import Reference
 from coatcheck.scope import Scope
 from coatcheck.storeroom import Storeroom
 from coatcheck.suites import Suites
+from coatcheck.telemetry import counting_errors
 from coatcheck.transforms import Transforms
 from coatcheck.wire import is_ours, is_reference
 from coatcheck.writer import Writer
@@ -96,7 +97,10 @@ class Chain:
             LimitExceeded: ``data`` is larger than ``max_payload``.
             StoreError: It has to be offloaded and the store cannot or will not take it.
         """
-        return data if self.decode_only else await self.writer.write(data, scope)
+        if self.decode_only:
+            return data
+        with counting_errors("encode"):
+            return await self.writer.write(data, scope)
 
     async def decode(self, data: bytes, scope: Scope) -> bytes:
         """The payload that ``data`` stands for; ``data`` itself if it is not ours.
@@ -121,13 +125,15 @@ class Chain:
             LimitExceeded: The payload is larger than ``max_payload``.
             StoreError: The store cannot or will not give the object.
         """
-        if is_reference(data):
-            return await self.open_reference(Reference.from_bytes(data), scope)
-        return await off_loop(len(data), DECODE_INLINE_UP_TO, self._reader.open_inline, data, scope)
+        with counting_errors("decode"):
+            if is_reference(data):
+                return await self._reader.open_reference(Reference.from_bytes(data), scope)
+            return await off_loop(len(data), DECODE_INLINE_UP_TO, self._reader.open_inline, data, scope)
 
     async def open_reference(self, reference: Reference, scope: Scope) -> bytes:
         """The payload behind a reference, as :meth:`open`. It is verified before anything is fetched."""
-        return await self._reader.open_reference(reference, scope)
+        with counting_errors("decode"):
+            return await self._reader.open_reference(reference, scope)
 
     async def put(self, data: bytes, scope: Scope) -> Reference:
         """Keep ``data`` in the store, whatever its size; :meth:`open_reference` brings it back.
@@ -141,8 +147,9 @@ class Chain:
         """
         if self.decode_only:
             raise ConfigError("this chain is decode_only, and would have to write", "Use one that writes.")
-        draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self.writer.draft, data, scope)
-        return await self.writer.keep(draft)
+        with counting_errors("encode"):
+            draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self.writer.draft, data, scope)
+            return await self.writer.keep(draft)
 
     def replaying(self, scope: Scope) -> None:
         """Say that an engine is about to go through a run of ``scope`` from its start once more.

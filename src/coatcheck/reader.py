@@ -14,6 +14,7 @@ from coatcheck.scope import Scope
 from coatcheck.scope_memory import ScopeMemory
 from coatcheck.storeroom import Storeroom
 from coatcheck.suites import Suites
+from coatcheck.telemetry import Outcome, decoded, span
 from coatcheck.transforms import Transforms
 
 _MAX_DEPTH = 64
@@ -51,7 +52,9 @@ class Reader:
         header = envelope.header
         body = self._suites.sealer_for(header, scope).open(envelope.header_bytes, INLINE, envelope.sealed)
         self._check_size(header.size)
-        return self._transforms.decode(body, header, None)[0]
+        payload = self._transforms.decode(body, header, None)[0]
+        decoded(Outcome.INLINE, len(payload), len(data))
+        return payload
 
     async def open_reference(self, reference: Reference, scope: Scope) -> bytes:
         """The payload behind a reference, which is verified before anything is fetched."""
@@ -62,10 +65,13 @@ class Reader:
             memory = room.scope(sealer, reference.run_tag)
             key = memory.key(reference.object_id)
             payload = self._cache.get(key)
+            outcome = Outcome.KNOWN if payload is not None else Outcome.FETCHED
             if payload is None:
-                payload = await room.opening.run(key, lambda: self._load(room, memory, sealer, reference))
+                with span("decode", object_id=reference.object_id.hex(), size=reference.size):
+                    payload = await room.opening.run(key, lambda: self._load(room, memory, sealer, reference))
         except CoatcheckError as error:
             raise error.about(reference.object_id.hex())  # noqa: B904 - the same error, with the object named
+        decoded(outcome, len(payload), len(reference.to_bytes()))
         return payload
 
     async def _load(

@@ -20,6 +20,7 @@ from coatcheck.scope import Scope
 from coatcheck.scope_memory import Base, ScopeMemory
 from coatcheck.storeroom import Storeroom
 from coatcheck.suites import Suites
+from coatcheck.telemetry import Outcome, encoded, span
 from coatcheck.transforms import Encoded, Transforms
 from coatcheck.wire import is_ours
 
@@ -76,7 +77,9 @@ class Writer:
         draft = self.draft(data, scope)
         bases = draft.memory.bases_of(draft.object_id)
         if bases is not None:
-            return draft.reference(bases).to_bytes()
+            known = draft.reference(bases).to_bytes()
+            encoded(Outcome.KNOWN, len(data), len(known))
+            return known
         if draft.memory.is_listed(draft.object_id):
             return draft
         self._find_base(draft)
@@ -125,10 +128,13 @@ class Writer:
     def _inline(self, data: bytes, scope: Scope, whole: Encoded) -> bytes:
         """The payload sealed, or as it is where that would only make it larger and nothing is secret."""
         if not whole.codecs and not self._suites.encrypts and not is_ours(data):
+            encoded(Outcome.PASSED, len(data), len(data))
             return data
         suite, key_id, run_tag, sealer = self._suites.sealer_for_new(scope)
         header = EnvelopeHeader(suite, key_id, run_tag, whole.codecs, len(data))
-        return sealer.seal(header.to_bytes(), INLINE, whole.body)
+        sealed = sealer.seal(header.to_bytes(), INLINE, whole.body)
+        encoded(Outcome.INLINE, len(data), len(sealed))
+        return sealed
 
     def _is_surely_large(self, data: bytes) -> bool:
         """Whether already the beginning is above the threshold after compression.
@@ -169,10 +175,13 @@ class Writer:
     async def keep(self, draft: "Draft") -> Reference:
         """Make the object durable, unless it is there already; then say where it is."""
         try:
-            bases = draft.memory.bases_of(draft.object_id)
-            return draft.reference(await self._keep(draft) if bases is None else bases)
+            with span("encode", object_id=draft.object_id.hex(), size=len(draft.payload)):
+                bases = draft.memory.bases_of(draft.object_id)
+                reference = draft.reference(await self._keep(draft) if bases is None else bases)
         except CoatcheckError as error:
             raise error.about(draft.object_id.hex())  # noqa: B904 - the same error, with the object named
+        encoded(draft.outcome, len(draft.payload), len(reference.to_bytes()))
+        return reference
 
     async def _keep(self, draft: "Draft") -> tuple[bytes, ...]:
         room, memory = draft.room, draft.memory
@@ -184,6 +193,7 @@ class Writer:
                 found = b""
             member = await off_loop(len(found), DECODE_INLINE_UP_TO, self._recognise, draft, found)
             if member is not None:
+                draft.outcome = Outcome.FOUND
                 return member.bases
         if not draft.envelope:
             await off_loop(len(draft.payload), ENCODE_INLINE_UP_TO, self._make, draft)
@@ -203,10 +213,12 @@ class Writer:
                     continue
                 member = await off_loop(len(found), DECODE_INLINE_UP_TO, self._recognise, draft, found)
                 if member is not None:
+                    draft.outcome = Outcome.FOUND
                     return member.bases
                 await access.forget(key)
                 await access.replace(key, draft.envelope)
             draft.memory.wrote(draft.member, draft.payload, draft.prints)
+            draft.outcome = Outcome.DELTA if draft.base else Outcome.OFFLOADED
             return draft.member.bases
         raise StoreUnavailable(
             "the object was deleted each time just after it was found",
@@ -247,6 +259,7 @@ class Draft:
     base: Base | None = None
     """What the object is a delta against."""
     prints: Sketch | None = None
+    outcome: Outcome = Outcome.KNOWN
 
     @property
     def identity(self) -> tuple[int, bytes, bytes, int]:

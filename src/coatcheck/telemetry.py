@@ -1,0 +1,138 @@
+"""Metrics and spans, by OpenTelemetry's API; where the process has no SDK they go nowhere.
+
+Nothing here says what a payload holds, nor whose it is: only counts, bytes, seconds, outcomes and error types, and in
+spans object ids. Names and units follow OpenTelemetry's semantic conventions. ``docs/telemetry.md`` lists them.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from types import TracebackType
+from typing import Final
+
+from opentelemetry import metrics, trace
+
+from coatcheck._version import __version__
+from coatcheck.cache import PROCESS_CACHE
+
+
+class Outcome(StrEnum):
+    """What became of a payload."""
+
+    INLINE = "inline"
+    """It stands in the journal itself, sealed."""
+    PASSED = "passed"
+    """It was left as it is: nothing to gain, and nothing secret."""
+    OFFLOADED = "offloaded"
+    """It was stored whole."""
+    DELTA = "delta"
+    """It was stored as a delta."""
+    FOUND = "found"
+    """The store had it."""
+    KNOWN = "known"
+    """It was known to be in the store, or in the cache: no request was made."""
+    FETCHED = "fetched"
+    """It was read from the store."""
+
+
+_ENCODE: Final = {"coatcheck.direction": "encode"}
+_DECODE: Final = {"coatcheck.direction": "decode"}
+
+_meter = metrics.get_meter("coatcheck", __version__)
+_tracer = trace.get_tracer("coatcheck", __version__)
+_payloads = _meter.create_counter("coatcheck.payloads", "{payload}", "Payloads that passed a chain.")
+_payload_size = _meter.create_counter("coatcheck.payload.io", "By", "Bytes of those payloads.")
+_journal_size = _meter.create_counter(
+    "coatcheck.journal.io", "By", "Bytes that stand in the journal for them."
+)
+_store_size = _meter.create_counter("coatcheck.store.io", "By", "Bytes written to and read from stores.")
+_store_seconds = _meter.create_histogram(
+    "coatcheck.store.duration", "s", "One call of a store, with its retries and its wait for a place."
+)
+_errors = _meter.create_counter("coatcheck.errors", "{error}", "Payloads that could not pass.")
+
+
+def _observe(name: str) -> Sequence["metrics.Observation"]:
+    return [metrics.Observation(getattr(PROCESS_CACHE.stats, name))]
+
+
+_meter.create_observable_up_down_counter(
+    "coatcheck.cache.size", [lambda _: _observe("size")], "By", "Opened payloads in the process's cache."
+)
+_meter.create_observable_counter(
+    "coatcheck.cache.hits", [lambda _: _observe("hits")], "{lookup}", "Payloads that the cache had."
+)
+_meter.create_observable_counter(
+    "coatcheck.cache.misses",
+    [lambda _: _observe("misses")],
+    "{lookup}",
+    "Payloads that the cache lacked.",
+)
+
+
+def encoded(outcome: Outcome, payload: int, journal: int) -> None:
+    """A payload passed on its way in; sizes in bytes."""
+    _count(_ENCODE, outcome, payload, journal)
+
+
+def decoded(outcome: Outcome, payload: int, journal: int) -> None:
+    """A payload passed on its way back; sizes in bytes."""
+    _count(_DECODE, outcome, payload, journal)
+
+
+def _count(direction: dict[str, str], outcome: Outcome, payload: int, journal: int) -> None:
+    _payloads.add(1, {**direction, "coatcheck.outcome": outcome.value})
+    _payload_size.add(payload, direction)
+    _journal_size.add(journal, direction)
+
+
+class counting_errors:  # noqa: N801 - used as a function; a generator would cost ten times as much
+    """Count what keeps a payload from passing on its way in (``encode``) or back (``decode``)."""
+
+    __slots__ = ("_direction",)
+
+    def __init__(self, direction: str) -> None:
+        self._direction = direction
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception):
+            _errors.add(1, {"coatcheck.direction": self._direction, "error.type": type(error).__name__})
+
+
+@contextmanager
+def span(name: str, **attributes: str | int) -> Iterator[None]:
+    """Work on one payload that a store has a part in; ``attributes`` without their prefix."""
+    named = {f"coatcheck.{key}": value for key, value in attributes.items()}
+    with _tracer.start_as_current_span(f"coatcheck {name}", attributes=named):
+        yield
+
+
+class StoreCall:
+    """One call of a store, as it is measured."""
+
+    size = 0
+    """Bytes that were moved; set by the caller."""
+
+
+@contextmanager
+def store_call(operation: str, store: object) -> Iterator[StoreCall]:
+    """Measure a call of ``store``, its retries included, and give it a span."""
+    call = StoreCall()
+    attributes = {"coatcheck.operation": operation, "coatcheck.store": type(store).__name__}
+    begin = time.perf_counter()
+    try:
+        with _tracer.start_as_current_span(
+            f"coatcheck store {operation}", kind=trace.SpanKind.CLIENT, attributes=attributes
+        ):
+            yield call
+    except BaseException as error:
+        _store_seconds.record(time.perf_counter() - begin, {**attributes, "error.type": type(error).__name__})
+        raise
+    _store_seconds.record(time.perf_counter() - begin, attributes)
+    _store_size.add(call.size, attributes)
