@@ -18,6 +18,9 @@ _MAX_WINDOW_LOG = 27
 _LONG_DISTANCE_ABOVE = 960 * 1024
 """Bytes of a base above which Zstandard's ordinary match finder loses sight of it (measured: at 1.2 MB a delta grew
 from 1.9 to 39 KB without long-distance matching; at 1.0 MB it gained 1%, at half the speed)."""
+_FAST_UP_TO = 3
+"""Level up to which deltas use the plainest search: nearly all of a payload that resembles its base is one long match,
+which any search finds (measured on conversations: 1.4 times as fast as level 3's own, 4-5% larger)."""
 _AT_ONCE = 2**20
 """Bytes of a payload from which it is decompressed in pieces, for the sake of memory."""
 _PIECE = 2**18
@@ -82,15 +85,15 @@ class Zstd(DeltaCodec):
         if len(base) < _SMALLEST_PREFIX or window_log > _MAX_WINDOW_LOG:
             return None
         parameter = zstd.CompressionParameter
-        compressor = zstd.ZstdCompressor(
-            options={
-                parameter.compression_level: self.level,
-                parameter.window_log: max(window_log, parameter.window_log.bounds()[0]),
-                parameter.enable_long_distance_matching: int(len(base) > _LONG_DISTANCE_ABOVE),
-                parameter.checksum_flag: 1,
-            },
-            zstd_dict=_prefix(base),
-        )
+        options: dict[int, int] = {
+            parameter.compression_level: self.level,
+            parameter.window_log: max(window_log, parameter.window_log.bounds()[0]),
+            parameter.enable_long_distance_matching: int(len(base) > _LONG_DISTANCE_ABOVE),
+            parameter.checksum_flag: 1,
+        }
+        if self.level <= _FAST_UP_TO:
+            options[parameter.strategy] = zstd.Strategy.fast
+        compressor = zstd.ZstdCompressor(options=options, zstd_dict=_prefix(base))
         return compressor.compress(data, compressor.FLUSH_FRAME)
 
     def decode_delta(self, data: bytes | memoryview, base: bytes, limit: int) -> bytes:

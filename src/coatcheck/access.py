@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from coatcheck.contracts import Store, StoredObject
 from coatcheck.errors import StoreUnavailable
 from coatcheck.limiter import PROCESS_LIMITER, Limiter
-from coatcheck.telemetry import store_call
+from coatcheck.telemetry import StoreCall
 
 _T = TypeVar("_T")
 
@@ -46,20 +46,20 @@ class Access:
 
     async def create(self, key: str, data: bytes) -> bool:
         """See :meth:`Store.create`; ``False`` also where an attempt succeeded and its answer was lost."""
-        with store_call("create", self.store) as call:
+        with StoreCall("create", self.store) as call:
             created = await self._call(len(data), lambda: self.store.create(key, data))
             call.size = len(data)
             return created
 
     async def replace(self, key: str, data: bytes) -> None:
         """See :meth:`Store.replace`."""
-        with store_call("replace", self.store) as call:
+        with StoreCall("replace", self.store) as call:
             await self._call(len(data), lambda: self.store.replace(key, data))
             call.size = len(data)
 
     async def get(self, key: str, size: int) -> bytes:
         """See :meth:`Store.get`; ``size`` is what it will come to, in bytes, for the limiter."""
-        with store_call("get", self.store) as call:
+        with StoreCall("get", self.store) as call:
             data = await self._call(size, lambda: self.store.get(key))
             call.size = len(data)
             return data
@@ -79,7 +79,7 @@ class Access:
                     break
             return found
 
-        with store_call("list", self.store):
+        with StoreCall("list", self.store):
             return await self._call(0, collect)
 
     async def close(self) -> None:
