@@ -4,7 +4,20 @@
 ``coatcheck[temporal]``.
 """
 
-from coatcheck.integrations.temporal.codec import ENCODING, ClaimCheckCodec
+from coatcheck.integrations.temporal.codec import ENCODING, ClaimCheckCodec, Mode
+from coatcheck.integrations.temporal.datadog import DataDogReader
+from coatcheck.integrations.temporal.native import from_native
 from coatcheck.integrations.temporal.plugin import ClaimCheckPlugin, wrap_data_converter
+from coatcheck.integrations.temporal.sdk_drivers import GCSDriverReader, S3DriverReader
 
-__all__ = ["ENCODING", "ClaimCheckCodec", "ClaimCheckPlugin", "wrap_data_converter"]
+__all__ = [
+    "ENCODING",
+    "ClaimCheckCodec",
+    "ClaimCheckPlugin",
+    "DataDogReader",
+    "GCSDriverReader",
+    "Mode",
+    "S3DriverReader",
+    "from_native",
+    "wrap_data_converter",
+]

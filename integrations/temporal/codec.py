@@ -1,7 +1,7 @@
 """The payload codec: each Temporal payload, metadata and all, is one payload of the chain."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Literal, Self, get_args
 
 from google.protobuf.message import DecodeError
 from temporalio.activity import in_activity
@@ -17,11 +17,16 @@ from temporalio.exceptions import ApplicationError
 
 from coatcheck.chain import Chain
 from coatcheck.concurrency import all_at_once
-from coatcheck.errors import CoatcheckError, FormatError
+from coatcheck.errors import CoatcheckError, ConfigError, FormatError
+from coatcheck.integrations.temporal.native import ENCODING, from_native, is_native, to_native
+from coatcheck.reference import Reference
 from coatcheck.scope import Scope
+from coatcheck.wire import is_reference
 
-ENCODING = b"binary/coatcheck"
-"""The ``encoding`` in the metadata of every payload that this codec wrote."""
+__all__ = ["ENCODING", "ClaimCheckCodec", "Mode"]
+
+Mode = Literal["codec", "native"]
+"""How references to large payloads stand in the history: as the codec's own, or as Temporal's."""
 
 
 class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
@@ -37,15 +42,36 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
     Args:
         chain: Every payload's path.
         scope: For payloads that come without a context.
+        mode: How references are written. In ``"native"`` mode the SDK reads them only with the storage that
+            :func:`~coatcheck.integrations.temporal.wrap_data_converter` sets up together with the codec.
+        read_also: Codecs that decode what is not ours, in this order; they never encode.
+
+    Raises:
+        ConfigError: There is no such mode.
     """
 
-    def __init__(self, chain: Chain, scope: Scope) -> None:
+    def __init__(
+        self, chain: Chain, scope: Scope, *, mode: Mode = "codec", read_also: Sequence[PayloadCodec] = ()
+    ) -> None:
+        if mode not in get_args(Mode):
+            raise ConfigError(f"there is no mode {mode!r}", f"Use one of {', '.join(get_args(Mode))}.")
         self.chain = chain
+        self.mode: Mode = mode
         self._scope = scope
+        self.read_also = tuple(read_also)
 
     def with_context(self, context: SerializationContext) -> Self:
         """The same codec in the scope that ``context`` names."""
-        return type(self)(self.chain, _scope_of(context, default=Scope(self._scope.tenant)))
+        others = (
+            other.with_context(context) if isinstance(other, WithSerializationContext) else other
+            for other in self.read_also
+        )
+        scope = _scope_of(context, default=Scope(self._scope.tenant))
+        return type(self)(self.chain, scope, mode=self.mode, read_also=tuple(others))
+
+    def agrees_with(self, other: "ClaimCheckCodec") -> bool:
+        """Whether both do the same with the same chain, whatever their scopes are."""
+        return (self.chain is other.chain) and (self.mode, self.read_also) == (other.mode, other.read_also)
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Encode each, concurrently; same length and order as ``payloads``."""
@@ -61,13 +87,26 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         return await all_at_once(map(self._decode, payloads))
 
     async def _encode(self, payload: Payload) -> Payload:
+        # A later SDK has the codec encode the references too (temporalio.converter._extstore).
+        if is_native(payload):
+            return payload
         # Deterministic: maps have no order of their own, and equal payloads must have equal bytes to have one id.
         data = payload.SerializeToString(deterministic=True)
         encoded = await self.chain.encode(data, self._scope)
-        return payload if encoded is data else Payload(metadata={"encoding": ENCODING}, data=encoded)
+        if encoded is data:
+            return payload
+        if self.mode == "native" and is_reference(encoded):
+            return to_native(Reference.from_bytes(encoded))
+        return Payload(metadata={"encoding": ENCODING}, data=encoded)
 
     async def _decode(self, payload: Payload) -> Payload:
+        # The SDK's storage step turns these round before they come here; a codec server has no such step. One that the
+        # SDK had a codec encode comes without its size before that step, which is to have it.
+        if payload.external_payloads:
+            payload = from_native(payload) or payload
         if payload.metadata.get("encoding") != ENCODING:
+            for other in self.read_also:
+                [payload] = await other.decode([payload])
             return payload
         data = await self.chain.open(payload.data, self._scope)
         try:

@@ -1,19 +1,28 @@
 """Putting the codec into a client, a worker or a replayer."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from temporalio.api.common.v1 import Payload
 from temporalio.client import ClientConfig
 from temporalio.converter import (
     DataConverter,
     DefaultFailureConverter,
     DefaultFailureConverterWithEncodedAttributes,
+    ExternalStorage,
+    PayloadCodec,
+    StorageDriver,
 )
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import ReplayerConfig
+from temporalio.worker import ReplayerConfig, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from coatcheck.chain import Chain
 from coatcheck.errors import ConfigError
-from coatcheck.integrations.temporal.codec import ClaimCheckCodec
+from coatcheck.integrations.temporal.codec import ClaimCheckCodec, Mode
+from coatcheck.integrations.temporal.native import ClaimCheckDriver
+from coatcheck.integrations.temporal.read_also import OfNamespace
+from coatcheck.integrations.temporal.replays import ReplayInterceptor
 from coatcheck.scope import Scope
 
 _NO_NAMESPACE = "ReplayNamespace"
@@ -28,16 +37,31 @@ class ClaimCheckPlugin(SimplePlugin):
     (``default`` before that). It composes with plug-ins that set a payload converter (pydantic, OpenAI agents).
     See :func:`wrap_data_converter`.
 
+    Codec mode is the default because it is the smaller and the faster of the two. 100 activities with results of 50 kB
+    come to 83 kB of history, in native mode to 98 kB; a process that has nothing yet replays them in 0.34 s, in native
+    mode in 0.37 s (0.45 s and 0.47 s with a store that is 50 ms away; both make the same requests). What native mode
+    has to offer is that Temporal knows what is outside: the server counts it, and its tools show it with its size.
+
     Args:
         chain: Every payload's path.
+        mode: How references to large payloads are written; both kinds are always read.
+        read_also: What else is read; see :func:`wrap_data_converter`.
 
     Raises:
         ConfigError: On connecting, where the client's data converter already has a codec or external storage.
     """
 
-    def __init__(self, chain: Chain) -> None:
-        super().__init__("coatcheck.ClaimCheckPlugin")
+    def __init__(
+        self, chain: Chain, *, mode: Mode = "codec", read_also: Sequence[StorageDriver | PayloadCodec] = ()
+    ) -> None:
+        super().__init__(
+            "coatcheck.ClaimCheckPlugin",
+            workflow_runner=_passing_coatcheck_through,
+            interceptors=[ReplayInterceptor(chain)],
+        )
         self._chain = chain
+        self._mode: Mode = mode
+        self._read_also = tuple(read_also)
         self._namespace = "default"
 
     def configure_client(self, config: ClientConfig) -> ClientConfig:
@@ -56,13 +80,24 @@ class ClaimCheckPlugin(SimplePlugin):
         return config
 
     def _wrap(self, converter: DataConverter | None) -> DataConverter:
-        return wrap_data_converter(converter or DataConverter.default, self._chain, namespace=self._namespace)
+        return wrap_data_converter(
+            converter or DataConverter.default,
+            self._chain,
+            namespace=self._namespace,
+            mode=self._mode,
+            read_also=self._read_also,
+        )
 
 
 def wrap_data_converter(
-    converter: DataConverter, chain: Chain, *, namespace: str = "default"
+    converter: DataConverter,
+    chain: Chain,
+    *,
+    namespace: str = "default",
+    mode: Mode = "codec",
+    read_also: Sequence[StorageDriver | PayloadCodec] = (),
 ) -> DataConverter:
-    """The same converter, with the chain as its codec.
+    """The same converter, with the chain as its codec, and with the storage that native references are read with.
 
     Its payload converter is kept. If the chain encrypts, the default failure converter is exchanged for the one
     that encodes messages and stack traces, which would else reach the server in the clear.
@@ -71,12 +106,33 @@ def wrap_data_converter(
         converter: What the client used so far; wrapping it twice with one chain changes nothing.
         chain: Every payload's path.
         namespace: The tenant of payloads that come without a context (Nexus, for one).
+        mode: How references to large payloads are written; both kinds are always read.
+        read_also: Drivers and codecs that wrote the payloads of histories that are still open, or are replayed.
+            They read; nothing is written with them. Where they read must be confined: a history is not trusted.
+            Ours are: :class:`~coatcheck.integrations.temporal.S3DriverReader`,
+            :class:`~coatcheck.integrations.temporal.GCSDriverReader` and
+            :class:`~coatcheck.integrations.temporal.DataDogReader`.
 
     Raises:
-        ConfigError: ``converter`` already has another codec, or external storage.
+        ConfigError: ``converter`` already has another codec, or external storage; two of ``read_also`` go by one
+            name; there is no such mode.
     """
+    readers = [other.within(namespace) if isinstance(other, OfNamespace) else other for other in read_also]
+    drivers = [ClaimCheckDriver(), *(reader for reader in readers if isinstance(reader, StorageDriver))]
+    codecs = [reader for reader in readers if isinstance(reader, PayloadCodec)]
+    try:
+        storage = ExternalStorage(drivers, _store_nothing)
+    except ValueError as error:
+        raise ConfigError(
+            f"read_also cannot be used: {error}".rstrip("."), "Give each a name of its own."
+        ) from error
+    codec = ClaimCheckCodec(chain, Scope(namespace), mode=mode, read_also=codecs)
     existing = converter.payload_codec
-    if isinstance(existing, ClaimCheckCodec) and existing.chain is chain:
+    if (
+        isinstance(existing, ClaimCheckCodec)
+        and existing.agrees_with(codec)
+        and converter.external_storage == storage
+    ):
         return converter
     if existing is not None:
         raise ConfigError(
@@ -86,13 +142,26 @@ def wrap_data_converter(
     if converter.external_storage is not None:
         raise ConfigError(
             "the data converter already has external storage",
-            "Use either the SDK's external storage or coatcheck's Offload, not both.",
+            "Use coatcheck's Offload in its place, and read_also=... for what is there.",
         )
     failure_converter = converter.failure_converter_class
     if chain.encrypts and failure_converter is DefaultFailureConverter:
         failure_converter = DefaultFailureConverterWithEncodedAttributes
     return replace(
         converter,
-        payload_codec=ClaimCheckCodec(chain, Scope(namespace)),
+        payload_codec=codec,
+        external_storage=storage,
         failure_converter_class=failure_converter,
     )
+
+
+def _passing_coatcheck_through(runner: WorkflowRunner | None) -> WorkflowRunner:
+    """Have the sandbox take this package as it is: a file that makes a chain may have workflows in it as well."""
+    runner = runner or SandboxedWorkflowRunner()
+    if not isinstance(runner, SandboxedWorkflowRunner):
+        return runner
+    return replace(runner, restrictions=runner.restrictions.with_passthrough_modules("coatcheck"))
+
+
+def _store_nothing(context: object, payload: Payload) -> None:
+    """The SDK's storage step only reads: see :mod:`coatcheck.integrations.temporal.native`."""

@@ -44,6 +44,7 @@ from coatcheck import (
 from coatcheck.integrations.temporal import ENCODING, ClaimCheckCodec, ClaimCheckPlugin, wrap_data_converter
 from tests.chains import KEY, OTHER_KEY, encrypted_chain, keys_in, plain_chain
 from tests.engines.temporal import TemporalServer
+from tests.integrations.temporal.one_file import PLUGIN, OneFile
 from tests.integrations.temporal.workflows import Echo, Everything, State, echo, fail, remember, text
 
 LARGE = 60_000
@@ -58,6 +59,16 @@ async def connect(server: TemporalServer, chain: Chain) -> Client:
 def chain_in(folder: Path) -> Chain:
     offload = Offload(FileStore(folder), over=1024)
     return Chain(Zstd(), Encrypt(Keyring(KEY)), offload, cache=PayloadCache(0))
+
+
+async def test_a_file_may_have_the_chain_and_the_workflow(temporal_server: TemporalServer) -> None:
+    client = await Client.connect(temporal_server.address, plugins=[PLUGIN])
+    queue = workflow_id = f"one-file-{uuid.uuid4()}"
+    async with Worker(client, task_queue=queue, workflows=[OneFile]):
+        data = text(LARGE)
+        assert await client.execute_workflow(OneFile.run, data, id=workflow_id, task_queue=queue) == data
+    history = await client.get_workflow_handle(workflow_id).fetch_history()
+    await Replayer(workflows=[OneFile], plugins=[PLUGIN]).replay_workflow(history)
 
 
 async def history_bytes(client: Client, workflow_id: str) -> bytes:
