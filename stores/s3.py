@@ -244,12 +244,17 @@ class S3Store(Store):
     def _new(self) -> _Opened:
         import boto3  # noqa: PLC0415 - optional, and slow to load
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - optional
+        from botocore.utils import is_valid_endpoint_url  # noqa: PLC0415 - optional
         from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415 - optional
         from obstore.store import S3Store as Client  # noqa: PLC0415 - optional
 
         try:
             session = self._session or boto3.Session(region_name=self._region)
-            found = session.client("s3", region_name=self._region, endpoint_url=self._endpoint_url).meta
+            endpoint, region = self._endpoint_url, self._region or session.region_name
+            if not endpoint or not region or not is_valid_endpoint_url(endpoint):
+                # It loads the whole of S3's model: a quarter of a second, and nothing else is wanted of it.
+                found = session.client("s3", region_name=region, endpoint_url=endpoint).meta
+                endpoint, region = found.endpoint_url, found.region_name
             credentials = session.get_credentials()
         except (BotoCoreError, ValueError) as error:
             raise ConfigError(
@@ -261,10 +266,10 @@ class S3Store(Store):
                 "there are no AWS credentials",
                 "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached.",
             )
-        address, in_path = self._address(found.endpoint_url)
+        address, in_path = self._address(endpoint)
         client = Client(
             self.bucket,
-            config=self._config(address.geturl(), found.region_name, in_path=in_path),
+            config=self._config(address.geturl(), region, in_path=in_path),
             client_options={
                 "allow_http": address.scheme == "http",
                 "connect_timeout": timedelta(seconds=self._timeout),
@@ -274,7 +279,7 @@ class S3Store(Store):
             retry_config={"max_retries": 0},
             credential_provider=Boto3CredentialProvider(session, ttl=_CREDENTIALS_FOR),
         )
-        return _Opened(client, address, in_path, found.region_name)
+        return _Opened(client, address, in_path, region)
 
     def _address(self, endpoint: str) -> tuple[SplitResult, bool]:
         """Where requests go, and whether the bucket stands in their path."""

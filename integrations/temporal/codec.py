@@ -1,6 +1,8 @@
 """The payload codec: each Temporal payload, metadata and all, is one payload of the chain."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from copy import copy
 from typing import Literal, Self, get_args
 
 from google.protobuf.message import DecodeError
@@ -17,8 +19,9 @@ from temporalio.exceptions import ApplicationError
 
 from coatcheck.chain import Chain
 from coatcheck.concurrency import all_at_once
-from coatcheck.errors import CoatcheckError, ConfigError, FormatError
+from coatcheck.errors import CoatcheckError, ConfigError, FormatError, IntegrityError
 from coatcheck.integrations.temporal.native import ENCODING, from_native, is_native, to_native
+from coatcheck.integrations.temporal.schedules import is_scheduling
 from coatcheck.reference import Reference
 from coatcheck.scope import Scope
 from coatcheck.wire import is_reference
@@ -33,7 +36,8 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
     """Encodes and decodes payloads on a chain, in the scope of the workflow that they belong to.
 
     The tenant is the namespace and the run family the workflow ID, so a reset, a retry, a cron or
-    continue-as-new reads what earlier runs wrote. Where Temporal names no workflow the tenant scope is used.
+    continue-as-new reads what earlier runs wrote. Where Temporal names no workflow the tenant scope is used, and in
+    schedules, whose workflows have no ID yet.
 
     An error on the way to the server that no retry can mend becomes a non-retryable ``ApplicationError``
     inside an activity. On the way back errors stay as they are, which the SDK takes as worth retrying: a
@@ -45,13 +49,20 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         mode: How references are written. In ``"native"`` mode the SDK reads them only with the storage that
             :func:`~coatcheck.integrations.temporal.wrap_data_converter` sets up together with the codec.
         read_also: Codecs that decode what is not ours, in this order; they never encode.
+        nexus_namespaces: Other tenants whose payloads are opened where Temporal names no workflow.
 
     Raises:
         ConfigError: There is no such mode.
     """
 
     def __init__(
-        self, chain: Chain, scope: Scope, *, mode: Mode = "codec", read_also: Sequence[PayloadCodec] = ()
+        self,
+        chain: Chain,
+        scope: Scope,
+        *,
+        mode: Mode = "codec",
+        read_also: Sequence[PayloadCodec] = (),
+        nexus_namespaces: Collection[str] = (),
     ) -> None:
         if mode not in get_args(Mode):
             raise ConfigError(f"there is no mode {mode!r}", f"Use one of {', '.join(get_args(Mode))}.")
@@ -59,19 +70,23 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         self.mode: Mode = mode
         self._scope = scope
         self.read_also = tuple(read_also)
+        self.nexus_namespaces = tuple(nexus_namespaces)
 
     def with_context(self, context: SerializationContext) -> Self:
         """The same codec in the scope that ``context`` names."""
-        others = (
+        bound = copy(self)
+        bound._scope = _scope_of(context, default=Scope(self._scope.tenant))  # noqa: SLF001 - a copy of ourselves
+        bound.read_also = tuple(
             other.with_context(context) if isinstance(other, WithSerializationContext) else other
             for other in self.read_also
         )
-        scope = _scope_of(context, default=Scope(self._scope.tenant))
-        return type(self)(self.chain, scope, mode=self.mode, read_also=tuple(others))
+        return bound
 
     def agrees_with(self, other: "ClaimCheckCodec") -> bool:
         """Whether both do the same with the same chain, whatever their scopes are."""
-        return (self.chain is other.chain) and (self.mode, self.read_also) == (other.mode, other.read_also)
+        return self.chain is other.chain and all(
+            getattr(self, name) == getattr(other, name) for name in ("mode", "read_also", "nexus_namespaces")
+        )
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Encode each, concurrently; same length and order as ``payloads``."""
@@ -92,7 +107,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
             return payload
         # Deterministic: maps have no order of their own, and equal payloads must have equal bytes to have one id.
         data = payload.SerializeToString(deterministic=True)
-        encoded = await self.chain.encode(data, self._scope)
+        encoded = await self.chain.encode(data, Scope(self._scope.tenant) if is_scheduling() else self._scope)
         if encoded is data:
             return payload
         if self.mode == "native" and is_reference(encoded):
@@ -108,13 +123,25 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
             for other in self.read_also:
                 [payload] = await other.decode([payload])
             return payload
-        data = await self.chain.open(payload.data, self._scope)
+        data = await self._open(payload.data)
         try:
             return Payload.FromString(data)
         except DecodeError as error:
             raise FormatError(
                 "what was sealed is no Temporal payload", "It was written by another integration."
             ) from error
+
+    async def _open(self, data: bytes) -> bytes:
+        try:
+            return await self.chain.open(data, self._scope)
+        except IntegrityError:
+            if self._scope.run is not None:
+                raise
+            # What is of another tenant is found out by its authentication, before anything is fetched.
+            for namespace in self.nexus_namespaces:
+                with suppress(IntegrityError):
+                    return await self.chain.open(data, Scope(namespace))
+            raise
 
 
 def _scope_of(context: SerializationContext, default: Scope) -> Scope:

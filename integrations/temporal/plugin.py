@@ -1,6 +1,6 @@
 """Putting the codec into a client, a worker or a replayer."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from temporalio.api.common.v1 import Payload
@@ -23,6 +23,7 @@ from coatcheck.integrations.temporal.codec import ClaimCheckCodec, Mode
 from coatcheck.integrations.temporal.native import ClaimCheckDriver
 from coatcheck.integrations.temporal.read_also import OfNamespace
 from coatcheck.integrations.temporal.replays import ReplayInterceptor
+from coatcheck.integrations.temporal.schedules import ScheduleInterceptor
 from coatcheck.scope import Scope
 
 _NO_NAMESPACE = "ReplayNamespace"
@@ -46,22 +47,29 @@ class ClaimCheckPlugin(SimplePlugin):
         chain: Every payload's path.
         mode: How references to large payloads are written; both kinds are always read.
         read_also: What else is read; see :func:`wrap_data_converter`.
+        nexus_namespaces: Whose payloads come in by Nexus; see :func:`wrap_data_converter`.
 
     Raises:
         ConfigError: On connecting, where the client's data converter already has a codec or external storage.
     """
 
     def __init__(
-        self, chain: Chain, *, mode: Mode = "codec", read_also: Sequence[StorageDriver | PayloadCodec] = ()
+        self,
+        chain: Chain,
+        *,
+        mode: Mode = "codec",
+        read_also: Sequence[StorageDriver | PayloadCodec] = (),
+        nexus_namespaces: Collection[str] = (),
     ) -> None:
         super().__init__(
             "coatcheck.ClaimCheckPlugin",
             workflow_runner=_passing_coatcheck_through,
-            interceptors=[ReplayInterceptor(chain)],
+            interceptors=[ReplayInterceptor(chain), ScheduleInterceptor()],
         )
         self._chain = chain
         self._mode: Mode = mode
         self._read_also = tuple(read_also)
+        self._nexus_namespaces = tuple(nexus_namespaces)
         self._namespace = "default"
 
     def configure_client(self, config: ClientConfig) -> ClientConfig:
@@ -86,6 +94,7 @@ class ClaimCheckPlugin(SimplePlugin):
             namespace=self._namespace,
             mode=self._mode,
             read_also=self._read_also,
+            nexus_namespaces=self._nexus_namespaces,
         )
 
 
@@ -96,11 +105,15 @@ def wrap_data_converter(
     namespace: str = "default",
     mode: Mode = "codec",
     read_also: Sequence[StorageDriver | PayloadCodec] = (),
+    nexus_namespaces: Collection[str] = (),
 ) -> DataConverter:
     """The same converter, with the chain as its codec, and with the storage that native references are read with.
 
     Its payload converter is kept. If the chain encrypts, the default failure converter is exchanged for the one
     that encodes messages and stack traces, which would else reach the server in the clear.
+
+    Only :class:`ClaimCheckPlugin` sees that a schedule is made: without it, workflows cannot read the input that a
+    schedule gives them.
 
     Args:
         converter: What the client used so far; wrapping it twice with one chain changes nothing.
@@ -112,6 +125,10 @@ def wrap_data_converter(
             Ours are: :class:`~coatcheck.integrations.temporal.S3DriverReader`,
             :class:`~coatcheck.integrations.temporal.GCSDriverReader` and
             :class:`~coatcheck.integrations.temporal.DataDogReader`.
+        nexus_namespaces: The namespaces at the other end of Nexus operations. Each side names the other, and both have
+            the same stores under the same aliases, and the same keys. What is written is always sealed for one's own
+            namespace; theirs is opened only where Temporal names no workflow, so the payloads of workflows and
+            activities are bound as tightly as without.
 
     Raises:
         ConfigError: ``converter`` already has another codec, or external storage; two of ``read_also`` go by one
@@ -126,7 +143,9 @@ def wrap_data_converter(
         raise ConfigError(
             f"read_also cannot be used: {error}".rstrip("."), "Give each a name of its own."
         ) from error
-    codec = ClaimCheckCodec(chain, Scope(namespace), mode=mode, read_also=codecs)
+    codec = ClaimCheckCodec(
+        chain, Scope(namespace), mode=mode, read_also=codecs, nexus_namespaces=nexus_namespaces
+    )
     existing = converter.payload_codec
     if (
         isinstance(existing, ClaimCheckCodec)

@@ -106,5 +106,5 @@ def _wake(turn: asyncio.Future[None]) -> None:
 
 PROCESS_LIMITER: Final = Limiter(operations=64, size=256 * 2**20)
 """64 operations keep a store of 50 ms latency at over 1,000 a second; 256 MiB bound what they hold in memory."""
-AHEAD_LIMITER: Final = Limiter(operations=64, size=64 * 2**20)
+AHEAD_LIMITER: Final = Limiter(operations=128, size=64 * 2**20)
 """For what nobody has asked for yet: it must never take the place of what somebody waits for."""

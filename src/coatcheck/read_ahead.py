@@ -21,7 +21,7 @@ from coatcheck.wire import OBJECT_ID_LENGTH
 
 _WINDOW_SIZE: Final = 32 * 2**20
 """Bytes fetched ahead and not yet asked for, for one scope."""
-_WINDOW_OBJECTS: Final = 64
+_WINDOW_OBJECTS: Final = 1024
 _MAX_LISTING: Final = 20_000
 """Objects. A larger scope is not a run that is being replayed."""
 _RUNS: Final = 64
