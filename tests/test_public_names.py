@@ -1,8 +1,8 @@
 """What can be imported from the face of the package, and what that costs."""
 
 import ast
-import os
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path

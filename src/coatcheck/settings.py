@@ -22,6 +22,8 @@ step inwards. All there is, with what holds where nothing is set::
     [offload.read_also]         # other stores, by their aliases: read, never written; none by default
     old = "s3://old-bucket/prefix"
 
+    [serve]                     # the codec server: docs/codec-server.md
+
 Nothing is guessed: a setting that does not exist, or has the wrong type, is an error.
 """
 
@@ -49,6 +51,7 @@ from coatcheck.contracts import Sealing
 from coatcheck.errors import ConfigError
 from coatcheck.offload import DEFAULT_THRESHOLD, Offload
 from coatcheck.registry import make_codec, open_store
+from coatcheck.server.settings import JwtSettings, ServeSettings
 from coatcheck.setting_mistakes import in_words, misspelt, reason
 from coatcheck.stores.file import FileStore
 from coatcheck.wire import NAME_PATTERN
@@ -119,6 +122,8 @@ class Settings(BaseSettings):
     max_payload: int = Field(default=MAX_PAYLOAD, gt=0)
     """Bytes."""
     offload: OffloadSettings = Field(default_factory=OffloadSettings)
+    serve: ServeSettings = Field(default_factory=ServeSettings)
+    """Of ``coatcheck serve``; the chain needs none of it."""
 
     @classmethod
     def load(cls) -> Self:
@@ -191,8 +196,9 @@ class Settings(BaseSettings):
 class _Environment(EnvSettingsSource):
     def __call__(self) -> dict[str, Any]:
         values = super().__call__()
-        if isinstance(names := values.get("codecs"), str):
-            values["codecs"] = [name.strip() for name in names.split(",") if name.strip()]
+        for section, name in ((values, "codecs"), (values.get("serve"), "origins")):
+            if isinstance(section, dict) and isinstance(listed := section.get(name), str):
+                section[name] = [item.strip() for item in listed.split(",") if item.strip()]
         return values
 
 
@@ -208,6 +214,7 @@ def _file() -> Path | None:
 
 
 def _variables() -> list[str]:
+    # Not those of serve: COATCHECK_SERVICE_HOST, which Kubernetes sets, would look like one of them.
     nested = [f"offload__{name}" for name in OffloadSettings.model_fields]
     return [
         *(f"{_PREFIX}{name.upper()}" for name in (*Settings.model_fields, *nested)),
@@ -218,4 +225,9 @@ def _variables() -> list[str]:
 
 def _fields(place: tuple[int | str, ...]) -> list[str]:
     """What there is beside the setting at ``place``."""
-    return list((OffloadSettings if len(place) > 1 else Settings).model_fields)
+    models: dict[tuple[int | str, ...], type[BaseModel]] = {
+        ("offload",): OffloadSettings,
+        ("serve",): ServeSettings,
+        ("serve", "jwt"): JwtSettings,
+    }
+    return list(models.get(place[:-1], Settings).model_fields)

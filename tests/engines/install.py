@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from tests.engines import chromium, restate
 from tests.engines.gcs import FOLDER, MODULE, PROGRAM, VERSION
 from tests.engines.postgres import find_programs
 
@@ -22,7 +23,12 @@ class _CannotBeHadError(Exception):
 
 def main() -> None:
     """Install what is missing, one server after the other."""
-    for name, install in (("PostgreSQL", _postgres), ("fake-gcs-server", _fake_gcs_server)):
+    for name, install in (
+        ("PostgreSQL", _postgres),
+        ("fake-gcs-server", _fake_gcs_server),
+        ("Chromium", _chromium),
+        ("Restate", _restate),
+    ):
         try:
             said = install()
         except (_CannotBeHadError, OSError, subprocess.SubprocessError) as error:
@@ -32,12 +38,23 @@ def main() -> None:
 
 def _postgres() -> str:
     if find_programs() is None:
-        if os.geteuid() != 0 or not shutil.which("apt-get"):
-            raise _CannotBeHadError("install the package `postgresql`, which takes root here")
-        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-        _run(["apt-get", "update", "-q"], quiet)
-        _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "postgresql"], quiet)
+        _install("postgresql")
     return f"ready in {find_programs()}"
+
+
+def _chromium() -> str:
+    if chromium.find_programs() is None:
+        _install(*chromium.PACKAGES)
+    return f"ready in {chromium.find_programs()}"
+
+
+def _install(*packages: str) -> None:
+    """Install packages of Debian."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise _CannotBeHadError(f"install the package `{' '.join(packages)}`, which takes root here")
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    _run(["apt-get", "update", "-q"], quiet)
+    _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages], quiet)
 
 
 def _fake_gcs_server() -> str:
@@ -47,6 +64,24 @@ def _fake_gcs_server() -> str:
         FOLDER.mkdir(parents=True, exist_ok=True)
         _run(["go", "install", f"{MODULE}@{VERSION}"], {"GOBIN": str(FOLDER)})
     return f"ready in {FOLDER}"
+
+
+def _restate() -> str:
+    if restate.find_program() is None:
+        if not shutil.which("npm"):
+            raise _CannotBeHadError("it comes from npm (https://nodejs.org), and there is no `npm` here")
+        restate.FOLDER.mkdir(parents=True, exist_ok=True)
+        install = [
+            "npm",
+            "install",
+            "--prefix",
+            str(restate.FOLDER),
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+        ]
+        _run([*install, f"{restate.PACKAGE}@{restate.VERSION}"], {})
+    return f"ready in {restate.FOLDER}"
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> None:

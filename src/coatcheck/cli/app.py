@@ -7,7 +7,11 @@ import typer
 from coatcheck._version import __version__
 from coatcheck.cli.checkpoints import checkpoints
 from coatcheck.cli.demo.command import demo
+from coatcheck.cli.doctor.command import doctor
+from coatcheck.cli.get import get
+from coatcheck.cli.inspect import inspect
 from coatcheck.cli.keys import keys
+from coatcheck.cli.serve import serve
 from coatcheck.cli.store import store
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
@@ -30,6 +34,10 @@ def coatcheck(
 
 
 app.command()(demo)
+app.command()(doctor)
+app.command()(get)
+app.command()(inspect)
+app.command()(serve)
 app.add_typer(checkpoints, name="checkpoints")
 app.add_typer(keys, name="keys")
 app.add_typer(store, name="store")

@@ -1,0 +1,100 @@
+"""Histories, one after the other, from a server or a file, and what is found out about each."""
+
+import sys
+from pathlib import Path
+
+from temporalio.client import Client, WorkflowHistory
+
+from coatcheck.cache import PayloadCache
+from coatcheck.chain import Chain
+from coatcheck.cli.doctor.bar import Bar
+from coatcheck.cli.temporal_options import Server
+from coatcheck.cli.temporal_server import connect, fetch, refusals_in_words
+from coatcheck.codecs.aead import Encrypt
+from coatcheck.codecs.keyring import Key, Keyring
+from coatcheck.contracts import Sealing
+from coatcheck.doctor.diagnosis import Diagnosis, Prospect, diagnose, prospect
+from coatcheck.integrations.temporal.codec import ClaimCheckCodec
+from coatcheck.integrations.temporal.history import history_from_json, journal_of, with_codec
+from coatcheck.offload import Offload
+from coatcheck.registry import make_codec
+from coatcheck.scope import Scope
+from coatcheck.settings import Settings
+from coatcheck.stores.memory import MemoryStore
+
+_CACHE_SIZE = 64 * 2**20
+"""Bytes: room for the payloads that deltas build on."""
+
+
+async def of_file(path: Path, bar: Bar) -> Diagnosis:
+    """Of a history in JSON, as the ``temporal`` command writes it; ``-`` is standard input.
+
+    Raises:
+        FormatError: It is none.
+        OSError: It cannot be read.
+        CoatcheckError: As :func:`_examined`.
+    """
+    read = sys.stdin.buffer.read if str(path) == "-" else path.read_bytes
+    return await _examined(history_from_json(read()), "", bar)
+
+
+async def of_workflow(workflow_id: str, run_id: str | None, server: Server, bar: Bar) -> Diagnosis:
+    """Of one run on a server.
+
+    Raises:
+        CoatcheckError: The server cannot be asked or refuses, or as :func:`_examined`.
+    """
+    return await _of_run(await connect(server), workflow_id, run_id, bar)
+
+
+async def of_query(query: str, limit: int, server: Server, bar: Bar) -> list[Diagnosis]:
+    """Of the latest runs that a query finds, the nearest to a limit first. One history at a time is in memory.
+
+    Raises:
+        CoatcheckError: As :func:`of_workflow`.
+    """
+    client = await connect(server)
+    async with refusals_in_words():
+        found = [run async for run in client.list_workflows(query, limit=limit)]
+    diagnoses = [await _of_run(client, run.id, run.run_id, bar) for run in found]
+    return sorted(diagnoses, key=lambda one: max(limit.share for limit in one.distances), reverse=True)
+
+
+async def _of_run(client: Client, workflow_id: str, run_id: str | None, bar: Bar) -> Diagnosis:
+    with bar.task(f"reading {workflow_id}") as advance:
+        history, run = await fetch(client, workflow_id, run_id, advance)
+    return await _examined(history, run, bar)
+
+
+async def _examined(history: WorkflowHistory, run_id: str, bar: Bar) -> Diagnosis:
+    """What is found out about one history.
+
+    Raises:
+        ConfigError: The settings are wrong.
+        LimitExceeded: A payload is larger than the settings allow.
+    """
+    with_chain = await _with_chain(history, run_id, bar)
+    return diagnose(journal_of(history, run_id), with_chain)
+
+
+async def _with_chain(history: WorkflowHistory, run_id: str, bar: Bar) -> Prospect:
+    """The history through the chain of the settings, with a store in memory and a key that nobody knows."""
+    settings = Settings.load()
+    store = MemoryStore()
+    sealing: list[Sealing] = [Encrypt(Keyring(Key.generate()))] if settings.encrypt else []
+    chain = Chain(
+        *(make_codec(name, settings.codec.get(name)) for name in settings.codecs),
+        *sealing,
+        Offload(store, over=settings.offload.over, alias=settings.offload.alias),
+        max_payload=settings.max_payload,
+        cache=PayloadCache(_CACHE_SIZE),
+    )
+    codec = ClaimCheckCodec(chain, Scope("doctor", "run"))
+    events = []
+    with bar.task("trying a chain") as advance:
+        for event in history.events:
+            events.append(await with_codec(event, codec))
+            advance(len(events), len(history.events))
+    sizes = [stored.size async for stored in store.list_objects()]
+    journal = journal_of(WorkflowHistory(history.workflow_id, events), run_id)
+    return prospect(journal, over=settings.offload.over, stored=sum(sizes), objects=len(sizes))

@@ -1,0 +1,184 @@
+"""The report as one page of HTML: no scripts, nothing fetched, light and dark."""
+
+from collections.abc import Iterable, Sequence
+from xml.etree.ElementTree import Element, tostring
+
+from coatcheck.cli.doctor.chart import growth_chart
+from coatcheck.cli.doctor.markup import element
+from coatcheck.cli.doctor.words import (
+    amount,
+    first_end,
+    limit,
+    percent,
+    size,
+    turn,
+    verdict,
+)
+from coatcheck.doctor.diagnosis import Diagnosis
+from coatcheck.doctor.places import Place, Share
+
+_STYLE = """
+:root { color-scheme: light dark; --text: #1c1917; --weak: #57534e; --line: #e7e5e4; --paper: #fff;
+  --plain: #c2410c; --chained: #0f766e; }
+@media (prefers-color-scheme: dark) { :root { --text: #f5f5f4; --weak: #a8a29e; --line: #44403c; --paper: #1c1917;
+  --plain: #fb923c; --chained: #2dd4bf; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--paper); max-width: 60rem;
+  margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; overflow-wrap: anywhere; margin-top: 3rem; }
+h3 { font-size: 1rem; margin: 2rem 0 .5rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .25rem .5rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th { color: var(--weak); font-weight: 600; }
+.name { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+.bar { width: 30%; } .bar div { background: var(--plain); height: .75rem; border-radius: 2px; }
+.met { color: var(--plain); font-weight: 600; }
+.weak { color: var(--weak); }
+svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: var(--weak); }
+svg line.grid { stroke: var(--line); } svg line.limit { stroke: var(--weak); stroke-dasharray: 6 4; }
+svg polyline { fill: none; stroke-width: 2.5; } svg .foreseen { stroke-dasharray: 2 5; }
+svg polyline.plain { stroke: var(--plain); } svg polyline.chained { stroke: var(--chained); }
+svg circle.plain, svg text.plain { fill: var(--plain); } svg circle.chained, svg text.chained { fill: var(--chained); }
+svg text.plain, svg text.chained { font-weight: 600; }
+"""
+_NOTHING_BUT_STYLE = "default-src 'none'; style-src 'unsafe-inline'"
+
+_Cell = Element | str
+
+
+def page(diagnoses: Sequence[Diagnosis]) -> str:
+    """The whole file."""
+    body = element("body", element("h1", "Temporal histories, and what is in them"))
+    if len(diagnoses) != 1:
+        body.append(element("p", f"{len(diagnoses)} runs, the nearest to a limit first."))
+        body.append(_overview(diagnoses))
+    for number, diagnosis in enumerate(diagnoses, 1):
+        body.append(_section(diagnosis, f"run-{number}"))
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_NOTHING_BUT_STYLE),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", "coatcheck doctor"),
+        element("style", _STYLE.replace("\n", " ")),
+    )
+    html = element("html", head, body, lang="en")
+    return "<!doctype html>\n" + tostring(html, encoding="unicode", method="html") + "\n"
+
+
+def _overview(diagnoses: Sequence[Diagnosis]) -> Element:
+    rows: list[list[_Cell]] = []
+    for number, one in enumerate(diagnoses, 1):
+        ends, chained = first_end(one.distances), first_end(one.prospect.distances)
+        rows.append(
+            [
+                element("a", one.case, href=f"#run-{number}"),
+                size(one.size),
+                f"{one.turns:,}",
+                f"turn {turn(ends)}" if ends else "-",
+                size(one.prospect.size),
+                f"turn {turn(chained)}" if chained else "-",
+            ]
+        )
+    return _table(["run", "history", "turns", "ends at", "with coatcheck", "ends at"], rows, names=1)
+
+
+def _section(diagnosis: Diagnosis, anchor: str) -> Element:
+    made = element(
+        "section",
+        element("h2", diagnosis.case),
+        element(
+            "p",
+            f"{size(diagnosis.size)} of history, {diagnosis.events:,} events, {diagnosis.turns:,} turns",
+            class_="weak",
+        ),
+        element("ul", *(element("li", sentence) for sentence in verdict(diagnosis))),
+        id=anchor,
+    )
+    chart = growth_chart(diagnosis)
+    if chart is not None:
+        made.extend([element("h3", "Growth (dotted: foreseen; the scale is logarithmic)"), chart])
+    made.extend([element("h3", "Limits"), _limits(diagnosis)])
+    made.extend(
+        [element("h3", "Where the bytes are, by event type"), _bars(diagnosis.by_kind, diagnosis.size)]
+    )
+    if diagnosis.by_step:
+        made.extend([element("h3", "By activity"), _bars(diagnosis.by_step, diagnosis.size)])
+    if diagnosis.largest:
+        made.extend([element("h3", "The largest payloads"), _largest(diagnosis)])
+    if diagnosis.repeats:
+        heading = f"Payloads that repeat byte for byte: {size(diagnosis.repeated)} in all"
+        made.extend([element("h3", heading), _repeats(diagnosis)])
+    return made
+
+
+def _limits(diagnosis: Diagnosis) -> Element:
+    rows: list[list[_Cell]] = []
+    for plain, chained in zip(diagnosis.distances, diagnosis.prospect.distances, strict=True):
+        now = amount(plain.limit.measure, plain.now)
+        rows.append(
+            [
+                limit(plain.limit),
+                plain.limit.consequence,
+                element("span", now, class_="met") if plain.met else now,
+                percent(plain.share),
+                turn(plain),
+                amount(chained.limit.measure, chained.now),
+                turn(chained),
+            ]
+        )
+    heading = ["limit", "what happens", "now", "of it", "at turn", "with coatcheck", "at turn"]
+    return _table(heading, rows, names=2)
+
+
+def _bars(shares: Iterable[Share], whole: int) -> Element:
+    rows: list[list[_Cell]] = [
+        [
+            share.name,
+            f"{share.count:,}",
+            size(share.size),
+            size(share.payloads),
+            percent(share.size / whole),
+            element("div", style=f"width: {100 * share.size / whole:.1f}%"),
+        ]
+        for share in shares
+    ]
+    return _table(["", "events", "bytes", "payloads", "share", ""], rows, names=1, bar=True)
+
+
+def _largest(diagnosis: Diagnosis) -> Element:
+    rows: list[list[_Cell]] = [
+        [*_place(place), size(place.size), str(place.form)] for place in diagnosis.largest
+    ]
+    return _table(["event type", "activity", "field", "event", "bytes", "form"], rows, names=3)
+
+
+def _repeats(diagnosis: Diagnosis) -> Element:
+    rows: list[list[_Cell]] = [
+        [*_place(repeat.places[0]), f"{len(repeat.places):,}", size(repeat.again)]
+        for repeat in diagnosis.repeats
+    ]
+    return _table(["event type", "activity", "field", "first in event", "times", "costs"], rows, names=3)
+
+
+def _place(place: Place) -> list[_Cell]:
+    return [place.kind, place.step, place.where, f"{place.number:,}"]
+
+
+def _table(
+    heading: Sequence[str], rows: Iterable[Sequence[_Cell]], *, names: int, bar: bool = False
+) -> Element:
+    """``names`` is how many of the first columns hold names, ``bar`` whether the last one is a bar."""
+
+    def style(column: int) -> str:
+        if column < names:
+            return "name"
+        return "bar" if bar and column == len(heading) - 1 else ""
+
+    def row(tag: str, cells: Sequence[_Cell]) -> Element:
+        return element("tr", *(element(tag, cell, class_=style(at)) for at, cell in enumerate(cells)))
+
+    table = element(
+        "table", element("thead", row("th", heading)), element("tbody", *(row("td", r) for r in rows))
+    )
+    return element("div", table, class_="wide")

@@ -1,0 +1,132 @@
+"""The ``coatcheck get`` command."""
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coatcheck.cli.failures import told_in_one_line
+from coatcheck.cli.output import check_output, write_output
+from coatcheck.cli.temporal_options import Address, RunId, Server, check_installed
+from coatcheck.errors import ConfigError
+
+_REFERENCE_START = "wKfE7"
+"""What base64 of our magic bytes starts with, as far as they alone decide it."""
+_HARMLESS = frozenset("\n\r\t")
+"""Characters that do no more to a terminal than text does, although they cannot be printed."""
+
+
+def get(
+    what: Annotated[str, typer.Argument(help="A reference as text, or a workflow ID.", show_default=False)],
+    *,
+    event: Annotated[
+        int | None, typer.Option(min=1, help="Of a workflow: which event.", show_default="list them")
+    ] = None,
+    field: Annotated[
+        str | None, typer.Option(help="Of the event: which payload.", show_default="the only one")
+    ] = None,
+    run_id: RunId = None,
+    address: Address = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            "--namespace",
+            "--tenant",
+            envvar="TEMPORAL_NAMESPACE",
+            help="Of the workflow; of a reference, its tenant.",
+            show_default="default",
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="A file.", show_default="standard output")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="List as JSON.")] = False,
+) -> None:
+    """Bring a payload back: the one behind a reference, or one out of a workflow's history.
+
+    With a workflow ID alone it lists the payloads of the history, and opens none.
+    With --event it gives the data of one, opened on the chain that the settings describe.
+    """
+    is_reference = what.startswith(_REFERENCE_START)
+    if is_reference and (event or field or run_id):
+        raise typer.BadParameter("--event, --field and --run-id are for a workflow, and this is a reference")
+    if not is_reference and event is None and (field or output):
+        raise typer.BadParameter("--field and --output go with --event: without it payloads are only listed")
+    with told_in_one_line("get"):
+        if output:
+            check_output(output, force=force)
+        if is_reference:
+            _deliver(_behind(what, namespace or "default"), output, force=force)
+            return
+        check_installed()
+        server = Server(address, namespace)
+        if event is None:
+            _list(what, run_id, server, as_json=as_json)
+        else:
+            _deliver(_of_event(what, run_id, server, event, field), output, force=force)
+
+
+def _behind(text: str, tenant: str) -> bytes:
+    """The payload behind a reference, as it was given to the chain."""
+    # Slow to load, and other commands need none of it.
+    from coatcheck.chain import Chain  # noqa: PLC0415
+    from coatcheck.reference import Reference  # noqa: PLC0415
+    from coatcheck.scope import Scope  # noqa: PLC0415
+
+    reference, scope = Reference.from_text(text), Scope(tenant)
+
+    async def opened() -> bytes:
+        async with Chain.from_settings() as chain:
+            return await chain.open_reference(reference, scope)
+
+    return asyncio.run(opened())
+
+
+def _of_event(workflow_id: str, run_id: str | None, server: Server, number: int, field: str | None) -> bytes:
+    from coatcheck.cli.doctor.bar import Bar  # noqa: PLC0415 - slow to load
+    from coatcheck.cli.workflow_payloads import data_of  # noqa: PLC0415 - temporalio is optional
+
+    with Bar() as bar:
+        return asyncio.run(data_of(workflow_id, run_id, server, bar, number=number, where=field))
+
+
+def _list(workflow_id: str, run_id: str | None, server: Server, *, as_json: bool) -> None:
+    from coatcheck.cli.doctor.bar import Bar  # noqa: PLC0415 - slow to load
+    from coatcheck.cli.doctor.words import printable  # noqa: PLC0415 - slow to load
+    from coatcheck.cli.workflow_payloads import payloads  # noqa: PLC0415 - temporalio is optional
+
+    with Bar() as bar:
+        found = asyncio.run(payloads(workflow_id, run_id, server, bar))
+    if as_json:
+        typer.echo(json.dumps([asdict(place) for place in found], indent=1))
+        return
+    typer.echo(f"{'event':>6}  {'bytes':>11}  {'payload':>13}  {'form':<22}  event type, activity, field")
+    for place in found:
+        names = ", ".join(printable(name) for name in (place.kind, place.step, place.where) if name)
+        typer.echo(
+            f"{place.number:>6}  {place.size:>11,}  {place.stands_for:>13,}  {place.form:<22}  {names}"
+        )
+
+
+def _deliver(data: bytes, output: Path | None, *, force: bool) -> None:
+    if output:
+        write_output(output, data, force=force)
+        return
+    if sys.stdout.isatty() and not _is_text(data):
+        raise ConfigError(
+            f"the payload is binary, {len(data):,} bytes, and would garble the terminal",
+            "Write it to a file with --output.",
+        )
+    typer.echo(data, nl=False)
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether a terminal shows it and does nothing else: no escape sequences."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character in _HARMLESS for character in text)

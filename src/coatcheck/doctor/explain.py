@@ -1,0 +1,138 @@
+"""What an envelope or a reference says of itself, without a key: nothing is opened, and nothing is verified."""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from coatcheck.contracts import TENANT_SCOPE_TAG
+from coatcheck.envelope import Envelope
+from coatcheck.errors import FormatError
+from coatcheck.reference import Reference
+from coatcheck.wire import KEY_ID_LENGTH, MAGIC, SUITES, VERSION, is_ours, is_reference
+
+Fact = str | int | list[str]
+Facts = dict[str, Fact]
+"""In the order in which they are shown. Sizes are bytes."""
+
+_NATIVE = b"temporal.api.sdk.v1.ExternalStorageReference"
+_HEX = re.compile(rf"(?i){MAGIC.hex()}([0-9a-f]{{2}})*")
+_NO_KEY = bytes(KEY_ID_LENGTH)
+_WHAT_IT_TAKES = (
+    "Pass an envelope or a reference: the bytes in a file, or base64 or hexadecimal of them; "
+    'or a Temporal payload in JSON: {"metadata": {...}, "data": "..."}.'
+)
+
+
+def explain(given: bytes) -> Facts:
+    """What is known of ``given``: bytes of ours; base64, URL-safe or not, or hexadecimal of them; a Temporal payload in JSON.
+
+    Raises:
+        FormatError: It is none of these, or damaged, or of a version not known here. The message does not repeat it.
+    """
+    if is_ours(given):
+        return _ours(given)
+    text = given.decode("ascii", "replace").strip()
+    if text.startswith("{"):
+        return _temporal(given)
+    data = _decoded(text)
+    if not is_ours(data):
+        raise FormatError("this is nothing of coatcheck's", _WHAT_IT_TAKES)
+    return _ours(data)
+
+
+def _decoded(text: str) -> bytes:
+    if _HEX.fullmatch(text):
+        return bytes.fromhex(text)
+    unpadded = text.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(unpadded + "=" * (-len(unpadded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _ours(data: bytes) -> Facts:
+    return _reference(Reference.from_bytes(data), len(data)) if is_reference(data) else _envelope(data)
+
+
+def _envelope(data: bytes) -> Facts:
+    envelope = Envelope.from_bytes(data)
+    header = envelope.header
+    return {
+        "kind": "envelope",
+        **_prefix(header.suite, header.key_id, header.run_tag),
+        "codecs": list(header.codecs),
+        "payload bytes": header.size,
+        "sealed bytes": len(envelope.sealed),
+        "bytes": len(data),
+        "bases": [base.hex() for base in header.bases],
+        "verified": "no: a key is needed to tell whether any of this is true",
+    }
+
+
+def _reference(reference: Reference, size: int) -> Facts:
+    return {
+        "kind": "reference",
+        **_prefix(reference.suite, reference.key_id, reference.run_tag),
+        "payload bytes": reference.size,
+        "bytes": size,
+        "store": reference.store,
+        "object": reference.object_id.hex(),
+        "bases": [base.hex() for base in reference.bases],
+        "MAC": reference.mac.hex(),
+        "verified": "no: a key is needed to check the MAC",
+        "text": reference.to_text(),
+    }
+
+
+def _prefix(suite: int, key_id: bytes, run_tag: bytes) -> Facts:
+    return {
+        "format version": VERSION,
+        "suite": f"{suite}: {SUITES.get(suite, 'not known here')}",
+        "key": "none" if key_id == _NO_KEY else key_id.hex(),
+        "run tag": "none: it belongs to the whole tenant" if run_tag == TENANT_SCOPE_TAG else run_tag.hex(),
+    }
+
+
+def _temporal(given: bytes) -> Facts:
+    try:
+        payload = json.loads(given)
+        metadata = {
+            name: base64.b64decode(value, validate=True) for name, value in payload["metadata"].items()
+        }
+        data = base64.b64decode(payload.get("data", ""), validate=True)
+    # RecursionError: JSON may be nested as deep as its writer likes.
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise FormatError("this JSON is no Temporal payload", _WHAT_IT_TAKES) from None
+    if is_ours(data):
+        return {"found in": "a Temporal payload", **_ours(data)}
+    if metadata.get("messageType") == _NATIVE:
+        return _native(data, payload)
+    encoding = metadata.get("encoding", b"").decode("ascii", "backslashreplace")
+    return {
+        "kind": "Temporal payload, not of coatcheck",
+        "encoding": encoding or "none",
+        "data bytes": len(data),
+    }
+
+
+def _native(data: bytes, payload: Mapping[str, Any]) -> Facts:
+    """Temporal's own reference to external storage; of ours the claim holds a reference of ours."""
+    try:
+        message = json.loads(data)
+        claim = {str(name): str(value) for name, value in message.get("claimData", {}).items()}
+        driver = str(message.get("driverName", ""))
+        sizes = [int(part["sizeBytes"]) for part in payload.get("externalPayloads", [])]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise FormatError(
+            "malformed native reference", "It was damaged, or written by something else."
+        ) from None
+    found: Facts = {"found in": f"Temporal's reference to external storage, driver {driver}"}
+    if sizes:
+        found["external bytes"] = sum(sizes)
+    try:
+        return found | _ours(Reference.from_text(claim.get("reference", "")).to_bytes())
+    except FormatError:
+        return found | {f"claim {name}": value for name, value in claim.items()}

@@ -1,0 +1,83 @@
+"""A diagnosis as records, for machines."""
+
+from collections.abc import Iterator
+from typing import TypedDict
+
+from coatcheck.doctor.diagnosis import Diagnosis, Prospect
+from coatcheck.doctor.limits import Course, Distance, Measure
+
+
+class Record(TypedDict):
+    """One figure."""
+
+    case: str
+    name: str
+    value: str | int | float | None
+    """None where it cannot be told, or never comes to pass."""
+    unit: str
+
+
+_Figure = tuple[str, str | int | float | None, str]
+
+
+def records(diagnosis: Diagnosis) -> list[Record]:
+    """Every figure of one journal, and of what would be with a chain."""
+    figures = [*_of(diagnosis), *_with_chain(diagnosis.prospect)]
+    return [Record(case=diagnosis.case, name=name, value=value, unit=unit) for name, value, unit in figures]
+
+
+def _of(diagnosis: Diagnosis) -> Iterator[_Figure]:
+    yield "history_bytes", diagnosis.size, "bytes"
+    yield "events", diagnosis.events, "count"
+    yield "turns", diagnosis.turns, "count"
+    yield "payload_bytes", sum(share.size for share in diagnosis.by_form), "bytes"
+    yield from _growth(diagnosis.course)
+    yield from _limits(diagnosis.distances)
+    for share in diagnosis.by_kind:
+        yield f"event_type/{share.name}", share.size, "bytes"
+    for share in diagnosis.by_step:
+        yield f"activity/{share.name}", share.size, "bytes"
+    for form in diagnosis.by_form:
+        yield f"form/{form.form}/payloads", form.count, "count"
+        yield f"form/{form.form}/history", form.size, "bytes"
+        yield f"form/{form.form}/stands_for", form.stands_for, "bytes"
+    for place in diagnosis.largest:
+        yield f"largest/{place.number}/{place.where}", place.size, "bytes"
+    for repeat in diagnosis.repeats:
+        first = repeat.places[0]
+        yield f"repeated/{first.number}/{first.where}/times", len(repeat.places), "count"
+        yield f"repeated/{first.number}/{first.where}/again", repeat.again, "bytes"
+    yield "repeated_bytes", diagnosis.repeated, "bytes"
+    yield "carried_again_bytes", diagnosis.carried.again, "bytes"
+    yield "carried_again_share", round(diagnosis.carried.share, 4), "share"
+
+
+def _with_chain(prospect: Prospect) -> Iterator[_Figure]:
+    yield "chain/over", prospect.over, "bytes"
+    yield "chain/history_bytes", prospect.size, "bytes"
+    yield "chain/stored_bytes", prospect.stored, "bytes"
+    yield "chain/objects", prospect.objects, "count"
+    for name, value, unit in (*_growth(prospect.course), *_limits(prospect.distances)):
+        yield f"chain/{name}", value, unit
+
+
+def _growth(course: Course) -> Iterator[_Figure]:
+    growth = course.growth.get(Measure.HISTORY)
+    yield "growth", growth.shape.value if growth else None, "text"
+    if growth:
+        yield "growth_per_turn", round(growth.mean, 1), "bytes"
+        yield "growth_of_growth_per_turn", round(growth.slope, 1), "bytes"
+        yield "linear_fit_error", round(growth.linear_error, 5), "share"
+        yield "quadratic_fit_error", round(growth.quadratic_error, 5), "share"
+        yield "growth_is_steady", int(growth.steady), "bool"
+
+
+def _limits(distances: list[Distance]) -> Iterator[_Figure]:
+    for distance in distances:
+        yield f"limit/{distance.limit.name}/now", distance.now, _unit(distance)
+        yield f"limit/{distance.limit.name}/share", round(distance.share, 5), "share"
+        yield f"limit/{distance.limit.name}/at_turn", distance.turn, "turn"
+
+
+def _unit(distance: Distance) -> str:
+    return "count" if distance.limit.measure is Measure.EVENTS else "bytes"

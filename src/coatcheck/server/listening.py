@@ -1,0 +1,98 @@
+"""Serving the application on a port of this machine."""
+
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+
+from coatcheck.errors import ConfigError
+from coatcheck.server.settings import ServeSettings, is_loopback
+
+_CONNECTIONS: Final = 1000
+"""At once. What is above is turned away with 503."""
+_GRACE: Final = 10
+"""Seconds that requests have to end when the server is told to."""
+
+
+def bind(settings: ServeSettings, *, insecure: bool = False) -> socket.socket:
+    """A socket on the host and port of the settings.
+
+    Args:
+        settings: Where to listen, and whether tokens are asked for.
+        insecure: Listen beyond loopback although no tokens are asked for.
+
+    Raises:
+        ConfigError: The address cannot be had; or it is beyond loopback, without ``jwt`` and without ``insecure``.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        if settings.jwt is None and not insecure and not is_loopback(str(address[0])):
+            raise ConfigError(
+                f"{settings.host} can be reached from other machines, and no tokens are asked for",
+                "Set [serve.jwt], or listen on 127.0.0.1. --insecure-no-auth lets everybody read everything.",
+            )
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}", "Choose another address."
+        ) from error
+    return listener
+
+
+def listen(app: Starlette, listener: socket.socket, started: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then let requests end for up to ten seconds. In the main thread.
+
+    Args:
+        app: From :func:`~coatcheck.server.app.create_app`.
+        listener: From :func:`bind`; closed at the end.
+        started: Called with the URL as soon as connections are accepted.
+    """
+    # uvicorn raises the signal once more when it is done: there is nothing left to do then.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    with listener:
+        Server(app, lambda: started(url_of(listener))).run([listener])
+
+
+def url_of(listener: socket.socket) -> str:
+    """The URL of a server on that socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """Serves the application; says when it is up.
+
+    Args:
+        app: From :func:`~coatcheck.server.app.create_app`.
+        started: Called as soon as connections are accepted.
+    """
+
+    def __init__(self, app: Starlette, started: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            app,
+            # It would have query strings; the application's own log says more and has none.
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            limit_concurrency=_CONNECTIONS,
+            timeout_graceful_shutdown=_GRACE,
+        )
+        super().__init__(config)
+        self._say_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn."""
+        await super().startup(sockets)
+        if self.started:
+            self._say_started()

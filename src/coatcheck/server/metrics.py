@@ -1,0 +1,50 @@
+"""What is counted, for Prometheus. No label holds a namespace, a subject, or anything else that a caller chose."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """The figures of one application. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "coatcheck_codec_requests",
+            "Requests answered, by action and HTTP status.",
+            ["action", "status"],
+            registry=self._registry,
+        )
+        self.seconds = Histogram(
+            "coatcheck_codec_request_seconds",
+            "Seconds from the head of a request to its answer.",
+            ["action"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.payloads = Counter(
+            "coatcheck_codec_payloads",
+            "Payloads in answers.",
+            ["action"],
+            registry=self._registry,
+        )
+        self.response_bytes = Counter(
+            "coatcheck_codec_response_bytes",
+            "Bytes of the bodies of answers.",
+            ["action"],
+            registry=self._registry,
+        )
+        self.in_progress = Gauge(
+            "coatcheck_codec_requests_in_progress",
+            "Requests that are being read or worked on.",
+            registry=self._registry,
+        )
+
+    def to_text(self) -> bytes:
+        """All figures in the text format of Prometheus."""
+        return generate_latest(self._registry)
