@@ -3,15 +3,14 @@
 import asyncio
 import difflib
 import json
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from coatcheck.cli.failures import told_in_one_line
 from coatcheck.cli.output import check_output, write_output
-from coatcheck.errors import CoatcheckError
 
 if TYPE_CHECKING:
     from coatcheck.checkpoints import Checkpoints
@@ -31,7 +30,7 @@ checkpoints = typer.Typer(
 @checkpoints.command("list")
 def list_(run: Run, tenant: Tenant = "default", *, as_json: AsJson = False) -> None:
     """Print every checkpoint of a run, by step. No state is fetched."""
-    with _errors_in_one_line("list"):
+    with told_in_one_line("checkpoints list"):
         found = _on_chain(run, tenant, lambda saved: saved.history())
     if as_json:
         typer.echo(json.dumps([checkpoint.model_dump(mode="json") for checkpoint in found], indent=1))
@@ -47,7 +46,7 @@ def list_(run: Run, tenant: Tenant = "default", *, as_json: AsJson = False) -> N
 @checkpoints.command()
 def show(run: Run, tenant: Tenant = "default", *, step: Step = None, as_json: AsJson = False) -> None:
     """Print what is known of one checkpoint, with the reference that restores it."""
-    with _errors_in_one_line("show"):
+    with told_in_one_line("checkpoints show"):
         checkpoint = _on_chain(run, tenant, lambda saved: saved.at(step))
     facts = checkpoint.model_dump(mode="json")
     if as_json:
@@ -77,7 +76,7 @@ def restore(
 
     The file is whole or absent, and readable by its owner only.
     """
-    with _errors_in_one_line("restore"):
+    with told_in_one_line("checkpoints restore"):
         if output:
             check_output(output, force=force)
         state = _as_saved(_on_chain(run, tenant, lambda saved: _state(saved, step)))
@@ -94,7 +93,7 @@ def diff(first: int, second: int, run: Run, tenant: Tenant = "default") -> None:
     async def both(saved: "Checkpoints") -> list[Any]:
         return [await _state(saved, step) for step in (first, second)]
 
-    with _errors_in_one_line("diff"):
+    with told_in_one_line("checkpoints diff"):
         old, new = _on_chain(run, tenant, both)
     if isinstance(old, bytes) or isinstance(new, bytes):
         sizes = [
@@ -118,16 +117,6 @@ def _on_chain(run: str, tenant: str, work: "Callable[[Checkpoints], Awaitable[_T
             return await work(Checkpoints(chain, run=run, tenant=tenant))
 
     return asyncio.run(opened())
-
-
-@contextmanager
-def _errors_in_one_line(command: str) -> Iterator[None]:
-    try:
-        yield
-    except (CoatcheckError, OSError) as error:
-        said = " ".join(str(error).split())
-        typer.echo(f"coatcheck checkpoints {command}: {said}", err=True)
-        raise typer.Exit(1) from None
 
 
 async def _state(saved: "Checkpoints", step: int | None) -> Any:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from coatcheck.errors import CoatcheckError, ConfigError
+from coatcheck.cli.failures import told_in_one_line
+from coatcheck.errors import ConfigError
 
 _NEEDS = frozenset({"google", "jwt", "prometheus_client", "starlette", "temporalio", "uvicorn"})
 
@@ -31,16 +32,14 @@ def serve(
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("coatcheck.server").setLevel(logging.INFO)
     try:
-        _serve({"host": host, "port": port}, insecure=insecure_no_auth)
+        with told_in_one_line("serve"):
+            _serve({"host": host, "port": port}, insecure=insecure_no_auth)
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] not in _NEEDS:
             raise
         typer.echo(
             f"coatcheck serve: {error.name} is not installed: pip install 'coatcheck[serve]'", err=True
         )
-        raise typer.Exit(1) from None
-    except CoatcheckError as error:
-        typer.echo(f"coatcheck serve: {error}", err=True)
         raise typer.Exit(1) from None
 
 

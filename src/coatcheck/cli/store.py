@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from coatcheck.cli.failures import told_in_one_line
 from coatcheck.cli.probe import Finding, Probe
 from coatcheck.contracts import Store
 from coatcheck.errors import CoatcheckError
@@ -56,11 +57,8 @@ def check(
 @store.command()
 def init(url: Url = "") -> None:
     """Make what a store needs before its first use: the table of PostgreSQL."""
-    try:
+    with told_in_one_line("store init"):
         typer.echo(asyncio.run(_init(url or _configured())))
-    except CoatcheckError as error:
-        typer.echo(f"coatcheck store init: {error}", err=True)
-        raise typer.Exit(1) from None
 
 
 def _configured() -> str:
