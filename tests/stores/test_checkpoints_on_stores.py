@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
@@ -31,12 +32,13 @@ NewStore = Callable[[], Store]
 
 
 def _gcs(endpoint: str) -> NewStore:
-    client = storage.Client(
+    client: Any = storage.Client(
         project="tests",
         credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
         client_options={"api_endpoint": endpoint},
     )
-    name = client.create_bucket(f"bucket-{secrets.token_hex(8)}", retry=None).name
+    name = f"bucket-{secrets.token_hex(8)}"
+    client.create_bucket(name, retry=None)
     client.close()
     return lambda: GCSStore(name, endpoint_url=endpoint)
 
