@@ -1,0 +1,91 @@
+"""The benchmarks of whole runs, with a few turns on the real servers: they come to an end, and count what there is."""
+
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+
+import boto3
+import pytest
+
+from benchmarks import history, replay
+from benchmarks.engines import sdk_storage
+from benchmarks.engines.http_proxy import KINDS
+from benchmarks.engines.s3 import REGION, s3
+from benchmarks.history_cases import OURS, PLAIN, SDK
+from benchmarks.history_report import Target
+from benchmarks.records import Record
+from tests.engines.requirement import unavailable
+
+TURNS = 3
+PAYLOADS = 2 * TURNS
+"""That leave the history: all results, all inputs but the first one, which is nearly empty, and the run's result."""
+
+
+@pytest.fixture(scope="module")
+def _sdk_storage() -> None:
+    try:
+        sdk_storage.environment()
+    except subprocess.CalledProcessError:
+        unavailable("aioboto3", "pip cannot install it")
+
+
+def by_case(records: Iterable[Record]) -> dict[str, dict[str, float]]:
+    found: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for record in records:
+        found[record.case][record.name] = record.value
+    return found
+
+
+@pytest.mark.usefixtures("_sdk_storage")
+async def test_history_measures_every_way_on_real_servers() -> None:
+    found = by_case(await history.measure_all(TURNS, rounds=1))
+    assert set(found) == set(history.CASES)
+    assert found[PLAIN]["requests"] == found[PLAIN]["objects"] == found[PLAIN]["replay_requests"] == 0
+    assert found[SDK]["puts"] == found[SDK]["heads"] == found[SDK]["objects"] == PAYLOADS
+    assert found[SDK]["replay_requests"] == PAYLOADS
+    for case in OURS:
+        assert found[case]["puts"] == found[case]["requests"] == found[case]["objects"] == PAYLOADS
+        assert found[case]["replay_requests"] == 0
+        assert found[case]["history_bytes"] <= found[SDK]["history_bytes"]
+        assert found[case]["stored_bytes"] < found[SDK]["stored_bytes"] / 3
+        assert found[case]["stored_bytes_ratio"] == found[case]["stored_bytes"] / found[SDK]["stored_bytes"]
+    assert all(found[case]["wall_seconds"] > 0 < found[case]["cpu_seconds"] for case in found)
+
+
+@pytest.mark.usefixtures("_sdk_storage")
+async def test_replay_measures_cold_warm_and_a_restart() -> None:
+    found = by_case(await replay.measure_all(replay.Plan(live=TURNS, waiting=TURNS + 1, delays=(0.05,))))
+    for case in OURS:
+        live, cold = found[f"live, 3 steps, 50 ms {case}"], found[f"replay, 3 steps, 50 ms {case}"]
+        assert live["live_requests"] == PAYLOADS
+        # Every object once, and the list of them.
+        assert cold["cold_requests"] == PAYLOADS + 1
+        assert cold["warm_requests"] == 0
+        restart = found[f"restart, 4 steps, 50 ms {case}"]
+        assert restart["unfinished"] == restart["task_time_outs"] == 0
+
+
+async def test_the_proxy_counts_by_kind_and_delays() -> None:
+    async with s3() as server:
+        bucket = server.new_bucket("counted")
+        session = boto3.Session(bucket.access_key, bucket.secret_key, region_name=REGION)
+        client = session.client("s3", endpoint_url=bucket.endpoint)
+        client.put_object(Bucket=bucket.name, Key="one", Body=b"x" * 100_000)
+        await server.proxy.count_from_zero(0.05)
+        begin = time.perf_counter()
+        assert client.get_object(Bucket=bucket.name, Key="one")["Body"].read() == b"x" * 100_000
+        client.head_object(Bucket=bucket.name, Key="one")
+        client.list_objects_v2(Bucket=bucket.name)
+        client.put_object(Bucket=bucket.name, Key="two", Body=b"y")
+        client.delete_object(Bucket=bucket.name, Key="one")
+        assert time.perf_counter() - begin >= 5 * 0.05
+        client.close()
+        counted = {kind: 1 for kind in KINDS if kind != "others"}
+        assert await server.proxy.requests() == {**counted, "others": 0}
+        assert server.sizes(bucket) == [1]
+
+
+def test_a_target_is_met_up_to_its_bound() -> None:
+    assert str(Target("seconds", 0.1, 0.1)) == "ok      seconds: 0.100, at most 0.1"
+    assert str(Target("seconds", 0.11, 0.1)) == "MISSED  seconds: 0.110, at most 0.1"
