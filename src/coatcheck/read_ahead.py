@@ -1,8 +1,8 @@
 """Fetching the objects of a scope before they are asked for.
 
 A replay asks for one payload after the other, so a cold worker would make one round trip a step. At the first object
-that it lacks, the scope is listed; the objects that were written after it are then fetched in that order, in a window
-that moves with the replay.
+that it lacks, the scope is listed; at the second, since one may be all that somebody wants, the objects that were
+written after it are fetched in that order, in a window that moves with the replay.
 """
 
 import asyncio
@@ -52,12 +52,9 @@ class ReadAhead:
         key = memory.key(object_id)
         window = self._window_of(memory)
         data = await window.take(key) if window else None
-        missed = data is None
-        if data is None:
-            data = await self._access.get(key, size)
         if window and follow:
-            window.follow(key, missed=missed)
-        return data
+            window.follow(key, missed=data is None)
+        return await self._access.get(key, size) if data is None else data
 
     async def settled(self, memory: ScopeMemory) -> None:
         """Wait for a listing of the scope that is under way, so that what it finds is not written again.
@@ -127,6 +124,7 @@ class _Window:
         self._ahead_size = 0
         self._asked: set[str] = set()
         self._next = 0
+        self._followed = 0
         self._last_asked = ""
         listing.add_done_callback(self._listed)
 
@@ -156,7 +154,12 @@ class _Window:
             missed: It had not been fetched ahead: the window is not where the replay is.
         """
         self._last_asked = key
-        position = self._position.get(key)
+        self._followed += 1
+        if self._followed > 1:
+            self._move(missed=missed)
+
+    def _move(self, *, missed: bool) -> None:
+        position = self._position.get(self._last_asked)
         if position is None:
             return
         if missed:
@@ -194,9 +197,10 @@ class _Window:
             return
         self._order = listing.result()
         self._position = {entry.key: position for position, entry in enumerate(self._order)}
-        if self._order and self._from_start and not self._last_asked:
+        if self._from_start and not self._last_asked and self._order:
             self._last_asked = self._order[0].key
-        self.follow(self._last_asked, missed=True)
+        if self._from_start or self._followed > 1:
+            self._move(missed=True)
 
     def _forget_far_from(self, position: int) -> None:
         """The replay went past these without asking for them, or is not there yet."""
