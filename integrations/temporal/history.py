@@ -15,7 +15,7 @@ from temporalio.client import WorkflowHistory
 from coatcheck.doctor.journal import Entry, Event, Form, Journal, recognise
 from coatcheck.errors import FormatError
 from coatcheck.integrations.temporal.codec import ENCODING, ClaimCheckCodec
-from coatcheck.integrations.temporal.native import from_native
+from coatcheck.integrations.temporal.native import from_native, is_external
 
 _NOT_CODED = frozenset({"header", "search_attributes"})
 """Fields whose payloads do not pass a codec, unless a client says so."""
@@ -159,6 +159,6 @@ def _entry(where: str, payload: Payload) -> Entry:
 
 def form_of(payload: Payload) -> Form:
     """In what form it is; ``INLINE`` stands for all of ours, ``EXTERNAL`` for all references of Temporal's own kind."""
-    if payload.external_payloads:
+    if payload.external_payloads or is_external(payload):
         return Form.EXTERNAL
     return Form.INLINE if payload.metadata.get("encoding") == ENCODING else Form.PLAIN

@@ -97,14 +97,19 @@ def to_native(reference: Reference) -> Payload:
     return payload
 
 
+def is_external(payload: Payload) -> bool:
+    """Whether the payload is a reference of Temporal's own kind, whoever's. On some ways the server drops its size."""
+    metadata = payload.metadata
+    return (metadata.get("encoding"), metadata.get("messageType")) == (_NATIVE_ENCODING, _MESSAGE_TYPE)
+
+
 def from_native(payload: Payload) -> Payload | None:
     """The payload that the codec decodes in place of a native reference of ours; None if this is none.
 
     Raises:
         FormatError: It names our driver, and holds no reference of a version known here.
     """
-    metadata = payload.metadata
-    if (metadata.get("encoding"), metadata.get("messageType")) != (_NATIVE_ENCODING, _MESSAGE_TYPE):
+    if not is_external(payload):
         return None
     try:
         message = _CONVERTER.from_payload(payload, ExternalStorageReference)

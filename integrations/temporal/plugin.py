@@ -14,7 +14,7 @@ from temporalio.converter import (
     StorageDriver,
 )
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import ReplayerConfig, WorkflowRunner
+from temporalio.worker import ReplayerConfig, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from coatcheck.chain import Chain
@@ -36,7 +36,8 @@ class ClaimCheckPlugin(SimplePlugin):
     A worker made from that client has it too; a ``Replayer`` takes it in its own ``plugins``, and replays histories
     of its own ``namespace=``, or, where it is given none, of the namespace that this plug-in last connected to
     (``default`` before that). It composes with plug-ins that set a payload converter (pydantic, OpenAI agents).
-    See :func:`wrap_data_converter`.
+    It comes last: a plug-in after it that sets a data converter of its own takes the codec away. A worker notices that;
+    a client without a worker has no way to. See :func:`wrap_data_converter`.
 
     Codec mode is the default because it is the smaller and the faster of the two. 100 activities with results of 50 kB
     come to 83 kB of history, in native mode to 98 kB; a process that has nothing yet replays them in 0.34 s, in native
@@ -77,6 +78,21 @@ class ClaimCheckPlugin(SimplePlugin):
         config = super().configure_client(config)
         self._namespace = config.get("namespace", "default")
         config["data_converter"] = self._wrap(config.get("data_converter"))
+        return config
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        """Called by the SDK.
+
+        Raises:
+            ConfigError: A plug-in after this one has put another data converter in the place of this one's.
+        """
+        config = super().configure_worker(config)
+        client = config.get("client")
+        if client is None or not isinstance(client.data_converter.payload_codec, ClaimCheckCodec):
+            raise ConfigError(
+                "another plug-in has replaced the data converter, and payloads would go out unsealed",
+                "Put ClaimCheckPlugin last in the client's plugins.",
+            )
         return config
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:

@@ -7,8 +7,11 @@ from temporalio import workflow
 from temporalio.worker import (
     ExecuteWorkflowInput,
     Interceptor,
+    SignalExternalWorkflowInput,
+    StartChildWorkflowInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
 )
 
 from coatcheck.chain import Chain
@@ -45,9 +48,31 @@ class ReplayInterceptor(Interceptor):
 class _Inbound(WorkflowInboundInterceptor):
     """In the workflow's sandbox, which reaches the chain by the extern function alone."""
 
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(_Outbound(outbound))
+
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 - the SDK's signature
-        if workflow.unsafe.is_replaying():
-            info = workflow.info()
-            replaying: Callable[[str, str], None] = workflow.extern_functions()[_EXTERN]
-            replaying(info.namespace, info.workflow_id)
+        info = workflow.info()
+        _tell(info.namespace, info.workflow_id)
         return await super().execute_workflow(input)
+
+
+class _Outbound(WorkflowOutboundInterceptor):
+    """Children, and those that signals go to, have scopes of their own, which this workflow writes to as well."""
+
+    async def start_child_workflow(
+        self,
+        input: StartChildWorkflowInput,  # noqa: A002 - the SDK's signature
+    ) -> workflow.ChildWorkflowHandle[Any, Any]:
+        _tell(workflow.info().namespace, input.id)
+        return await super().start_child_workflow(input)
+
+    async def signal_external_workflow(self, input: SignalExternalWorkflowInput) -> None:  # noqa: A002 - the SDK's signature
+        _tell(input.namespace, input.workflow_id)
+        await super().signal_external_workflow(input)
+
+
+def _tell(namespace: str, workflow_id: str) -> None:
+    if workflow.unsafe.is_replaying():
+        replaying: Callable[[str, str], None] = workflow.extern_functions()[_EXTERN]
+        replaying(namespace, workflow_id)

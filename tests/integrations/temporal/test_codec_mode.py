@@ -22,6 +22,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 from temporalio.exceptions import ApplicationError
+from temporalio.plugin import SimplePlugin
 from temporalio.worker import Replayer, Worker
 
 from coatcheck import (
@@ -274,6 +275,19 @@ async def test_an_existing_codec_or_storage_is_refused_loudly(temporal_server: T
             dataclasses.replace(DataConverter.default, external_storage=ExternalStorage(drivers=[Driver()])),
             encrypted_chain(),
         )
+
+
+async def test_a_plug_in_that_replaced_the_converter_took_the_codec_away(
+    temporal_server: TemporalServer,
+) -> None:
+    other = SimplePlugin("other", data_converter=pydantic_data_converter)
+    ours = ClaimCheckPlugin(encrypted_chain())
+    client = await Client.connect(temporal_server.address, plugins=[ours, other])
+    assert client.data_converter.payload_codec is None
+    with pytest.raises(ConfigError, match="last"):
+        Worker(client, task_queue="replaced", workflows=WORKFLOWS)
+    client = await Client.connect(temporal_server.address, plugins=[other, ours])
+    Worker(client, task_queue="replaced", workflows=WORKFLOWS)
 
 
 async def test_a_reference_takes_at_most_120_bytes_of_history_metadata_included() -> None:
