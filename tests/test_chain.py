@@ -440,3 +440,9 @@ async def test_no_secret_and_no_plaintext_in_any_repr_or_error() -> None:
         assert "CANARY" not in text
         assert "KKKK" not in text
         assert key.to_text()[:8] not in text
+
+
+def test_a_chain_says_whether_it_writes_to_a_store() -> None:
+    assert encrypted_chain().offloads
+    assert not Chain(Zstd()).offloads
+    assert not Chain(Zstd(), Offload(MemoryStore()), decode_only=True).offloads

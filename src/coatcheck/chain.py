@@ -66,7 +66,7 @@ class Chain:
             offload.over if offload is not None else 0,
             max_payload,
         )
-        self._reader = Reader(self._suites, transforms, self._storerooms, cache, max_payload)
+        self.reader = Reader(self._suites, transforms, self._storerooms, cache, max_payload)
 
     @classmethod
     def from_settings(cls) -> "Chain":
@@ -86,6 +86,11 @@ class Chain:
     def encrypts(self) -> bool:
         """Whether nothing that passes the chain can be read without a key."""
         return self._suites.encrypts and not self.decode_only
+
+    @property
+    def offloads(self) -> bool:
+        """Whether there is a store that :meth:`encode` and :meth:`put` write to."""
+        return bool(self._storerooms) and not self.decode_only
 
     async def encode(self, data: bytes, scope: Scope) -> bytes:
         """What to journal in place of ``data``: an envelope, or a reference to an object that is now durable.
@@ -127,13 +132,13 @@ class Chain:
         """
         with counting_errors("decode"):
             if is_reference(data):
-                return await self._reader.open_reference(Reference.from_bytes(data), scope)
-            return await off_loop(len(data), DECODE_INLINE_UP_TO, self._reader.open_inline, data, scope)
+                return await self.reader.open_reference(Reference.from_bytes(data), scope)
+            return await off_loop(len(data), DECODE_INLINE_UP_TO, self.reader.open_inline, data, scope)
 
     async def open_reference(self, reference: Reference, scope: Scope) -> bytes:
         """The payload behind a reference, as :meth:`open`. It is verified before anything is fetched."""
         with counting_errors("decode"):
-            return await self._reader.open_reference(reference, scope)
+            return await self.reader.open_reference(reference, scope)
 
     async def put(self, data: bytes, scope: Scope) -> Reference:
         """Keep ``data`` in the store, whatever its size; :meth:`open_reference` brings it back.

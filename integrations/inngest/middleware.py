@@ -1,0 +1,251 @@
+"""The middleware: what the SDK calls on every request, and on every event that is sent."""
+
+import inspect
+import logging
+import sys
+from collections.abc import Collection, Coroutine, Sequence
+from typing import Any, Final
+
+import inngest
+
+from coatcheck.chain import Chain
+from coatcheck.concurrency import all_at_once
+from coatcheck.errors import CoatcheckError, ConfigError
+from coatcheck.integrations.inngest.background import wait_for
+from coatcheck.integrations.inngest.events import Events, SealedData
+from coatcheck.integrations.inngest.failures import open_message, seal_error
+from coatcheck.integrations.inngest.hosts import Budget, Host
+from coatcheck.integrations.inngest.marker import MARKER, to_json
+from coatcheck.integrations.inngest.parallel import SealingGroup, SealingGroupSync
+from coatcheck.integrations.inngest.payloads import FormatReader, Payloads
+from coatcheck.integrations.inngest.step_report import StepReport, StepReports
+from coatcheck.offload import DEFAULT_THRESHOLD
+from coatcheck.scope import Scope
+
+_RUN: Final = "StepRun"
+_INVOKE: Final = "InvokeFunction"
+_INFER: Final = "AIGateway"
+
+_log = logging.getLogger("coatcheck.inngest")
+
+
+def claim_check(
+    chain: Chain,
+    *,
+    tenant: str = "default",
+    over: int = DEFAULT_THRESHOLD,
+    clear: Collection[str] = (),
+    limit: Host | int = "inngest",
+    read_also: Sequence[FormatReader] = (),
+) -> "ClaimCheck":
+    """Take payloads out of Inngest's run state: ``inngest.Inngest(app_id=..., middleware=[claim_check(chain)])``.
+
+    For sync and async functions alike. It must be the only middleware that changes steps' results or events. What it
+    covers, and what no hook of the SDK covers, stands in ``docs/inngest.md``.
+
+    Args:
+        chain: Every payload's path.
+        tenant: Whose payloads they are.
+        over: Bytes of JSON that one value may take in the run state; above it is offloaded, if the chain has a store.
+        clear: Top-level fields of event data that expressions and keys refer to. They are sent in the clear, beside
+            what was sealed; functions get what was sealed.
+        limit: What a run may come to: bytes, or the name of whose limit it is. Above half of it values are offloaded
+            that are smaller than ``over``.
+        read_also: Readers of what other middleware wrote, for runs that are still open.
+
+    Raises:
+        ConfigError: ``clear`` has a name that is taken, or ``limit`` is none.
+    """
+    return ClaimCheck(Payloads(chain, tenant, over, read_also), clear, Budget(limit))
+
+
+class ClaimCheck:
+    """What :func:`claim_check` gives: the factory that the SDK makes its middleware with. Thread-safe.
+
+    Args:
+        payloads: Every value's path.
+        clear: Fields of events that stay in the clear.
+        budget: What a run may come to.
+
+    Raises:
+        ConfigError: ``clear`` has a name that is taken.
+    """
+
+    def __init__(self, payloads: Payloads, clear: Collection[str], budget: Budget) -> None:
+        if MARKER in clear:
+            raise ConfigError(f"no field of an event can be called {MARKER!r}", "Leave it out of clear=...")
+        self.payloads = payloads
+        self.events = Events(payloads, clear)
+        self.budget = budget
+        self.reports = StepReports()
+
+    def __call__(self, client: inngest.Inngest, raw_request: object) -> inngest.MiddlewareSync:
+        """Called by the SDK, for every request."""
+        return _ClaimCheckMiddleware(self, client, raw_request)
+
+    async def wrap(self, value: object) -> Any:
+        """Seal a value by hand, for where no hook sees it: a JSON object that :meth:`unwrap` opens in any run.
+
+        Raises:
+            CoatcheckError: As :meth:`Chain.encode`.
+        """
+        return await self.payloads.seal(value, self.payloads.shared)
+
+    async def unwrap(self, value: object) -> Any:
+        """What :meth:`wrap` was given; ``value`` itself if it is no such object.
+
+        Raises:
+            CoatcheckError: As :meth:`Chain.open`.
+        """
+        return await self.payloads.open(value, self.payloads.shared)
+
+    def wrap_sync(self, value: object) -> Any:
+        """:meth:`wrap` in a sync function."""
+        return wait_for(self.wrap(value))
+
+    def unwrap_sync(self, value: object) -> Any:
+        """:meth:`unwrap` in a sync function."""
+        return wait_for(self.unwrap(value))
+
+    def step_report(self, run: str) -> StepReport:
+        """What a run has cost so far, as this process saw it; ``ctx.run_id`` is its ID."""
+        return self.reports.of(run)
+
+
+class _ClaimCheckMiddleware(inngest.MiddlewareSync):
+    """Of one request.
+
+    Its hooks are plain, since the SDK lets no async middleware serve sync functions; for async functions they return
+    what the SDK then awaits.
+    """
+
+    def __init__(self, check: ClaimCheck, client: inngest.Inngest, raw_request: object) -> None:
+        super().__init__(client, raw_request)
+        self._payloads = check.payloads
+        self._events = check.events
+        self._budget = check.budget
+        self._reports = check.reports
+        self._run = ""
+        self._state = 0
+        self._is_async = False
+        self._sent: list[inngest.Event] = []
+
+    def transform_input(
+        self,
+        ctx: inngest.Context | inngest.ContextSync,
+        function: inngest.Function[Any],  # noqa: ARG002 - the SDK's signature
+        steps: inngest.StepMemos,
+    ) -> Any:
+        """Called by the SDK before a function."""
+        self._is_async = isinstance(ctx, inngest.Context)
+        self._run = ctx.run_id
+        group: Any = (SealingGroup if self._is_async else SealingGroupSync)(ctx.group, self._seal_planned)
+        ctx.group = group
+        return self._await(self._open(ctx, list(steps.values())), is_async=self._is_async)
+
+    def transform_output(self, result: inngest.TransformOutputResult) -> Any:
+        """Called by the SDK after a function or a step."""
+        return self._await(self._seal(result), is_async=self._is_async)
+
+    def before_send_events(self, events: list[inngest.Event]) -> Any:
+        """Called by the SDK before events are sent."""
+        # It does not say whether it will await: that is so if the caller is a coroutine. A mistake here would send the
+        # data in the clear.
+        is_async = bool(sys._getframe(1).f_code.co_flags & inspect.CO_COROUTINE)  # noqa: SLF001 - as inspect does
+        return self._await(self._seal_events(events), is_async=is_async)
+
+    def after_send_events(self, result: inngest.SendEventsResult) -> None:  # noqa: ARG002 - the SDK's signature
+        """Called by the SDK after events were sent: the sender's objects get their own data back."""
+        for event in self._sent:
+            if isinstance(event.data, SealedData):
+                event.data = event.data.original
+        self._sent.clear()
+
+    def _await(self, work: Coroutine[Any, Any, None], *, is_async: bool) -> Any:
+        work = _in_inngests_terms(work)
+        return work if is_async else wait_for(work)
+
+    async def _open(self, ctx: inngest.Context | inngest.ContextSync, memos: Sequence[Any]) -> None:
+        scope = self._payloads.run(ctx.run_id)
+        size = sum(_size(memo.data) for memo in memos) + sum(_size(event.data) for event in ctx.events)
+        self._state = size
+        self._reports.requested(ctx.run_id, steps=len(memos), attempt=ctx.attempt, size=size)
+        # The events first: what resumed the run may be a delta against what triggered it.
+        await all_at_once(self._open_event(event, scope) for event in (ctx.event, *ctx.events))
+        opened = await self._payloads.open_all([memo.data for memo in memos], scope)
+        await all_at_once(
+            self._open_memo(memo, data, scope) for memo, data in zip(memos, opened, strict=True)
+        )
+
+    async def _open_event(self, event: inngest.Event, scope: Scope) -> None:
+        event.data = await self._events.open(event.name, event.data, scope)
+
+    async def _open_memo(self, memo: Any, data: Any, scope: Scope) -> None:
+        # What resumed a wait_for_event stands there as it is: an event, which is nobody's marked value.
+        is_event = data is memo.data and isinstance(data, dict) and {"name", "data"} <= data.keys()
+        memo.data = await self._events.open_event(data, scope) if is_event else data
+        if memo.error is not None:
+            said = await open_message(self._payloads, memo.error.message, scope)
+            if said != memo.error.message:
+                memo.error.message, memo.error.stack = said, None
+
+    async def _seal(self, result: inngest.TransformOutputResult) -> None:
+        step = result.step
+        if result.error is not None:
+            result.error = await seal_error(self._payloads, result.error)
+        elif step is None:
+            if result.has_output():
+                await self._seal_output(result, step=False)
+        elif step.op.value == _RUN:
+            await self._seal_output(result, step=True)
+        else:
+            await self._seal_planned(step)
+        if step is None:
+            self._reports.ended(self._run)
+
+    async def _seal_output(self, result: inngest.TransformOutputResult, *, step: bool) -> None:
+        try:
+            data = to_json(result.output)
+        except (TypeError, ValueError, RecursionError):
+            return  # the SDK has no JSON for it either, and says so in its own words
+        result.output = await self._payloads.seal_json(
+            data,
+            result.output,
+            self._payloads.run(self._run) if step else self._payloads.shared,
+            scarce=self._budget.is_scarce(self._state),
+        )
+        self._reports.answered(self._run, _size(result.output), step=step)
+
+    async def _seal_planned(self, step: Any) -> None:
+        """What a step hands to Inngest itself, in place."""
+        if step.op.value == _INFER and self._payloads.chain.encrypts:
+            _log.warning(
+                "step.ai.infer sends its request to Inngest in the clear, and its answer comes back so: Inngest makes "
+                "the call. Call the model in a step of your own to keep both sealed."
+            )
+        payload = (step.opts or {}).get("payload") if step.op.value == _INVOKE else None
+        if isinstance(payload, dict) and isinstance(payload.get("data"), dict):
+            payload["data"] = await self._events.seal(payload["data"], original=payload["data"])
+
+    async def _seal_events(self, events: list[inngest.Event]) -> None:
+        self._sent += events
+        for event in events:
+            if not isinstance(event.data, SealedData):
+                # As the SDK will: it has JSON for more than Python's own module has.
+                data = event.model_dump(mode="json")["data"]
+                event.data = await self._events.seal(data, original=event.data)
+
+
+async def _in_inngests_terms(work: Coroutine[Any, Any, None]) -> None:
+    """Say what cannot succeed the next time. A configuration can be mended while Inngest retries."""
+    try:
+        await work
+    except CoatcheckError as error:
+        if error.retryable or isinstance(error, ConfigError):
+            raise
+        raise inngest.NonRetriableError(f"{type(error).__name__}: {error}") from error
+
+
+def _size(value: object) -> int:
+    """Bytes of a value that is JSON."""
+    return len(to_json(value))

@@ -1,0 +1,151 @@
+"""Values on their way into the run state and back, on a chain."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol
+
+from coatcheck.chain import Chain
+from coatcheck.concurrency import DECODE_INLINE_UP_TO, all_at_once, off_loop
+from coatcheck.integrations.inngest.marker import (
+    MARKED_SIZE,
+    MARKER,
+    escaped,
+    from_json,
+    is_escaped,
+    looks_marked,
+    marked,
+    marked_size,
+    sealed_in,
+    to_json,
+)
+from coatcheck.reference import Reference
+from coatcheck.scope import Scope
+from coatcheck.wire import is_ours, is_reference
+
+
+class FormatReader(Protocol):
+    """Reads values that another middleware wrote; never writes."""
+
+    def knows(self, value: object) -> bool:
+        """Whether ``value`` is in its format. Pure."""
+        ...
+
+    async def read(self, value: Any, run: str) -> Any:
+        """The value behind ``value``, which it knows, in the run with this ID.
+
+        Raises:
+            CoatcheckError: It cannot be had, or lies outside of what was configured.
+        """
+        ...
+
+
+class Payloads:
+    """Seals values on a chain, and opens what it and other middleware wrote. For any number of event loops.
+
+    Args:
+        chain: Every value's path.
+        tenant: Whose values they are.
+        over: Bytes of JSON that a value may take in the run state; above it is offloaded.
+        read_also: What reads other formats.
+    """
+
+    def __init__(self, chain: Chain, tenant: str, over: int, read_also: Sequence[FormatReader]) -> None:
+        self.chain = chain
+        self.shared: Final = Scope(tenant)
+        """The scope of what one run hands to another one: events, the input and output of functions, errors."""
+        self._tenant = tenant
+        self._over = over
+        self._read_also = tuple(read_also)
+
+    def run(self, run: str) -> Scope:
+        """The scope of what stays in the run with this ID."""
+        return Scope(self._tenant, run)
+
+    async def seal(self, value: object, scope: Scope, *, scarce: bool = False) -> Any:
+        """What to hand to Inngest in place of ``value``.
+
+        Args:
+            value: Anything that JSON has a form for.
+            scope: Whose it is.
+            scarce: Whether there is hardly any room left: then all is offloaded that a reference is smaller than.
+
+        Raises:
+            TypeError: There is no JSON for it.
+            ValueError: As above.
+            CoatcheckError: As :meth:`Chain.encode`.
+        """
+        return await self.seal_json(to_json(value), value, scope, scarce=scarce)
+
+    async def seal_json(self, data: bytes, value: object, scope: Scope, *, scarce: bool = False) -> Any:
+        """:meth:`seal` for a value of which ``data`` is the JSON."""
+        sealed = await self.chain.encode(data, scope)
+        size = marked_size(sealed) if is_ours(sealed) else len(data)
+        if size > (MARKED_SIZE if scarce else self._over) and not _is_reference_of_ours(sealed):
+            sealed = await self._offloaded(data, scope) or sealed
+        if is_ours(sealed):
+            return marked(sealed)
+        return escaped(value) if looks_marked(data) else value
+
+    async def open(self, value: Any, scope: Scope) -> Any:
+        """The value that ``value`` stands for; ``value`` itself if it is not ours and no reader knows it.
+
+        Raises:
+            CoatcheckError: As :meth:`Chain.open`.
+        """
+        [opened] = await self.open_all([value], scope)
+        return opened
+
+    async def open_all(self, values: Iterable[Any], scope: Scope) -> list[Any]:
+        """:meth:`open` each, concurrently; same length and order as ``values``."""
+        opened = list(values)
+        levels: dict[int, list[tuple[int, bytes]]] = {}
+        others: list[int] = []
+        for position, value in enumerate(opened):
+            if not isinstance(value, dict) or value.keys() != {MARKER}:
+                others.append(position)
+            elif (sealed := sealed_in(value)) is not None:
+                levels.setdefault(_depth(sealed), []).append((position, sealed))
+            elif is_escaped(value):
+                opened[position] = value[MARKER][0]
+        # What others are deltas against comes first and is then in the cache: no object is fetched twice.
+        for _, level in sorted(levels.items()):
+            found = await all_at_once(self.open_sealed(sealed, scope) for _, sealed in level)
+            for (position, _), value in zip(level, found, strict=True):
+                opened[position] = value
+        if self._read_also:
+            found = await all_at_once(self.read_others(opened[position], scope) for position in others)
+            for position, value in zip(others, found, strict=True):
+                opened[position] = value
+        return opened
+
+    async def read_others(self, value: Any, scope: Scope) -> Any:
+        """The value behind ``value`` if another middleware wrote it; else ``value`` itself.
+
+        Raises:
+            CoatcheckError: As :meth:`FormatReader.read`.
+        """
+        for reader in self._read_also:
+            if reader.knows(value):
+                return await reader.read(value, scope.run or "")
+        return value
+
+    async def open_sealed(self, sealed: bytes, scope: Scope) -> Any:
+        """The value in an envelope or behind a reference.
+
+        Raises:
+            CoatcheckError: As :meth:`Chain.open`.
+        """
+        data = await self.chain.open(sealed, scope)
+        return await off_loop(len(data), DECODE_INLINE_UP_TO, from_json, data)
+
+    async def _offloaded(self, data: bytes, scope: Scope) -> bytes | None:
+        return (await self.chain.put(data, scope)).to_bytes() if self.chain.offloads else None
+
+
+def _is_reference_of_ours(data: bytes) -> bool:
+    """Whether ``data`` is a reference, and not a payload that the chain left as it is."""
+    return is_ours(data) and is_reference(data)
+
+
+def _depth(sealed: bytes) -> int:
+    """How many objects a reference builds on."""
+    return len(Reference.from_bytes(sealed).bases) if is_reference(sealed) else 0
