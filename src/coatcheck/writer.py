@@ -71,10 +71,9 @@ class Writer:
         Raises:
             LimitExceeded: ``data`` is larger than ``max_payload``.
         """
-        if self._room is None or len(data) <= self._over:
-            self._check_size(data)
-            return self._inline(data, scope, self._transforms.encode(data))
-        draft = self.draft(data, scope)
+        draft = self.promise(data, scope)
+        if isinstance(draft, bytes):
+            return draft
         bases = draft.memory.bases_of(draft.object_id)
         if bases is not None:
             known = draft.reference(bases).to_bytes()
@@ -89,6 +88,29 @@ class Writer:
                 return self._inline(data, scope, draft.whole)
         self._seal(draft)
         return draft
+
+    def inline(self, data: bytes, scope: Scope) -> bytes:
+        """The payload sealed, whatever its size, so that it can be journaled itself.
+
+        Synchronous; safe to call in any thread. The same payload gives the same bytes.
+
+        Raises:
+            LimitExceeded: ``data`` is larger than ``max_payload``.
+        """
+        self._check_size(data)
+        return self._inline(data, scope, self._transforms.encode(data))
+
+    def promise(self, data: bytes, scope: Scope) -> "bytes | Draft":
+        """As :meth:`prepare`, in the time that a hash takes: what is above the threshold becomes an object, unseen.
+
+        For hooks that hold up an event loop: :meth:`keep` does the rest.
+
+        Raises:
+            LimitExceeded: ``data`` is larger than ``max_payload``.
+        """
+        if self._room is None or len(data) <= self._over:
+            return self.inline(data, scope)
+        return self.draft(data, scope)
 
     def draft(self, data: bytes, scope: Scope) -> "Draft":
         """What becomes an object, whatever its size.

@@ -1,0 +1,9 @@
+"""Restate: journal values go through the chain before the server journals them.
+
+``ClaimCheck(chain).app([service, ...])`` in place of ``restate.app([service, ...])`` is all there is to it
+(``docs/restate.md``). Needs the extra ``coatcheck[restate]``.
+"""
+
+from coatcheck.integrations.restate.claim_check import ClaimCheck
+
+__all__ = ["ClaimCheck"]

@@ -1,0 +1,83 @@
+"""The journal value codec."""
+
+from restate import JournalValueCodec, TerminalError
+from restate.exceptions import SdkInternalException
+from restate.server_context import restate_context_is_replaying
+
+from coatcheck.chain import Chain
+from coatcheck.concurrency import ENCODE_INLINE_UP_TO
+from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, LimitExceeded
+from coatcheck.integrations.restate.barrier import current_barrier
+from coatcheck.integrations.restate.scopes import current_scope
+from coatcheck.scope import Scope
+from coatcheck.wire import is_ours, is_reference
+
+_FOR_GOOD = (FormatError, IntegrityError, LimitExceeded)
+"""What no other attempt can mend."""
+_TOO_LARGE = 413
+
+
+class ClaimCheckCodec(JournalValueCodec):
+    """Puts journal values through a chain.
+
+    Only within the barrier's reach are payloads offloaded. Elsewhere they are sealed inline, which is always safe.
+
+    Args:
+        chain: Every value's path.
+        tenant: Whose values they are.
+    """
+
+    def __init__(self, chain: Chain, tenant: str) -> None:
+        self._chain = chain
+        self._tenant = Scope(tenant)
+
+    def encode(self, buf: bytes) -> bytes:
+        """What to journal in place of ``buf``. Called by the SDK, on the event loop.
+
+        Above 48 KB no more than a hash is computed here; all other work is done in a thread, before the barrier lets
+        the reference out.
+
+        Raises:
+            TerminalError: The value is larger than the chain's ``max_payload``; running a step again would not help.
+        """
+        if not buf or self._chain.decode_only:
+            return buf
+        data = bytes(buf)
+        writer, scope, barrier = self._chain.writer, current_scope(self._tenant.tenant), current_barrier()
+        try:
+            if barrier is None:
+                return writer.inline(data, scope)
+            if restate_context_is_replaying.get():
+                self._chain.replaying(scope)
+            if len(data) > ENCODE_INLINE_UP_TO:
+                prepared = writer.promise(data, scope)
+            else:
+                prepared = writer.prepare(data, scope)
+                if isinstance(prepared, bytes) and is_ours(prepared) and is_reference(prepared):
+                    # It is known to be there. The reference has to be the same as when it was not.
+                    prepared = writer.draft(data, scope)
+        except LimitExceeded as error:
+            raise TerminalError(str(error), _TOO_LARGE) from error
+        return prepared if isinstance(prepared, bytes) else barrier.keep(prepared, scope, writer)
+
+    async def decode(self, buf: bytes) -> bytes:
+        """The value that ``buf`` stands for; ``buf`` itself if it is not ours. Called by the SDK.
+
+        Raises:
+            CoatcheckError: It was tampered with, or is too large. On a handler's input that ends the invocation.
+            SdkInternalException: It cannot be had now. The attempt was given up, and the server makes another one.
+        """
+        if not is_ours(buf):
+            return buf
+        barrier = current_barrier()
+        if barrier is not None and is_reference(buf):
+            payload = barrier.being_written(buf)
+            if payload is not None:
+                return payload
+        try:
+            return await self._chain.open(buf, self._tenant)
+        except CoatcheckError as error:
+            if barrier is None or isinstance(error, _FOR_GOOD):
+                raise
+            await barrier.fail(error)
+            raise SdkInternalException from error

@@ -1,0 +1,44 @@
+"""Whose payload it is: the virtual object's or the workflow's, or else the invocation's."""
+
+from restate import Context
+from restate.extensions import current_context
+from restate.server_context import ServerInvocationContext
+
+from coatcheck.errors import ConfigError
+from coatcheck.scope import Scope
+
+
+def scope_of(context: Context, tenant: str) -> Scope:
+    """The scope of what a handler writes.
+
+    What a virtual object or a workflow writes can outlive the invocation as state, so its scope is
+    ``Service/key``; a handler of a service has the invocation's ID. Restate's own scope, where there is one, stands
+    in front: ``scope:Service/key``.
+
+    Raises:
+        ConfigError: ``context`` is not the one that the handler was given.
+    """
+    if not isinstance(context, ServerInvocationContext):
+        raise ConfigError(
+            "this is no context of a Restate handler", "Pass the ctx that the handler was given."
+        )
+    request = context.request()
+    key = context.key()
+    if not key:
+        return Scope(tenant, request.id)
+    return keyed_scope(tenant, context.handler.service_tag.name, key, request.scope)
+
+
+def keyed_scope(tenant: str, service: str, key: str, restate_scope: str | None = None) -> Scope:
+    """The scope of a virtual object or a workflow."""
+    prefix = f"{restate_scope}:" if restate_scope else ""
+    return Scope(tenant, f"{prefix}{service}/{key}")
+
+
+def current_scope(tenant: str) -> Scope:
+    """That of the handler which the caller is part of; the tenant's, where there is none."""
+    try:
+        context = current_context()
+    except LookupError:
+        context = None
+    return Scope(tenant) if context is None else scope_of(context, tenant)

@@ -1,0 +1,3 @@
+from tests.engines.restate import restate_server
+
+__all__ = ["restate_server"]
