@@ -1,6 +1,6 @@
 """What does an agent's run come to in Inngest, plain, with the official remote-state middleware, and with coatcheck?
 
-``python -m benchmarks.history_inngest [--steps N] [--size BYTES ...] [--json [PATH]]``. An agent on FastAPI whose every step
+``python -m benchmarks.history --engine inngest [--steps N] [--size BYTES ...] [--json [PATH]]``. An agent on FastAPI whose every step
 returns a part of the demo's conversation, against Inngest's executor by its protocol (``tests/engines/inngest_executor.py``,
 which counts what it sends and is sent) and a real S3 server (SeaweedFS) behind a counting proxy. Ways:
 

@@ -1,6 +1,6 @@
 """What does an agent's run leave in Restate's journal, plain and with coatcheck?
 
-``python -m benchmarks.history_restate [--turns N] [--json [PATH]]``. On a real Restate server, over HTTP/2: the demo's agent
+``python -m benchmarks.history --engine restate [--turns N] [--json [PATH]]``. On a real Restate server, over HTTP/2: the demo's agent
 is a handler that is given its whole conversation in a step of each turn, and keeps it as state. Each way is a service
 process of its own. The journal's sizes are what the server's SQL says (``sys_journal``, ``state``); objects are in a
 directory. Every result is compared with the conversation that it has to be, byte for byte.

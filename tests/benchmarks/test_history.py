@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import boto3
 import pytest
 
-from benchmarks import history, replay
+from benchmarks import history_temporal, replay
 from benchmarks.engines import sdk_storage
 from benchmarks.engines.http_proxy import KINDS
 from benchmarks.engines.s3 import REGION, s3
@@ -39,8 +39,8 @@ def by_case(records: Iterable[Record]) -> dict[str, dict[str, float]]:
 
 @pytest.mark.usefixtures("_sdk_storage")
 async def test_history_measures_every_way_on_real_servers() -> None:
-    found = by_case(await history.measure_all(TURNS, rounds=1))
-    assert set(found) == set(history.CASES)
+    found = by_case(await history_temporal.measure_all(TURNS, rounds=1))
+    assert set(found) == set(history_temporal.CASES)
     assert found[PLAIN]["requests"] == found[PLAIN]["objects"] == found[PLAIN]["replay_requests"] == 0
     assert found[SDK]["puts"] == found[SDK]["heads"] == found[SDK]["objects"] == PAYLOADS
     assert found[SDK]["replay_requests"] == PAYLOADS
