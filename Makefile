@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo engines test test-wheel lint types bench clean
+.PHONY: setup demo engines test test-wheel verify lint types clean
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("coatcheck needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -26,6 +26,12 @@ test: engines
 # The same suite against the wheel that would be released, in an environment that has never seen the source.
 test-wheel: engines
 	$(BIN)/python -m tests.installed $(ARGS)
+
+# The long forms of what `make test` does in short: an hour.
+verify: engines
+	COATCHECK_SOAK_OPERATIONS=10000 COATCHECK_SOAK_KILLS=1000 $(BIN)/python -m pytest tests/stores/test_fault_soak.py tests/stores/test_kills.py
+	$(BIN)/python -m tests.security.mutation
+	$(BIN)/python -m tests.fuzz.run
 
 lint: setup
 	$(BIN)/ruff check

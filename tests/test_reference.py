@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -150,3 +151,15 @@ def test_a_future_version_says_which_side_to_upgrade() -> None:
     form[4] = 2
     with pytest.raises(FormatError, match=r"version 2; this release reads version 1.*Upgrade"):
         Reference.from_bytes(bytes(form))
+
+
+@pytest.mark.parametrize("count", [255, 256])
+def test_a_list_of_bases_has_a_length_of_one_byte(count: int) -> None:
+    fields: dict[str, Any] = {"suite": 0, "key_id": bytes(4), "run_tag": bytes(16), "object_id": bytes(32)}
+    bases = tuple(number.to_bytes(32, "big") for number in range(count))
+    if count == 256:
+        with pytest.raises(ValidationError):
+            Reference(**fields, size=1, store="default", bases=bases)
+        return
+    reference = Reference(**fields, size=1, store="default", bases=bases)
+    assert Reference.from_bytes(reference.to_bytes()) == reference

@@ -77,6 +77,12 @@ class Transforms:
             LimitExceeded: There would be more bytes than the header says.
         """
         place = 0
+        # Each codec may give as much as the payload may have, so a forger must not choose how many there are.
+        if len(header.codecs) > max(1, len(self._codecs)):
+            raise FormatError(
+                f"the payload went through {len(header.codecs)} codecs, and this chain has {len(self._codecs)}",
+                "Add those that it was written with to the chain.",
+            )
         for position, name in reversed(list(enumerate(header.codecs))):
             limit = self._max_payload if position else header.size
             if base is not None and position == 0 and name in self._by_delta_name:

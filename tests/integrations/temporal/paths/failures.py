@@ -82,6 +82,8 @@ FAILURES = [
             END,
         },
     ),
-    PayloadPath("fault in workflow code", _fault, {START, END}),
+    PayloadPath(
+        "fault in workflow code", _fault, {START, "WorkflowTaskFailed failure.encoded_attributes", END}
+    ),
     PayloadPath("termination", _terminated, {"WorkflowExecutionTerminated details"}),
 ]
