@@ -7,6 +7,7 @@ encrypted and bound, so sealing is deterministic, and one key meets two messages
 
 import hmac
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from coatcheck.codecs.keyring import Keyring
+from coatcheck.codecs.keyring import Key, KeySource
 from coatcheck.contracts import TENANT_SCOPE_TAG, Sealer, Sealing
 from coatcheck.errors import IntegrityError
 from coatcheck.scope import Scope
@@ -45,42 +46,77 @@ class Encrypt(Sealing):
     payloads that were never sealed are refused when they claim to be.
 
     Args:
-        keyring: The keys.
+        keyring: The keys: a :class:`~coatcheck.Keyring`, or :class:`~coatcheck.TenantKeys`.
         accept_unsealed: Also open what a chain without ``Encrypt`` wrote earlier. For the time in which
             encryption is being introduced; it lets whoever can write to the journal skip the authentication.
     """
 
     suite = 1
 
-    def __init__(self, keyring: Keyring, *, accept_unsealed: bool = False) -> None:
+    def __init__(self, keyring: KeySource, *, accept_unsealed: bool = False) -> None:
         self._keyring = keyring
         self.accept_unsealed = accept_unsealed
-        # Deriving costs about 20 us a scope; a worker meets the same few thousand scopes again and again.
-        self._tenant = lru_cache(maxsize=1024)(self._derive_tenant)
-        self._sealer = lru_cache(maxsize=8192)(self._derive_sealer)
+        self.loads_keys = keyring.loads
+        # Weak: when a key is let go of, what was derived from it goes as well.
+        self._derived: WeakKeyDictionary[Key, _Derived] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"Encrypt({self._keyring!r})"
 
-    @property
-    def key_ids(self) -> tuple[bytes, ...]:
+    def key_ids(self, tenant: str) -> tuple[bytes, ...]:
         """See :class:`Sealing`."""
-        return self._keyring.ids
+        return self._keyring.key_ids(tenant)
+
+    def primary_key_id(self, tenant: str) -> bytes:
+        """See :class:`Sealing`."""
+        return self._keyring.primary_key_id(tenant)
 
     def run_tag(self, scope: Scope, key_id: bytes) -> bytes:
         """See :meth:`Sealing.run_tag`."""
-        tenant = self._tenant(scope.tenant, key_id)
+        tenant = self._of(scope.tenant, key_id).tenant(scope.tenant)
         return TENANT_SCOPE_TAG if scope.run is None else tenant.run_tag(scope.run)
 
     def sealer(self, tenant: str, run_tag: bytes, key_id: bytes) -> Sealer:
         """See :meth:`Sealing.sealer`."""
-        return self._sealer(tenant, run_tag, key_id)
+        return self._of(tenant, key_id).sealer(tenant, run_tag)
 
-    def _derive_tenant(self, tenant: str, key_id: bytes) -> "_TenantKeys":
-        return _TenantKeys(_hkdf(self._keyring.find(key_id).secret, _KEY_LENGTH, b"tenant", tenant.encode()))
+    async def load_primary(self, tenant: str, size: int) -> None:
+        """See :meth:`Sealing.load_primary`."""
+        await self._keyring.load_primary(tenant, size)
 
-    def _derive_sealer(self, tenant: str, run_tag: bytes, key_id: bytes) -> "_AeadSealer":
-        return _AeadSealer(self._tenant(tenant, key_id), run_tag)
+    async def load(self, tenant: str, key_id: bytes, size: int) -> None:
+        """See :meth:`Sealing.load`."""
+        await self._keyring.load(tenant, key_id, size)
+
+    async def load_all(self, tenant: str) -> None:
+        """See :meth:`Sealing.load_all`."""
+        await self._keyring.load_all(tenant)
+
+    async def close(self) -> None:
+        """See :meth:`Sealing.close`."""
+        await self._keyring.close()
+
+    def _of(self, tenant: str, key_id: bytes) -> "_Derived":
+        key = self._keyring.key(tenant, key_id)
+        derived = self._derived.get(key)
+        if derived is None:
+            derived = self._derived[key] = _Derived(key.secret)
+        return derived
+
+
+class _Derived:
+    """What was derived from one key: that costs about 20 us a scope, and a worker meets the same few thousand again."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self.tenant = lru_cache(maxsize=1024)(self._derive_tenant)
+        self.sealer = lru_cache(maxsize=8192)(self._derive_sealer)
+
+    def _derive_tenant(self, tenant: str) -> "_TenantKeys":
+        return _TenantKeys(_hkdf(self._secret, _KEY_LENGTH, b"tenant", tenant.encode()))
+
+    def _derive_sealer(self, tenant: str, run_tag: bytes) -> "_AeadSealer":
+        return _AeadSealer(self.tenant(tenant), run_tag)
 
 
 class _TenantKeys:

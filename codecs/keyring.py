@@ -4,7 +4,10 @@ import base64
 import binascii
 import hmac
 import os
+import stat
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from coatcheck.errors import ConfigError, KeyUnavailable
 
@@ -13,9 +16,10 @@ KEY_LENGTH = 32
 _ID_LENGTH = 4
 
 _HOW_TO_MAKE_ONE = "`coatcheck keys new` makes one: 32 random bytes in base64."
+_HOW_TO_MAKE_A_FILE = "`coatcheck keys new` makes a key; put it in a file of mode 600, one key a line."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Key:
     """A 256-bit key, named by a fingerprint of itself, so that one name can never mean two keys.
 
@@ -59,7 +63,54 @@ class Key:
         return base64.urlsafe_b64encode(self.secret).decode("ascii")
 
 
-class Keyring:
+class KeySource(ABC):
+    """Where :class:`~coatcheck.Encrypt` finds the keys of each tenant. Safe to use from threads and event loops.
+
+    The synchronous methods do no I/O. Where keys come from somewhere that does, one of the ``load`` methods is awaited
+    first; a key that was loaded can be had for a while.
+    """
+
+    loads: bool = False
+    """Whether keys have to be loaded; where not, nothing is awaited and the methods that load do nothing."""
+
+    @abstractmethod
+    def primary_key_id(self, tenant: str) -> bytes:
+        """Of the key that the tenant's new payloads are sealed under.
+
+        Raises:
+            KeyUnavailable: It is not loaded.
+        """
+
+    @abstractmethod
+    def key_ids(self, tenant: str) -> tuple[bytes, ...]:
+        """Of every key that something of the tenant may be sealed under, the primary's first.
+
+        Raises:
+            KeyUnavailable: They are not loaded.
+        """
+
+    @abstractmethod
+    def key(self, tenant: str, key_id: bytes) -> Key:
+        """The tenant's key with this id.
+
+        Raises:
+            KeyUnavailable: There is none, or it is not loaded.
+        """
+
+    async def load_primary(self, tenant: str, size: int) -> None:
+        """See that the tenant has a primary key, and that it can be had. Counts as a use for ``size`` bytes."""
+
+    async def load(self, tenant: str, key_id: bytes, size: int) -> None:
+        """See that a key can be had to open something with. Counts as a use for ``size`` bytes."""
+
+    async def load_all(self, tenant: str) -> None:
+        """See that all keys that the tenant has can be had. Makes none."""
+
+    async def close(self) -> None:  # noqa: B027 - most sources have nothing to let go of
+        """Let go of connections and of keys that were loaded. The source can be used again."""
+
+
+class Keyring(KeySource):
     """One primary key, which seals and opens, and decrypt-only keys, found by id and never by trying.
 
     To rotate: put the new key first and keep the old ones for as long as anything sealed under them may be read.
@@ -97,6 +148,35 @@ class Keyring:
             )
         return cls(*map(Key.from_text, texts))
 
+    @classmethod
+    def from_file(cls, path: str | Path) -> "Keyring":
+        """The keys in a file, one a line, the primary first. Empty lines and what follows a ``#`` do not count.
+
+        Raises:
+            ConfigError: The file cannot be read, or others than its owner may read or change it, or it holds no key or
+                something that is no key.
+        """
+        path = Path(path)
+        try:
+            with path.open("rb") as file:
+                others = stat.S_IMODE(os.fstat(file.fileno()).st_mode) & (stat.S_IRWXG | stat.S_IRWXO)
+                text = file.read().decode("ascii")
+        except OSError as error:
+            raise ConfigError(
+                f"the file of keys {path} cannot be read: {error.strerror}", _HOW_TO_MAKE_A_FILE
+            ) from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path} is no file of keys", _HOW_TO_MAKE_A_FILE) from None
+        if others:
+            raise ConfigError(
+                f"others than its owner have access to the file of keys {path}", f"Run: chmod 600 {path}"
+            )
+        lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+        keys = [Key.from_text(line) for line in lines if line]
+        if not keys:
+            raise ConfigError(f"the file of keys {path} holds no key", _HOW_TO_MAKE_A_FILE)
+        return cls(*keys)
+
     @property
     def ids(self) -> tuple[bytes, ...]:
         """Of every key, the primary's first."""
@@ -116,3 +196,15 @@ class Keyring:
                 f"the payload was sealed under the key {key_id.hex()}; the keyring holds {held}",
                 "Add that key to the keyring as a decrypt-only key.",
             ) from None
+
+    def primary_key_id(self, tenant: str) -> bytes:  # noqa: ARG002 - all tenants have the same
+        """See :class:`KeySource`."""
+        return self.primary.id
+
+    def key_ids(self, tenant: str) -> tuple[bytes, ...]:  # noqa: ARG002 - all tenants have the same
+        """See :class:`KeySource`."""
+        return self.ids
+
+    def key(self, tenant: str, key_id: bytes) -> Key:  # noqa: ARG002 - all tenants have the same
+        """See :class:`KeySource`: the secret is the same, and each tenant's keys are derived from it."""
+        return self.find(key_id)

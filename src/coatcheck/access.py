@@ -87,27 +87,50 @@ class Access:
         await self.store.close()
 
     async def _call(self, size: int, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        loop = asyncio.get_running_loop()
-        end: float | None = None
-        for number in itertools.count():
-            timeout = asyncio.timeout_at(end)
-            try:
-                async with timeout, self._limiter.hold(size) if self._limiter else nullcontext():
-                    if end is None:
-                        end = loop.time() + self._deadline
-                        timeout.reschedule(end)
-                    return await attempt()
-            except TimeoutError as error:
-                if not timeout.expired():
-                    raise
-                raise StoreUnavailable(
-                    f"the store gave no answer within {self._deadline:g} seconds",
-                    "Check the store and the network; Offload(deadline=...) sets how long to wait.",
-                ) from error
-            except StoreUnavailable as error:
-                pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**number))  # noqa: S311 - spreads load, hides nothing
-                pause = max(pause, error.retry_after or 0)
-                if end is None or loop.time() + pause >= end:
-                    raise
-            await asyncio.sleep(pause)
-        raise AssertionError("unreachable")
+        return await retried(attempt, self._deadline, limiter=self._limiter, size=size)
+
+
+async def retried(
+    attempt: Callable[[], Awaitable[_T]],
+    deadline: float,
+    *,
+    limiter: Limiter | None = None,
+    size: int = 0,
+    what: str = "the store",
+) -> _T:
+    """Call ``attempt`` until it gives something else than ``StoreUnavailable``: the policy of :class:`Access`.
+
+    Args:
+        attempt: Called once an attempt.
+        deadline: Seconds for all of them together, from when the limiter first admits one.
+        limiter: Admits each attempt.
+        size: Bytes that an attempt comes to, for the limiter.
+        what: Who is called, for the error.
+
+    Raises:
+        StoreUnavailable: The last attempt raised it, or there was no answer before the deadline.
+    """
+    loop = asyncio.get_running_loop()
+    end: float | None = None
+    for number in itertools.count():
+        timeout = asyncio.timeout_at(end)
+        try:
+            async with timeout, limiter.hold(size) if limiter else nullcontext():
+                if end is None:
+                    end = loop.time() + deadline
+                    timeout.reschedule(end)
+                return await attempt()
+        except TimeoutError as error:
+            if not timeout.expired():
+                raise
+            raise StoreUnavailable(
+                f"{what} gave no answer within {deadline:g} seconds",
+                "Check the store and the network; Offload(deadline=...) sets how long to wait.",
+            ) from error
+        except StoreUnavailable as error:
+            pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**number))  # noqa: S311 - spreads load, hides nothing
+            pause = max(pause, error.retry_after or 0)
+            if end is None or loop.time() + pause >= end:
+                raise
+        await asyncio.sleep(pause)
+    raise AssertionError("unreachable")

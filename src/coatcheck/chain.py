@@ -1,5 +1,6 @@
 """The one path that every payload takes, on its way into a journal and back."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -7,7 +8,8 @@ from typing import Self
 from coatcheck.cache import PROCESS_CACHE, PayloadCache
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.contracts import Codec, Sealing
-from coatcheck.errors import ConfigError
+from coatcheck.envelope import Envelope
+from coatcheck.errors import ConfigError, KeyUnavailable
 from coatcheck.ledger import Ledger
 from coatcheck.offload import Offload
 from coatcheck.reader import Reader
@@ -22,6 +24,8 @@ from coatcheck.writer import Writer
 
 MAX_PAYLOAD = 256 * 2**20
 """Bytes: 256 MiB."""
+_REPLAYING = 1024
+"""Scopes that are remembered from when they were said to be replayed until their tenant's key is loaded."""
 
 
 class Chain:
@@ -66,6 +70,7 @@ class Chain:
             offload.over if offload is not None else 0,
             max_payload,
         )
+        self._replaying: OrderedDict[Scope, None] = OrderedDict()
         self.reader = Reader(self._suites, transforms, self._storerooms, cache, max_payload)
 
     @classmethod
@@ -100,11 +105,13 @@ class Chain:
 
         Raises:
             LimitExceeded: ``data`` is larger than ``max_payload``.
+            KeyUnavailable: The tenant's key has to be loaded and cannot be had now.
             StoreError: It has to be offloaded and the store cannot or will not take it.
         """
         if self.decode_only:
             return data
         with counting_errors("encode"):
+            await self._load_primary(scope, len(data))
             return await self.writer.write(data, scope)
 
     async def decode(self, data: bytes, scope: Scope) -> bytes:
@@ -124,7 +131,7 @@ class Chain:
         Raises:
             FormatError: ``data`` is no envelope or reference, or of a version or with a codec not known here.
             IntegrityError: It is not what was sealed, or was sealed for another tenant or run.
-            KeyUnavailable: The key that it was sealed under is not in the keyring.
+            KeyUnavailable: The key that it was sealed under is not in the keyring, or cannot be loaded now.
             ConfigError: A reference names a store that the chain does not have.
             PayloadNotFound: The object that a reference names is gone, or one that it is a delta against.
             LimitExceeded: The payload is larger than ``max_payload``.
@@ -133,6 +140,8 @@ class Chain:
         with counting_errors("decode"):
             if is_reference(data):
                 return await self.reader.open_reference(Reference.from_bytes(data), scope)
+            if self._suites.loads_keys:
+                await self._suites.load(Envelope.from_bytes(data).header, scope.tenant)
             return await off_loop(len(data), DECODE_INLINE_UP_TO, self.reader.open_inline, data, scope)
 
     async def open_reference(self, reference: Reference, scope: Scope) -> bytes:
@@ -153,6 +162,7 @@ class Chain:
         if self.decode_only:
             raise ConfigError("this chain is decode_only, and would have to write", "Use one that writes.")
         with counting_errors("encode"):
+            await self._load_primary(scope, len(data))
             draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self.writer.draft, data, scope)
             return await self.writer.keep(draft)
 
@@ -163,7 +173,26 @@ class Chain:
         the store objects that are already there, and fetches from the first object on. Makes no request by itself.
         For integrations whose engine tells them; without it a replay is right as well.
         """
-        self.writer.replaying(scope)
+        try:
+            self.writer.replaying(scope)
+        except KeyUnavailable:
+            # Keys are loaded where something can be awaited: see _load_primary.
+            self._replaying[scope] = None
+            if len(self._replaying) > _REPLAYING:
+                self._replaying.popitem(last=False)
+
+    async def load_keys(self, tenant: str) -> None:
+        """Get ready to seal for a tenant by the synchronous :class:`Writer`, where an engine's hook cannot wait.
+
+        Nothing to do with a :class:`~coatcheck.Keyring`. With :class:`~coatcheck.TenantKeys` the key that was loaded
+        holds for their ``max_age``; without it, or after, the writer raises ``KeyUnavailable``, which is worth
+        retrying once this was awaited again. :meth:`encode` and :meth:`open` need no such call.
+
+        Raises:
+            KeyUnavailable: The tenant's key cannot be had now.
+            StoreError: The store that keys are kept in cannot or will not give it.
+        """
+        await self._load_primary(Scope(tenant), 0)
 
     def ledger(self, scope: Scope) -> Ledger:
         """The small named records that are kept next to the objects of a scope.
@@ -182,8 +211,16 @@ class Chain:
         return await all_at_once(self.decode(data, scope) for data in payloads)
 
     async def close(self) -> None:
-        """Close the stores. The chain can be used again; its stores open again."""
+        """Close the stores, and let go of loaded keys. The chain can be used again; its stores open again."""
         await all_at_once(room.close() for room in self._storerooms.values())
+        await self._suites.sealing.close()
+
+    async def _load_primary(self, scope: Scope, size: int) -> None:
+        if self._suites.loads_keys:
+            await self._suites.sealing.load_primary(scope.tenant, size)
+            if scope in self._replaying:
+                self._replaying.pop(scope, None)
+                self.writer.replaying(scope)
 
     async def __aenter__(self) -> Self:
         return self

@@ -97,15 +97,41 @@ class Sealing(ABC):
     accept_unsealed: bool = False
     """Whether the chain also opens suite 0, which anyone can write."""
 
-    @property
-    @abstractmethod
-    def key_ids(self) -> tuple[bytes, ...]:
-        """4 bytes each: every key that something may be sealed under, the one for new payloads first."""
+    loads_keys: bool = False
+    """Whether one of the ``load`` methods has to be awaited before anything is sealed or opened for a tenant."""
 
-    @property
-    def primary_key_id(self) -> bytes:
-        """4 bytes: the key that new payloads are sealed under."""
-        return self.key_ids[0]
+    @abstractmethod
+    def key_ids(self, tenant: str) -> tuple[bytes, ...]:
+        """4 bytes each: every key that something of the tenant may be sealed under, the primary's first.
+
+        Raises:
+            KeyUnavailable: They are not loaded.
+        """
+
+    def primary_key_id(self, tenant: str) -> bytes:
+        """4 bytes: the key that new payloads are sealed under.
+
+        Raises:
+            KeyUnavailable: It is not loaded.
+        """
+        return self.key_ids(tenant)[0]
+
+    async def load_primary(self, tenant: str, size: int) -> None:
+        """Get ready to seal ``size`` bytes for the tenant.
+
+        Raises:
+            KeyUnavailable: There is no key to be had.
+            StoreError: The store that keys are kept in cannot or will not give one.
+        """
+
+    async def load(self, tenant: str, key_id: bytes, size: int) -> None:
+        """Get ready to open ``size`` bytes that were sealed for the tenant under this key; raises as above."""
+
+    async def load_all(self, tenant: str) -> None:
+        """Get ready to open what was sealed for the tenant under any of its keys; raises as above."""
+
+    async def close(self) -> None:  # noqa: B027 - most have nothing to let go of
+        """Let go of connections and of keys that were loaded. It can be used again."""
 
     @abstractmethod
     def run_tag(self, scope: Scope, key_id: bytes) -> bytes:

@@ -15,7 +15,7 @@ from coatcheck.envelope import Envelope, EnvelopeHeader
 from coatcheck.errors import CoatcheckError, ConfigError, IntegrityError, LimitExceeded
 from coatcheck.scope import Scope
 from coatcheck.storeroom import Storeroom
-from coatcheck.suites import Suites
+from coatcheck.suites import ScopeSealer, Suites
 
 _NAME: Final = re.compile(r"[a-z]{1,20}-[0-9]{20}")
 """Has a hyphen and fewer than 64 characters, so that it is never taken for an object id; sorts as its number does."""
@@ -41,16 +41,9 @@ class Ledger:
     def __init__(self, suites: Suites, storerooms: tuple[Storeroom, ...], scope: Scope) -> None:
         if not storerooms:
             raise ConfigError("this chain has no store", "Add Offload(store) to it.")
-        self._places = [
-            _Place(
-                room.access,
-                room.scope(sealer, run_tag).prefix,
-                EnvelopeHeader(suite, key_id, run_tag, (), 0),
-                sealer,
-            )
-            for room in storerooms
-            for suite, key_id, run_tag, sealer in suites.sealers(scope)
-        ]
+        self._suites = suites
+        self._storerooms = storerooms
+        self._scope = scope
 
     async def put(self, name: str, record: bytes) -> None:
         """Write a record, in place of the one of this name if there is one. It is durable when this returns.
@@ -67,7 +60,9 @@ class Ledger:
         """
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name[:80]!r} is no name of a record", "Use letters, a hyphen and 20 digits.")
-        place = self._places[0]
+        if self._suites.loads_keys:
+            await self._suites.sealing.load_primary(self._scope.tenant, len(record))
+        place = _place(self._storerooms[0], self._suites.sealer_for_new(self._scope))
         await place.access.replace(place.prefix + name, place.seal(name, record))
 
     async def entries(self, start: str = "") -> "list[Entry]":
@@ -82,7 +77,11 @@ class Ledger:
             LimitExceeded: There are more than 100,000.
             StoreError: A store cannot or will not be listed.
         """
-        found = await all_at_once(place.entries(start) for place in self._places)
+        if self._suites.loads_keys:
+            await self._suites.sealing.load_all(self._scope.tenant)
+        sealers = self._suites.sealers(self._scope)
+        places = [_place(room, sealer) for room in self._storerooms for sealer in sealers]
+        found = await all_at_once(place.entries(start) for place in places)
         latest: dict[str, Entry] = {}
         for entry in (entry for entries in found for entry in entries):
             known = latest.setdefault(entry.name, entry)
@@ -151,6 +150,11 @@ class _Place:
         return EnvelopeHeader(
             self.header.suite, self.header.key_id, self.header.run_tag, (), size=len(record)
         )
+
+
+def _place(room: Storeroom, of: ScopeSealer) -> _Place:
+    header = EnvelopeHeader(of.suite, of.key_id, of.run_tag, (), 0)
+    return _Place(room.access, room.scope(of.sealer, of.run_tag).prefix, header, of.sealer)
 
 
 def _context(name: str) -> bytes:

@@ -59,6 +59,8 @@ class Reader:
     async def open_reference(self, reference: Reference, scope: Scope) -> bytes:
         """The payload behind a reference, which is verified before anything is fetched."""
         try:
+            if self._suites.loads_keys:
+                await self._suites.load(reference, scope.tenant)
             sealer = self._suites.verify(reference, scope)
             self._check_size(reference.size)
             room = self._storeroom(reference.store)

@@ -31,8 +31,11 @@ class Suites:
 
     def __init__(self, sealing: Sealing | None) -> None:
         self.sealing: Sealing = sealing or Checksum()
-        # A worker meets the same few thousand scopes again and again.
-        self.sealer_for_new = lru_cache(maxsize=8192)(self._sealer_for_new)
+        self.loads_keys = self.sealing.loads_keys
+        # A worker meets the same few thousand scopes again and again. Keys that are loaded must be let go of in time.
+        self.sealer_for_new = (
+            self._sealer_for_new if self.loads_keys else lru_cache(maxsize=8192)(self._sealer_for_new)
+        )
         self._accepted: dict[int, Sealing] = {self.sealing.suite: self.sealing}
         if self.sealing.accept_unsealed:
             self._accepted[Checksum.suite] = Checksum()
@@ -43,15 +46,25 @@ class Suites:
         return self.sealing.suite != Checksum.suite
 
     def _sealer_for_new(self, scope: Scope) -> "ScopeSealer":
-        return _scope_sealer(self.sealing, scope, self.sealing.primary_key_id)
+        return _scope_sealer(self.sealing, scope, self.sealing.primary_key_id(scope.tenant))
 
     def sealers(self, scope: Scope) -> "list[ScopeSealer]":
         """Under every suite and key that is accepted, the one for new payloads first."""
         return [
             _scope_sealer(sealing, scope, key_id)
             for sealing in self._accepted.values()
-            for key_id in sealing.key_ids
+            for key_id in sealing.key_ids(scope.tenant)
         ]
+
+    async def load(self, sealed: EnvelopeHeader | Reference, tenant: str) -> None:
+        """Get the key ready that ``sealed`` names, if there is anything to get.
+
+        Raises:
+            KeyUnavailable: The tenant has no such key, or it cannot be had.
+            StoreError: The store that keys are kept in cannot or will not give it.
+        """
+        if sealed.suite == self.sealing.suite:
+            await self.sealing.load(tenant, sealed.key_id, sealed.size)
 
     def sealer_for(self, sealed: EnvelopeHeader | Reference, scope: Scope) -> Sealer:
         """The sealer that ``sealed`` names, if its suite is accepted and ``scope`` may open its run.
