@@ -20,6 +20,7 @@ from coatcheck.stores._gcs_errors import Answer
 from coatcheck.stores._google_identity import GoogleIdentity
 from coatcheck.stores._per_loop import PerLoop
 
+_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 30.0
 _UNAUTHORIZED = 401
@@ -50,12 +51,14 @@ class GCSClient:
         project: str | None,
         connections: int,
         timeout: float,
+        *,
+        scope: str = _SCOPE,
     ) -> None:
         if credentials is None and endpoint.startswith("http:"):
             # An emulator; a token would cross the network in the clear.
             credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
         self._endpoint = endpoint
-        self._identity = GoogleIdentity(credentials, project)
+        self._identity = GoogleIdentity(credentials, project, scope)
         self._timeout = timeout
         self._connections = PerLoop(lambda: _open(endpoint, connections))
 

@@ -12,7 +12,6 @@ from google.auth.transport.requests import Request
 
 from coatcheck.errors import CoatcheckError, ConfigError, StoreDenied, StoreUnavailable
 
-_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _SECONDS = 20
 
 
@@ -22,9 +21,11 @@ class GoogleIdentity:
     Args:
         credentials: Whose; None looks for application default credentials on first use.
         project: The project that the requests are billed to; None leaves that to the credentials.
+        scope: What the token is for.
     """
 
-    def __init__(self, credentials: Credentials | None, project: str | None) -> None:
+    def __init__(self, credentials: Credentials | None, project: str | None, scope: str) -> None:
+        self._scopes = [scope]
         self._given = credentials
         self._project = project
         self._credentials: Credentials | None = None
@@ -76,8 +77,8 @@ class GoogleIdentity:
     def _found(self) -> Credentials:
         credentials = self._given
         if credentials is None:
-            credentials, _ = google.auth.default(scopes=[_SCOPE])
-        credentials = cast(Credentials, with_scopes_if_required(credentials, [_SCOPE]))  # type: ignore[no-untyped-call]
+            credentials, _ = google.auth.default(scopes=self._scopes)
+        credentials = cast(Credentials, with_scopes_if_required(credentials, self._scopes))  # type: ignore[no-untyped-call]
         if self._project is not None and isinstance(credentials, CredentialsWithQuotaProject):
             return cast(Credentials, credentials.with_quota_project(self._project))  # type: ignore[no-untyped-call]
         return credentials

@@ -64,6 +64,11 @@ class Access:
             call.size = len(data)
             return data
 
+    async def delete(self, key: str) -> None:
+        """See :meth:`Store.delete`."""
+        with StoreCall("delete", self.store):
+            await self._call(0, lambda: self.store.delete(key))
+
     async def forget(self, key: str) -> None:
         """See :meth:`Store.forget`."""
         await self.store.forget(key)

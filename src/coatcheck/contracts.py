@@ -116,7 +116,7 @@ class Sealing(ABC):
         """
         return self.key_ids(tenant)[0]
 
-    async def load_primary(self, tenant: str, size: int) -> None:
+    async def load_primary(self, tenant: str, size: int) -> None:  # noqa: B027 - most have nothing to load
         """Get ready to seal ``size`` bytes for the tenant.
 
         Raises:
@@ -124,10 +124,10 @@ class Sealing(ABC):
             StoreError: The store that keys are kept in cannot or will not give one.
         """
 
-    async def load(self, tenant: str, key_id: bytes, size: int) -> None:
+    async def load(self, tenant: str, key_id: bytes, size: int) -> None:  # noqa: B027 - most have nothing to load
         """Get ready to open ``size`` bytes that were sealed for the tenant under this key; raises as above."""
 
-    async def load_all(self, tenant: str) -> None:
+    async def load_all(self, tenant: str) -> None:  # noqa: B027 - most have nothing to load
         """Get ready to open what was sealed for the tenant under any of its keys; raises as above."""
 
     async def close(self) -> None:  # noqa: B027 - most have nothing to let go of

@@ -1,0 +1,1 @@
+"""Keys of tenants that a key management service (KMS) wraps: see ``docs/keys.md``."""

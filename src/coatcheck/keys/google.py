@@ -1,0 +1,167 @@
+"""Google Cloud KMS. Needs ``pip install 'coatcheck[gcs]'``."""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from coatcheck.errors import (
+    CoatcheckError,
+    ConfigError,
+    IntegrityError,
+    KeyUnavailable,
+    StoreDenied,
+    StoreUnavailable,
+)
+from coatcheck.keys.service import KeyService
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+    from coatcheck.stores._gcs_errors import Answer
+
+_ENDPOINT: Final = "https://cloudkms.googleapis.com"
+_SCOPE: Final = "https://www.googleapis.com/auth/cloudkms"
+_NAME: Final = re.compile(
+    r"projects/[A-Za-z0-9:._-]+/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}"
+)
+_STATUS: Final = re.compile(r"[A-Z_]{1,40}")
+_CONNECTIONS: Final = 16
+_SECONDS: Final = 5.0
+
+
+class GoogleKms(KeyService):
+    """A symmetric key of Google Cloud KMS. google-auth finds and renews the credentials.
+
+    The credentials need ``cloudkms.cryptoKeyVersions.useToEncrypt`` and ``useToDecrypt`` on the key (the role Cloud KMS
+    CryptoKey Encrypter/Decrypter). What a key is bound to is its additional authenticated data. Checksums (CRC32C) of
+    what is sent and of what comes back are compared on both sides.
+
+    Args:
+        name: ``projects/P/locations/L/keyRings/R/cryptoKeys/K``, without a version: its primary version encrypts.
+        credentials: Of google-auth. Defaults to application default credentials.
+        endpoint_url: Another address of the service; with ``http://`` no credentials are sent unless given here.
+
+    Raises:
+        ConfigError: ``name`` is no key's name, or a package is not installed.
+    """
+
+    kind: ClassVar[str] = "Google Cloud KMS"
+
+    def __init__(
+        self, name: str, *, credentials: "Credentials | None" = None, endpoint_url: str = _ENDPOINT
+    ) -> None:
+        try:
+            from coatcheck.stores._gcs_client import GCSClient  # noqa: PLC0415 - optional
+        except ImportError as missing:
+            raise ConfigError(
+                f"{missing.name} is not installed", "Run: pip install 'coatcheck[gcs]'"
+            ) from missing
+        if not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"{name[:200]!r} is not the name of a key of Google Cloud KMS",
+                "Write projects/P/locations/L/keyRings/R/cryptoKeys/K.",
+            )
+        self.name = name
+        self._client = GCSClient(
+            endpoint_url.rstrip("/"), credentials, None, _CONNECTIONS, _SECONDS, scope=_SCOPE
+        )
+
+    def __repr__(self) -> str:
+        return f"GoogleKms({self.name!r})"
+
+    async def wrap(self, secret: bytes, context: Mapping[str, str]) -> bytes:
+        """See :meth:`KeyService.wrap`."""
+        answer = await self._ask("encrypt", "plaintext", secret, context)
+        verified = (
+            answer.get("verifiedPlaintextCrc32c"),
+            answer.get("verifiedAdditionalAuthenticatedDataCrc32c"),
+        )
+        return self._checked(answer, "ciphertext", whole=verified == (True, True))
+
+    async def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
+        """See :meth:`KeyService.unwrap`."""
+        return self._checked(await self._ask("decrypt", "ciphertext", wrapped, context), "plaintext")
+
+    async def close(self) -> None:
+        """See :meth:`KeyService.close`."""
+        await self._client.close()
+
+    async def _ask(self, verb: str, field: str, data: bytes, context: Mapping[str, str]) -> dict[str, Any]:
+        bound = json.dumps(dict(context), sort_keys=True, separators=(",", ":")).encode()
+        body = {
+            field: base64.b64encode(data).decode(),
+            f"{field}Crc32c": _crc32c(data),
+            "additionalAuthenticatedData": base64.b64encode(bound).decode(),
+            "additionalAuthenticatedDataCrc32c": _crc32c(bound),
+        }
+        answer = await self._client.ask(
+            "POST",
+            f"/v1/{self.name}:{verb}",
+            {},
+            "",
+            headers={"Content-Type": "application/json"},
+            body=(json.dumps(body).encode(),),
+        )
+        if answer.status != HTTPStatus.OK:
+            raise self._typed(answer, verb)
+        try:
+            said = json.loads(answer.body)
+        except ValueError:
+            said = None
+        if not isinstance(said, dict):
+            raise self._unreadable()
+        return said
+
+    def _checked(self, answer: Mapping[str, Any], field: str, *, whole: bool = True) -> bytes:
+        """What the answer has in a field, if it came as it was sent."""
+        try:
+            data = base64.b64decode(answer[field], validate=True)
+        except (binascii.Error, LookupError, TypeError, ValueError):
+            data = None
+        if data is None or not whole or str(answer.get(f"{field}Crc32c")) != _crc32c(data):
+            raise self._unreadable()
+        return data
+
+    def _unreadable(self) -> StoreUnavailable:
+        # Without a cause: it would quote the answer, and there may be a key in it.
+        return StoreUnavailable(
+            f"{self.kind} gave an answer that was damaged on its way", "Retry; check the endpoint."
+        )
+
+    def _typed(self, answer: "Answer", verb: str) -> CoatcheckError:
+        status = _status(answer.body)
+        said = f"{self.kind} answers {f'{answer.status} {status}'.rstrip()} for {self.name}"
+        if answer.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT} or (
+            answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        ):
+            return StoreUnavailable(said, "Retry after a pause.", retry_after=answer.retry_after())
+        if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return StoreDenied(said, "Give the role Cloud KMS CryptoKey Encrypter/Decrypter on the key.")
+        if answer.status == HTTPStatus.NOT_FOUND or status == "FAILED_PRECONDITION":
+            return KeyUnavailable(
+                said, "Enable the version of the key, or restore it before it is destroyed."
+            )
+        if verb == "decrypt" and status == "INVALID_ARGUMENT":
+            return IntegrityError(
+                "a wrapped key was damaged, or moved from another place", "Restore the original record."
+            )
+        return ConfigError(said, "Check the key's purpose (encrypt and decrypt), its name and the endpoint.")
+
+
+def _crc32c(data: bytes) -> str:
+    import google_crc32c  # noqa: PLC0415 - optional
+
+    return str(google_crc32c.value(data))
+
+
+def _status(body: bytes) -> str:
+    """Google's canonical code, such as ``PERMISSION_DENIED``; empty if there is none."""
+    try:
+        status = json.loads(body)["error"]["status"]
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return status if isinstance(status, str) and _STATUS.fullmatch(status) else ""

@@ -1,0 +1,326 @@
+"""Envelope encryption: each tenant has keys of its own, wrapped by a key that never leaves its KMS."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from coatcheck.access import DEFAULT_DEADLINE, retried
+from coatcheck.codecs.keyring import Key, KeySource
+from coatcheck.concurrency import all_at_once
+from coatcheck.contracts import Store
+from coatcheck.errors import ConfigError, IntegrityError, KeyUnavailable, StoreUnavailable
+from coatcheck.keys.held import DEFAULT_MAX_AGE, DEFAULT_MAX_BYTES, DEFAULT_MAX_USES, Bounds, HeldKeys
+from coatcheck.keys.record import KeyRecord
+from coatcheck.keys.service import KeyService
+from coatcheck.keys.shelf import NAMES, Shelf, Shelves, Slot
+from coatcheck.single_flight import SingleFlight
+
+_T = TypeVar("_T")
+
+_NAMES_CONTEXT = {"coatcheck": "names/v1"}
+_TENANT_LABEL = b"coatcheck/v1/tenant-folder/"
+_TAG_LENGTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """What may be told about a tenant's key."""
+
+    tenant_tag: str
+    """Stands for the tenant in the store."""
+    number: int
+    key_id: str
+    """Hexadecimal, as in headers."""
+    primary: bool
+    """Whether new payloads are sealed under it."""
+    service: str
+    """The key that wraps it."""
+    created_at: datetime
+
+
+class TenantKeys(KeySource):
+    """Keys that each belong to one tenant: random, wrapped by a key of a KMS, the wrapped ones kept in a store.
+
+    A tenant gets its first key when its first payload is sealed; of several processes that make one at once, one does.
+    The KMS is asked once for each key and process and ``max_age``, not once for each payload. Whoever can list or read
+    the store learns how many tenants there are, and nothing of their names or keys.
+
+    To destroy a tenant's keys (:meth:`shred`) makes all of its payloads unreadable, and nobody else's; processes that
+    hold a key can use it until it is ``max_age`` old.
+
+    Safe to use from any number of tasks, threads and event loops. ``docs/keys.md`` says how to rotate and to shred.
+
+    Args:
+        store: Where wrapped keys are kept, below ``keys/``; best without versions, which would outlive a shredding.
+        service: Wraps new keys, and unwraps what it wrapped.
+        *decrypt_only: Unwrap what they wrapped before.
+        max_age: Seconds that an unwrapped key is held.
+        max_uses: Payloads that an unwrapped key may be used for before the service is asked again.
+        max_bytes: Bytes of those payloads. Uses and bytes are not counted in a :class:`Writer` that is called
+            synchronously.
+        deadline: Seconds for one call to the store or the service, all its attempts together.
+
+    Raises:
+        ConfigError: Two services have the same name, or a bound is not positive.
+    """
+
+    loads = True
+
+    def __init__(
+        self,
+        store: Store,
+        service: KeyService,
+        *decrypt_only: KeyService,
+        max_age: float = DEFAULT_MAX_AGE,
+        max_uses: int = DEFAULT_MAX_USES,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        deadline: float = DEFAULT_DEADLINE,
+    ) -> None:
+        self._service = service
+        self._services = {one.name: one for one in (service, *decrypt_only)}
+        if len(self._services) <= len(decrypt_only):
+            raise ConfigError("a key of a KMS is named twice", "Name each once, the primary first.")
+        self._shelves = Shelves(store, deadline)
+        self._deadline = deadline
+        self._held = HeldKeys(Bounds(max_age, max_uses, max_bytes))
+        self.max_age = max_age
+        self._names: Key | None = None
+        self._loading: SingleFlight[None] = SingleFlight()
+
+    def __repr__(self) -> str:
+        return f"TenantKeys({self._shelves!r}, {', '.join(self._services)})"
+
+    def primary_key_id(self, tenant: str) -> bytes:
+        """See :class:`KeySource`."""
+        key_id = self._held.primary_key_id(tenant)
+        if key_id is None:
+            raise _not_loaded()
+        return key_id
+
+    def key_ids(self, tenant: str) -> tuple[bytes, ...]:
+        """See :class:`KeySource`: those that are held, which after :meth:`load_all` are all."""
+        return self._held.key_ids(tenant)
+
+    def key(self, tenant: str, key_id: bytes) -> Key:
+        """See :class:`KeySource`."""
+        key = self._held.key(tenant, key_id)
+        if key is None:
+            raise _not_loaded()
+        return key
+
+    async def load_primary(self, tenant: str, size: int) -> None:
+        """See :class:`KeySource`. The first key of a tenant is made here.
+
+        Raises:
+            KeyUnavailable: The service does not wrap or unwrap now, or its key is disabled or destroyed.
+            IntegrityError: A record was moved, exchanged or damaged.
+            FormatError: As it.
+            StoreError: The store or the service refuses, or the store cannot be reached.
+        """
+        while not self._held.use(tenant, None, size):
+            await self._loading.run(f"primary/{tenant}", lambda: self._load_primary(tenant))
+
+    async def load(self, tenant: str, key_id: bytes, size: int) -> None:
+        """See :class:`KeySource`; raises as :meth:`load_primary`, also where the tenant has no such key."""
+        while not self._held.use(tenant, key_id, size):
+            await self._loading.run(f"{key_id.hex()}/{tenant}", lambda: self._load(tenant, key_id))
+
+    async def load_all(self, tenant: str) -> None:
+        """See :class:`KeySource`; raises as :meth:`load_primary`."""
+        await self._loading.run(f"all/{tenant}", lambda: self._load_all(tenant))
+
+    async def rotate(self, tenant: str) -> KeyInfo:
+        """Make a new key for a tenant: it seals what is new, the ones before it only open.
+
+        Other processes go on with the one before until they have held it for ``max_age``.
+
+        Returns:
+            The new primary; if another process rotated at the same moment, the one that it made.
+        """
+        return await self._rotate(await self._tag(tenant))
+
+    async def rotate_all(self) -> list[KeyInfo]:
+        """:meth:`rotate` for every tenant that has a key."""
+        return [await self._rotate(tag) for tag in await self._shelves.tags()]
+
+    async def shred(self, tenant: str) -> list[str]:
+        """Destroy all keys of a tenant, for good: what was sealed under them can never be read again.
+
+        Other processes that hold them let go of them within ``max_age``. A payload that the tenant seals afterwards
+        gets a new key.
+
+        Returns:
+            The ids of the keys that were destroyed; none if the tenant had none.
+        """
+        destroyed = await self._shelves.destroy(await self._tag(tenant))
+        self._held.drop(tenant)
+        return destroyed
+
+    async def list(self, tenant: str | None = None) -> "list[KeyInfo]":
+        """What keys there are, of a tenant or of all; unwraps none of them."""
+        tags = await self._shelves.tags() if tenant is None else [await self._tag(tenant)]
+        shelves = await all_at_once(self._shelves.of(tag) for tag in tags)
+        return [_info(shelf, number) for shelf in shelves for number in range(len(shelf.keys))]
+
+    async def rekey(self) -> int:
+        """Wrap every key anew by the primary service. Keys, payloads and references stay as they are.
+
+        Each new wrapping is unwrapped once before it takes the place of the old one. Can be repeated, also after an
+        error half-way. Afterwards the services that only decrypted can be retired.
+
+        Returns:
+            How many keys were wrapped.
+        """
+        names = await self._shelves.names()
+        if names is None:
+            return 0
+        await self._shelves.replace_names(await self._rewrapped(names, _NAMES_CONTEXT))
+        count = 1
+        for tag in await self._shelves.tags():
+            for slot, record in (await self._shelves.of(tag)).keys:
+                count += await self._shelves.replace(slot, await self._rewrapped(record, _context(slot)))
+        return count
+
+    async def close(self) -> None:
+        """See :class:`KeySource`."""
+        self._held.clear()
+        self._names = None
+        await all_at_once(service.close() for service in self._services.values())
+        await self._shelves.close()
+
+    async def _load_primary(self, tenant: str) -> None:
+        tag = await self._tag(tenant)
+        shelf = await self._shelves.of(tag)
+        if not shelf.keys:
+            shelf = await self._add(shelf)
+        slot, record = shelf.keys[-1]
+        self._held.hold(tenant, await self._unwrap(record, _context(slot)), primary=True)
+
+    async def _load(self, tenant: str, key_id: bytes) -> None:
+        shelf = await self._shelves.of(await self._tag(tenant))
+        for slot, record in shelf.keys:
+            if record.key_id == key_id.hex():
+                self._held.hold(tenant, await self._unwrap(record, _context(slot)))
+                return
+        for tombstone in shelf.destroyed:
+            if tombstone.key_id == key_id.hex():
+                raise KeyUnavailable(
+                    f"the key {key_id.hex()} was destroyed on {tombstone.destroyed_at:%Y-%m-%d}",
+                    "What was sealed under it is gone for good: the tenant was shredded.",
+                )
+        raise KeyUnavailable(
+            f"the tenant has no key {key_id.hex()} in {self._shelves!r}",
+            "Check the tenant, and that this is the store where its keys are kept.",
+        )
+
+    async def _load_all(self, tenant: str) -> None:
+        shelf = await self._shelves.of(await self._tag(tenant))
+        for number, (slot, record) in enumerate(shelf.keys, start=1):
+            key = self._held.key(tenant, bytes.fromhex(record.key_id))
+            if key is None or number == len(shelf.keys):
+                key = await self._unwrap(record, _context(slot))
+                self._held.hold(tenant, key, primary=number == len(shelf.keys))
+
+    async def _rotate(self, tag: str) -> KeyInfo:
+        shelf = await self._add(await self._shelves.of(tag))
+        self._held.clear()
+        return _info(shelf, len(shelf.keys) - 1)
+
+    async def _add(self, shelf: Shelf) -> Shelf:
+        """The shelf with a new key, ours or that of another process that was faster."""
+        taken = {record.key_id for _, record in shelf.keys} | {one.key_id for one in shelf.destroyed}
+        record = await self._generate(_context(shelf.free), taken)
+        await self._shelves.create(shelf.free.name, record)
+        shelf = await self._shelves.of(shelf.free.tag)
+        if not shelf.keys:
+            raise KeyUnavailable("the tenant's key was destroyed just after it was made", "Retry.")
+        return shelf
+
+    async def _tag(self, tenant: str) -> str:
+        if self._names is None:
+            await self._loading.run("names", self._load_names)
+        assert self._names is not None
+        digest = hmac.digest(self._names.secret, _TENANT_LABEL + tenant.encode(), "sha256")
+        return digest[:_TAG_LENGTH].hex()
+
+    async def _load_names(self) -> None:
+        record = await self._shelves.names()
+        if record is None:
+            if await self._shelves.tags():
+                raise IntegrityError(
+                    f"{self._shelves!r} has keys of tenants, and the record {NAMES} by which they are found is gone",
+                    "Restore it from a backup of the store. A new one would hide all keys that there are.",
+                )
+            await self._shelves.create(NAMES, await self._generate(_NAMES_CONTEXT, ()))
+            record = await self._shelves.names()
+            if record is None:
+                raise KeyUnavailable(f"the record {NAMES} was deleted just after it was made", "Retry.")
+        self._names = await self._unwrap(record, _NAMES_CONTEXT)
+
+    async def _generate(self, context: Mapping[str, str], taken: Collection[str]) -> KeyRecord:
+        while True:
+            secret, wrapped = await self._ask(lambda: self._service.generate(context))
+            key_id = Key(secret).id.hex()
+            if key_id not in taken:
+                return KeyRecord(
+                    key_id=key_id, service=self._service.name, wrapped=wrapped, created_at=datetime.now(UTC)
+                )
+
+    async def _unwrap(self, record: KeyRecord, context: Mapping[str, str]) -> Key:
+        """The key in a record: the one that was wrapped there, for this very place, or an error."""
+        service = self._services.get(record.service)
+        if service is None:
+            raise KeyUnavailable(
+                f"the key {record.key_id} was wrapped by {record.service!r}, which is not among the keys given here",
+                "Name it as one that only decrypts, or run `coatcheck rekey` where it is known.",
+            )
+        secret = await self._ask(lambda: service.unwrap(record.wrapped, context))
+        try:
+            key = Key(secret)
+        except ConfigError:
+            key = None
+        if key is None or key.id.hex() != record.key_id:
+            raise IntegrityError(
+                f"the record of the key {record.key_id} holds another key", "Restore the original record."
+            )
+        return key
+
+    async def _rewrapped(self, record: KeyRecord, context: Mapping[str, str]) -> KeyRecord:
+        key = await self._unwrap(record, context)
+        wrapped = await self._ask(lambda: self._service.wrap(key.secret, context))
+        again = record.model_copy(update={"service": self._service.name, "wrapped": wrapped})
+        await self._unwrap(again, context)
+        return again
+
+    async def _ask(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """Ask a service, again if that may help."""
+        try:
+            return await retried(attempt, self._deadline, what="the key service")
+        except StoreUnavailable as error:
+            raise KeyUnavailable(error.what, "Retry; check the key service and the way to it.") from error
+
+
+def _context(slot: Slot) -> dict[str, str]:
+    """What a tenant's key is bound to: whose it is, and which one, so that no record can stand for another."""
+    return {"coatcheck": "tenant-key/v1", "tenant": slot.tag, "number": str(slot.number)}
+
+
+def _info(shelf: Shelf, index: int) -> KeyInfo:
+    slot, record = shelf.keys[index]
+    return KeyInfo(
+        tenant_tag=slot.tag,
+        number=slot.number,
+        key_id=record.key_id,
+        primary=index == len(shelf.keys) - 1,
+        service=record.service,
+        created_at=record.created_at,
+    )
+
+
+def _not_loaded() -> KeyUnavailable:
+    return KeyUnavailable(
+        "the tenant's key is not loaded here",
+        "Await chain.load_keys(tenant) before, and again after max_age.",
+    )
