@@ -106,6 +106,8 @@ def test_dependencies_point_one_way() -> None:
                     ("coatcheck.cli", "coatcheck.codecs", "coatcheck.stores")
                 ),
                 "testing": imported in foundation or imported.startswith("coatcheck.testing"),
+                # They are to services what stores are: the keys of codecs, by the clients of stores.
+                "keys": not imported.startswith(("coatcheck.cli", "coatcheck.integrations")),
                 "server": not imported.startswith(("coatcheck.cli", "coatcheck.codecs", "coatcheck.stores")),
                 "settings.py": not imported.startswith(("coatcheck.cli", "coatcheck.integrations")),
             }.get(

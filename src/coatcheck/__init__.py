@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from coatcheck.codecs.aead import Encrypt as Encrypt
     from coatcheck.codecs.keyring import Key as Key
     from coatcheck.codecs.keyring import Keyring as Keyring
+    from coatcheck.codecs.keyring import KeySource as KeySource
     from coatcheck.codecs.zstd import Zstd as Zstd
     from coatcheck.contracts import Codec as Codec
     from coatcheck.contracts import DeltaCodec as DeltaCodec
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from coatcheck.errors import StoreDenied as StoreDenied
     from coatcheck.errors import StoreError as StoreError
     from coatcheck.errors import StoreUnavailable as StoreUnavailable
+    from coatcheck.keys.aws import AwsKms as AwsKms
+    from coatcheck.keys.google import GoogleKms as GoogleKms
+    from coatcheck.keys.service import KeyService as KeyService
+    from coatcheck.keys.tenant_keys import TenantKeys as TenantKeys
     from coatcheck.offload import Offload as Offload
     from coatcheck.reference import Reference as Reference
     from coatcheck.scope import Scope as Scope
@@ -53,7 +58,7 @@ _HOMES = {
     "chain": ("Chain",),
     "checkpoints": ("Checkpoint", "Checkpoints", "idempotency_key"),
     "codecs.aead": ("Encrypt",),
-    "codecs.keyring": ("Key", "Keyring"),
+    "codecs.keyring": ("Key", "KeySource", "Keyring"),
     "codecs.zstd": ("Zstd",),
     "contracts": ("Codec", "DeltaCodec", "Sealer", "Sealing", "Store", "StoredObject"),
     "errors": (
@@ -68,6 +73,10 @@ _HOMES = {
         "StoreError",
         "StoreUnavailable",
     ),
+    "keys.aws": ("AwsKms",),
+    "keys.google": ("GoogleKms",),
+    "keys.service": ("KeyService",),
+    "keys.tenant_keys": ("TenantKeys",),
     "offload": ("Offload",),
     "reference": ("Reference",),
     "scope": ("Scope",),

@@ -4,7 +4,7 @@ CoatcheckError
 ├── ConfigError          the chain, a keyring or a store is set up wrongly
 ├── FormatError          bytes that are no envelope or reference of a version known here
 ├── IntegrityError       tampered, swapped, damaged, or sealed under another key
-├── KeyUnavailable       sealed under a key that the keyring does not hold
+├── KeyUnavailable       sealed under a key that the keyring does not hold, or that cannot be had now
 ├── PayloadNotFound      the object is gone (also a KeyError)
 ├── LimitExceeded        larger than a limit that was set
 └── StoreError           the store did not do what it was asked
@@ -57,7 +57,10 @@ class IntegrityError(CoatcheckError):
 
 
 class KeyUnavailable(CoatcheckError):  # noqa: N818 - the design's name; it is a state, not a mistake
-    """The payload was sealed under a key that the keyring does not hold. An operator can add it."""
+    """The payload was sealed under a key that the keyring does not hold, or that cannot be had from its KMS now.
+
+    An operator can add it, or enable it; a key that was destroyed on purpose is gone for good, and the message says so.
+    """
 
     retryable = True
 

@@ -5,7 +5,7 @@ A variable wins over the file: ``COATCHECK_ENCRYPT``, ``COATCHECK_OFFLOAD__STORE
 step inwards. All there is, with what holds where nothing is set::
 
     codecs = ["zstd"]           # in the order in which a payload passes them
-    encrypt = true              # with the keys in COATCHECK_KEYS, the only place for keys
+    encrypt = true              # with the keys in COATCHECK_KEYS, or those of [keyring]
     accept_unsealed = false     # also read what was written before encryption was introduced
     decode_only = false         # write nothing of ours, read everything: to roll out and to roll back
     max_payload = 268435456     # bytes
@@ -21,6 +21,8 @@ step inwards. All there is, with what holds where nothing is set::
 
     [offload.read_also]         # other stores, by their aliases: read, never written; none by default
     old = "s3://old-bucket/prefix"
+
+    [keyring]                   # other keys than those in COATCHECK_KEYS: docs/keys.md
 
     [serve]                     # the codec server: docs/codec-server.md
 
@@ -46,9 +48,10 @@ from pydantic_settings import (
 from coatcheck.access import DEFAULT_DEADLINE
 from coatcheck.chain import MAX_PAYLOAD, Chain
 from coatcheck.codecs.aead import Encrypt
-from coatcheck.codecs.keyring import Keyring
+from coatcheck.codecs.keyring import Keyring, KeySource
 from coatcheck.contracts import Sealing
 from coatcheck.errors import ConfigError
+from coatcheck.keys.settings import KeyringSettings
 from coatcheck.offload import DEFAULT_THRESHOLD, Offload
 from coatcheck.registry import make_codec, open_store
 from coatcheck.server.settings import JwtSettings, ServeSettings
@@ -122,6 +125,8 @@ class Settings(BaseSettings):
     max_payload: int = Field(default=MAX_PAYLOAD, gt=0)
     """Bytes."""
     offload: OffloadSettings = Field(default_factory=OffloadSettings)
+    keyring: KeyringSettings = Field(default_factory=KeyringSettings)
+    """Other keys than those in the variable ``COATCHECK_KEYS``."""
     serve: ServeSettings = Field(default_factory=ServeSettings)
     """Of ``coatcheck serve``; the chain needs none of it."""
 
@@ -153,14 +158,14 @@ class Settings(BaseSettings):
         raise ConfigError("the settings cannot be used", "\n- ".join([f"Correct {where}:", *wrong]))
 
     def chain(self) -> Chain:
-        """The chain. Its keys are those of the environment variable ``COATCHECK_KEYS``.
+        """The chain, with :meth:`keys`.
 
         Raises:
             ConfigError: There are no keys and ``encrypt`` is true, or a codec or a store cannot be made.
         """
         sealing: list[Sealing] = []
         if self.encrypt:
-            sealing = [Encrypt(Keyring.from_env(_KEYS_VARIABLE), accept_unsealed=self.accept_unsealed)]
+            sealing = [Encrypt(self.keys(), accept_unsealed=self.accept_unsealed)]
         return Chain(
             *(make_codec(name, self.codec.get(name)) for name in self.codecs),
             *sealing,
@@ -168,6 +173,21 @@ class Settings(BaseSettings):
             decode_only=self.decode_only,
             max_payload=self.max_payload,
         )
+
+    def keys(self) -> KeySource:
+        """The keys: those of the section ``[keyring]`` or, where it names none, of the variable ``COATCHECK_KEYS``.
+
+        Raises:
+            ConfigError: There are none, or they are in several places.
+        """
+        if self.keyring.file is None and self.keyring.kms is None:
+            return Keyring.from_env(_KEYS_VARIABLE)
+        if os.environ.get(_KEYS_VARIABLE):
+            raise ConfigError(
+                f"keys are in {_KEYS_VARIABLE} and in the section [keyring]",
+                f"Unset one of them. `keyring.file` can hold those of {_KEYS_VARIABLE}.",
+            )
+        return self.keyring.source(self.offload.store.get_secret_value())
 
     @model_validator(mode="after")
     def _options_belong_to_codecs(self) -> Self:
@@ -196,7 +216,11 @@ class Settings(BaseSettings):
 class _Environment(EnvSettingsSource):
     def __call__(self) -> dict[str, Any]:
         values = super().__call__()
-        for section, name in ((values, "codecs"), (values.get("serve"), "origins")):
+        for section, name in (
+            (values, "codecs"),
+            (values.get("serve"), "origins"),
+            (values.get("keyring"), "decrypt_only"),
+        ):
             if isinstance(section, dict) and isinstance(listed := section.get(name), str):
                 section[name] = [item.strip() for item in listed.split(",") if item.strip()]
         return values
@@ -215,7 +239,8 @@ def _file() -> Path | None:
 
 def _variables() -> list[str]:
     # Not those of serve: COATCHECK_SERVICE_HOST, which Kubernetes sets, would look like one of them.
-    nested = [f"offload__{name}" for name in OffloadSettings.model_fields]
+    sections: dict[str, type[BaseModel]] = {"offload": OffloadSettings, "keyring": KeyringSettings}
+    nested = [f"{section}__{name}" for section, model in sections.items() for name in model.model_fields]
     return [
         *(f"{_PREFIX}{name.upper()}" for name in (*Settings.model_fields, *nested)),
         _FILE_VARIABLE,
@@ -227,6 +252,7 @@ def _fields(place: tuple[int | str, ...]) -> list[str]:
     """What there is beside the setting at ``place``."""
     models: dict[tuple[int | str, ...], type[BaseModel]] = {
         ("offload",): OffloadSettings,
+        ("keyring",): KeyringSettings,
         ("serve",): ServeSettings,
         ("serve", "jwt"): JwtSettings,
     }

@@ -1,6 +1,7 @@
 """Keys: named by what they are, found by id, never shown."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +64,38 @@ def test_errors_survive_pickling() -> None:
         Keyring(KEY).find(b"none")
     again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
     assert str(again) == str(caught.value)
+
+
+def key_file(folder: Path, text: str, mode: int = 0o600) -> Path:
+    path = folder / "keys"
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_a_file_lists_the_primary_first(tmp_path: Path) -> None:
+    path = key_file(tmp_path, f"# primary:\n\n{KEY.to_text()}   # since May\n  {OTHER_KEY.to_text()}\n")
+    assert Keyring.from_file(path).ids == (KEY.id, OTHER_KEY.id)
+    assert Keyring.from_file(str(path)).primary == KEY
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o660, 0o777])
+def test_a_file_that_others_have_access_to_is_refused(tmp_path: Path, mode: int) -> None:
+    path = key_file(tmp_path, KEY.to_text(), mode)
+    with pytest.raises(ConfigError, match=r"others than its owner.*chmod 600") as caught:
+        Keyring.from_file(path)
+    assert KEY.to_text() not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n\n", "AAAA\n", KEY.to_text()[:-1], "\u00e4"])
+def test_a_file_without_a_key_is_refused_without_repeating_it(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Keyring.from_file(key_file(tmp_path, text))
+    assert not text or text.strip() not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_an_error_that_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"No such file.*coatcheck keys new"):
+        Keyring.from_file(tmp_path / "none")
+    with pytest.raises(ConfigError, match="Is a directory"):
+        Keyring.from_file(tmp_path)

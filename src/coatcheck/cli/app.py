@@ -10,7 +10,7 @@ from coatcheck.cli.demo.command import demo
 from coatcheck.cli.doctor.command import doctor
 from coatcheck.cli.get import get
 from coatcheck.cli.inspect import inspect
-from coatcheck.cli.keys import keys
+from coatcheck.cli.keys import keys, rekey
 from coatcheck.cli.serve import serve
 from coatcheck.cli.store import store
 
@@ -37,6 +37,7 @@ app.command()(demo)
 app.command()(doctor)
 app.command()(get)
 app.command()(inspect)
+app.command()(rekey)
 app.command()(serve)
 app.add_typer(checkpoints, name="checkpoints")
 app.add_typer(keys, name="keys")

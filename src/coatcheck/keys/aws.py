@@ -1,4 +1,4 @@
-"""AWS KMS. Needs boto3: ``pip install 'coatcheck[s3]'``."""
+"""AWS KMS. Needs boto3: ``pip install 'coatcheck[kms]'``."""
 
 import asyncio
 import re
@@ -68,7 +68,7 @@ class AwsKms(KeyService):
         self, arn: str, *, session: "boto3.Session | None" = None, endpoint_url: str | None = None
     ) -> None:
         if find_spec("boto3") is None:
-            raise ConfigError("boto3 is not installed", "Run: pip install 'coatcheck[s3]'")
+            raise ConfigError("boto3 is not installed", "Run: pip install 'coatcheck[kms]'")
         found = _ARN.fullmatch(arn)
         if found is None:
             raise ConfigError(
@@ -125,14 +125,19 @@ class AwsKms(KeyService):
         return await asyncio.to_thread(self._ask_now, request)
 
     def _ask_now(self, request: Callable[["KMSClient"], _T]) -> _T:
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # noqa: PLC0415 - optional
+        from botocore.exceptions import (  # noqa: PLC0415 - optional
+            BotoCoreError,
+            ClientError,
+            ConnectionError,  # noqa: A004 - botocore's name
+            HTTPClientError,
+        )
 
         failure: CoatcheckError
         try:
             return request(self._opened())
         except ClientError as error:
             failure = self._typed(error)
-        except HTTPClientError as error:
+        except (ConnectionError, HTTPClientError) as error:
             failure = StoreUnavailable(
                 f"{self.kind} cannot be reached ({type(error).__name__})", "Retry; check the network."
             )

@@ -26,7 +26,7 @@ class Bounds:
     """How long an unwrapped key may be held, and what may be done with it, before the service is asked again.
 
     Raises:
-        ConfigError: One of them is not positive.
+        ConfigError: One of them is below 1.
     """
 
     max_age: float = DEFAULT_MAX_AGE
@@ -37,9 +37,9 @@ class Bounds:
     """Bytes of those payloads."""
 
     def __post_init__(self) -> None:
-        if not (self.max_age > 0 and self.max_uses > 0 and self.max_bytes > 0):
+        if not (self.max_age >= 1 and self.max_uses > 0 and self.max_bytes > 0):
             raise ConfigError(
-                "the bounds on cached keys must be positive", "Correct max_age, max_uses, max_bytes."
+                "the bounds on cached keys must be at least 1", "Correct max_age, max_uses, max_bytes."
             )
 
 

@@ -56,14 +56,14 @@ class TenantKeys(KeySource):
         store: Where wrapped keys are kept, below ``keys/``; best without versions, which would outlive a shredding.
         service: Wraps new keys, and unwraps what it wrapped.
         *decrypt_only: Unwrap what they wrapped before.
-        max_age: Seconds that an unwrapped key is held.
+        max_age: Seconds that an unwrapped key is held; at least one.
         max_uses: Payloads that an unwrapped key may be used for before the service is asked again.
         max_bytes: Bytes of those payloads. Uses and bytes are not counted in a :class:`Writer` that is called
             synchronously.
         deadline: Seconds for one call to the store or the service, all its attempts together.
 
     Raises:
-        ConfigError: Two services have the same name, or a bound is not positive.
+        ConfigError: Two services have the same name, or a bound is below 1.
     """
 
     loads = True

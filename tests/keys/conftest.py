@@ -1,0 +1,49 @@
+"""The key services of these tests: AWS KMS by moto, Google Cloud KMS by our own responder."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import pytest
+
+from coatcheck.keys.aws import AwsKms
+from coatcheck.keys.google import GoogleKms
+from coatcheck.keys.service import KeyService
+from tests.engines.aws_kms import AwsKmsServer, aws_kms, session
+from tests.engines.google_kms import GoogleKmsServer
+from tests.engines.google_kms import google_kms as serving_google_kms
+
+__all__ = ["aws_kms"]
+
+
+@pytest.fixture
+async def google_kms() -> AsyncIterator[GoogleKmsServer]:
+    async with serving_google_kms() as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Kms:
+    """A key service of either kind."""
+
+    new_key: Callable[[], str]
+    service: Callable[[str], KeyService]
+    """For the key of this name; a new client each time."""
+
+    def new(self) -> KeyService:
+        return self.service(self.new_key())
+
+
+def of_aws(server: AwsKmsServer) -> Kms:
+    return Kms(server.new_key, lambda arn: AwsKms(arn, session=session(), endpoint_url=server.endpoint))
+
+
+def of_google(server: GoogleKmsServer) -> Kms:
+    return Kms(server.new_key, lambda name: GoogleKms(name, endpoint_url=server.endpoint))
+
+
+@pytest.fixture(params=["aws", "google"])
+def kms(request: pytest.FixtureRequest) -> Kms:
+    """Each test runs with both."""
+    if request.param == "aws":
+        return of_aws(request.getfixturevalue("aws_kms"))
+    return of_google(request.getfixturevalue("google_kms"))

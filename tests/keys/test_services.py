@@ -1,0 +1,160 @@
+"""Both key services do what KeyService promises, and say in our terms what went wrong."""
+
+import pytest
+from aiohttp import web
+
+from coatcheck import ConfigError, IntegrityError, KeyUnavailable, StoreDenied, StoreUnavailable
+from coatcheck.keys.aws import AwsKms
+from coatcheck.keys.google import GoogleKms
+from tests.engines.aws_kms import AwsKmsServer, session
+from tests.engines.google_kms import GoogleKmsServer
+from tests.engines.process import free_port
+from tests.engines.responder import responding
+from tests.keys.conftest import Kms
+
+CONTEXT = {"tenant": "00ff", "number": "1"}
+SECRET = bytes(range(32))
+
+
+async def test_what_is_wrapped_is_unwrapped_by_the_same_key_in_the_same_context(kms: Kms) -> None:
+    service = kms.new()
+    wrapped = await service.wrap(SECRET, CONTEXT)
+    assert SECRET not in wrapped
+    again = kms.service(service.name)
+    assert await again.unwrap(wrapped, dict(reversed(CONTEXT.items()))) == SECRET
+    secret, wrapped = await service.generate(CONTEXT)
+    assert len(secret) == 32
+    assert secret != SECRET
+    assert await again.unwrap(wrapped, CONTEXT) == secret
+    for one in (service, again):
+        await one.close()
+
+
+async def test_what_was_moved_or_damaged_is_not_unwrapped(kms: Kms) -> None:
+    service = kms.new()
+    wrapped = await service.wrap(SECRET, CONTEXT)
+    with pytest.raises(IntegrityError, match="damaged, or moved"):
+        await service.unwrap(wrapped, {**CONTEXT, "number": "2"})
+    with pytest.raises(IntegrityError):
+        await service.unwrap(wrapped[:-1] + bytes((wrapped[-1] ^ 1,)), CONTEXT)
+    other = kms.new()
+    with pytest.raises((IntegrityError, StoreDenied)):
+        await other.unwrap(wrapped, CONTEXT)
+    for one in (service, other):
+        await one.close()
+
+
+async def test_a_version_of_googles_that_is_destroyed_is_unavailable(google_kms: GoogleKmsServer) -> None:
+    name = google_kms.new_key()
+    service = GoogleKms(name, endpoint_url=google_kms.endpoint)
+    wrapped = await service.wrap(SECRET, CONTEXT)
+    google_kms.keys[name].append(bytes(32))
+    assert await service.unwrap(wrapped, CONTEXT) == SECRET
+    google_kms.keys[name][0] = None
+    with pytest.raises(KeyUnavailable, match=r"FAILED_PRECONDITION.*Enable the version"):
+        await service.unwrap(wrapped, CONTEXT)
+    await service.close()
+
+
+async def test_a_key_of_aws_that_is_not_there_is_unavailable(aws_kms: AwsKmsServer) -> None:
+    unknown = f"{aws_kms.new_key().rpartition('/')[0]}/{'0' * 8}"
+    service = AwsKms(unknown, session=session(), endpoint_url=aws_kms.endpoint)
+    with pytest.raises(KeyUnavailable, match=r"NotFoundException.*Enable the key"):
+        await service.wrap(SECRET, CONTEXT)
+    await service.close()
+
+
+ARN = "arn:aws:kms:eu-central-1:123456789012:key/0000"
+NAME = "projects/p/locations/l/keyRings/r/cryptoKeys/k"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (400, "AccessDeniedException", StoreDenied),
+        (400, "UnrecognizedClientException", StoreDenied),
+        (400, "ThrottlingException", StoreUnavailable),
+        (400, "LimitExceededException", StoreUnavailable),
+        # moto encrypts with a key that is disabled, or waits for its deletion; AWS does not.
+        (400, "DisabledException", KeyUnavailable),
+        (400, "KMSInvalidStateException", KeyUnavailable),
+        (500, "KMSInternalException", StoreUnavailable),
+        (503, "DependencyTimeoutException", StoreUnavailable),
+    ],
+)
+async def test_what_aws_answers_in_our_terms(status: int, code: str, expected: type[Exception]) -> None:
+    async with responding(status, f'{{"__type": "{code}"}}', {"x-amzn-RequestId": "1"}) as endpoint:
+        service = AwsKms(ARN, session=session(), endpoint_url=endpoint)
+        with pytest.raises(expected, match=code) as caught:
+            await service.wrap(SECRET, CONTEXT)
+        assert type(caught.value) is expected
+        assert caught.value.__context__ is None
+        await service.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [
+        (403, "PERMISSION_DENIED", StoreDenied),
+        (404, "NOT_FOUND", KeyUnavailable),
+        (400, "FAILED_PRECONDITION", KeyUnavailable),
+        (429, "RESOURCE_EXHAUSTED", StoreUnavailable),
+        (503, "UNAVAILABLE", StoreUnavailable),
+        (400, "INVALID_ARGUMENT", ConfigError),
+    ],
+)
+async def test_what_google_answers_in_our_terms(
+    google_kms: GoogleKmsServer, code: int, status: str, expected: type[Exception]
+) -> None:
+    google_kms.fault = lambda _: google_kms.error(code, status)
+    service = GoogleKms(NAME, endpoint_url=google_kms.endpoint)
+    with pytest.raises(expected, match=rf"answers {code} {status}") as caught:
+        await service.wrap(SECRET, CONTEXT)
+    assert type(caught.value) is expected
+    await service.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"plaintext": 3}',
+        '{"plaintext": "AAAA", "plaintextCrc32c": "1"}',
+        '{"plaintext": "A", "plaintextCrc32c": "1"}',
+    ],
+)
+async def test_a_damaged_answer_of_google_is_not_taken_for_a_key(
+    google_kms: GoogleKmsServer, body: str
+) -> None:
+    google_kms.fault = lambda _: web.Response(text=body)
+    service = GoogleKms(NAME, endpoint_url=google_kms.endpoint)
+    with pytest.raises(StoreUnavailable, match="damaged on its way"):
+        await service.unwrap(b"wrapped", CONTEXT)
+    await service.close()
+
+
+async def test_a_service_that_is_not_there_is_worth_retrying() -> None:
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    for service in (
+        AwsKms(ARN, session=session(), endpoint_url=endpoint),
+        GoogleKms(NAME, endpoint_url=endpoint),
+    ):
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            await service.wrap(SECRET, CONTEXT)
+        await service.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["", "alias/payloads", "arn:aws:kms:eu-central-1:123456789012:alias/payloads", NAME, ARN + "\n"]
+)
+def test_aws_takes_the_arn_of_a_key_alone(name: str) -> None:
+    with pytest.raises(ConfigError, match="not the ARN"):
+        AwsKms(name)
+
+
+@pytest.mark.parametrize("name", ["", ARN, f"{NAME}/cryptoKeyVersions/1", f"../{NAME}", f"{NAME}?x"])
+def test_google_takes_the_name_of_a_key_alone(name: str) -> None:
+    with pytest.raises(ConfigError, match="not the name"):
+        GoogleKms(name)

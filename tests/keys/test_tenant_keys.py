@@ -1,0 +1,374 @@
+"""Keys of tenants: one each, kept wrapped, rotated, shredded, wrapped anew."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from coatcheck import (
+    Chain,
+    Checkpoints,
+    ConfigError,
+    Encrypt,
+    FormatError,
+    IntegrityError,
+    KeyService,
+    KeyUnavailable,
+    MemoryStore,
+    Offload,
+    PayloadCache,
+    Scope,
+    StoreDenied,
+    TenantKeys,
+    Zstd,
+)
+from coatcheck.keys.record import KeyRecord
+from coatcheck.keys.shelf import NAMES, Shelves, Slot
+from coatcheck.reference import Reference
+from tests.chains import SCOPE, keys_in
+from tests.engines.google_kms import GoogleKmsServer
+from tests.keys.conftest import Kms, of_google
+
+OTHER = Scope("tenant-b", "run-1")
+SMALL = b"small"
+LARGE = b"".join(n.to_bytes(4, "big") for n in range(2000))
+
+
+class World:
+    """A store and key services, and processes that know nothing of each other."""
+
+    def __init__(self, kms: Kms) -> None:
+        self.kms = kms
+        self.store = MemoryStore()
+        self.name = kms.new_key()
+        self.opened: list[TenantKeys] = []
+
+    def keys(self, *names: str, **bounds: float) -> TenantKeys:
+        services = [self.kms.service(name) for name in names or (self.name,)]
+        self.opened.append(TenantKeys(self.store, *services, **bounds))  # type: ignore[arg-type]
+        return self.opened[-1]
+
+    def chain(self, *names: str, **bounds: float) -> Chain:
+        """Of a process that just began."""
+        encrypt = Encrypt(self.keys(*names, **bounds))
+        return Chain(Zstd(), encrypt, Offload(self.store, over=256), cache=PayloadCache(0))
+
+    async def close(self) -> None:
+        for keys in self.opened:
+            await keys.close()
+
+    async def records(self) -> list[str]:
+        return [key for key in await keys_in(self.store) if key.startswith("keys/") and key != NAMES]
+
+
+@pytest.fixture
+async def world(kms: Kms) -> AsyncIterator[World]:
+    world = World(kms)
+    yield world
+    await world.close()
+
+
+@pytest.fixture
+async def google_world(google_kms: GoogleKmsServer) -> AsyncIterator[World]:
+    world = World(of_google(google_kms))
+    yield world
+    await world.close()
+
+
+async def test_another_process_opens_what_one_sealed(world: World) -> None:
+    async with world.chain() as first, world.chain() as second:
+        for payload in (SMALL, LARGE):
+            journal = await first.encode(payload, SCOPE)
+            assert payload not in journal
+            assert await second.decode(journal, SCOPE) == payload
+            # The same payload, the same reference, in whatever process.
+            assert await second.encode(payload, SCOPE) == journal
+    assert len(await world.records()) == 1
+
+
+async def test_tenants_have_keys_of_their_own_and_no_name_shows(world: World) -> None:
+    async with world.chain() as chain:
+        journal = await chain.encode(LARGE, SCOPE)
+        other = await chain.encode(LARGE, OTHER)
+        assert Reference.from_bytes(journal).key_id != Reference.from_bytes(other).key_id
+        with pytest.raises(KeyUnavailable, match="the tenant has no key"):
+            await chain.decode(journal, OTHER)
+    assert len(await world.records()) == 2
+    for key in await keys_in(world.store):
+        assert b"tenant-" not in key.encode() + await world.store.get(key)
+
+
+async def test_processes_that_meet_a_tenant_at_once_end_with_one_key(world: World) -> None:
+    chains = [world.chain() for _ in range(6)]
+    journals = await asyncio.gather(*(chain.encode(SMALL, SCOPE) for chain in chains))
+    assert len(set(journals)) == 1
+    assert await keys_in(world.store) == [*await world.records(), NAMES]
+    assert len(await world.records()) == 1
+    for chain in chains:
+        await chain.close()
+
+
+async def test_a_rotation_seals_anew_and_opens_the_old(world: World) -> None:
+    async with world.chain() as chain, world.chain() as elsewhere:
+        old = await chain.encode(LARGE, SCOPE)
+        await elsewhere.encode(LARGE, SCOPE)
+        keys = world.keys()
+        made = await keys.rotate(SCOPE.tenant)
+        assert [(key.number, key.primary) for key in await keys.list(SCOPE.tenant)] == [(1, False), (2, True)]
+        async with world.chain() as fresh:
+            new = await fresh.encode(LARGE, SCOPE)
+            assert Reference.from_bytes(new).key_id.hex() == made.key_id
+            assert await fresh.decode(old, SCOPE) == LARGE
+        # A process that has not heard of it goes on with the old one, and reads the new one.
+        assert await elsewhere.encode(LARGE, SCOPE) == old
+        assert await elsewhere.decode(new, SCOPE) == LARGE
+        assert await elsewhere.encode(LARGE, SCOPE) == old
+
+
+async def test_rotations_at_once_make_one_key(world: World) -> None:
+    keys = world.keys()
+    await keys.load_primary("t", 0)
+    found = await asyncio.gather(*(world.keys().rotate("t") for _ in range(4)))
+    assert {key.number for key in found} <= {2, 3, 4, 5}
+    listed = await keys.list("t")
+    assert [key.number for key in listed] == list(range(1, len(listed) + 1))
+    assert {key.key_id for key in found} <= {key.key_id for key in listed}
+
+
+async def test_a_checkpoint_is_found_whatever_key_it_was_saved_under(world: World) -> None:
+    async with world.chain() as chain, world.chain() as other:
+        await Checkpoints(chain, run="r", tenant="t").save({"step": 1}, 1)
+        keys = world.keys()
+        await keys.rotate("t")
+        await Checkpoints(other, run="r", tenant="t").save({"step": 2}, 2)
+        assert [found.step for found in await Checkpoints(chain, run="r", tenant="t").history()] == [1, 2]
+        assert await Checkpoints(chain, run="r", tenant="t").restore() == {"step": 2}
+        # To look makes no key.
+        assert await Checkpoints(chain, run="r", tenant="typo").history() == []
+        assert len(await keys.list()) == 2
+
+
+async def test_a_shredded_tenant_is_unreadable_and_nobody_else(world: World) -> None:
+    async with world.chain() as chain:
+        mine = [await chain.encode(payload, SCOPE) for payload in (SMALL, LARGE)]
+        theirs = [await chain.encode(payload, OTHER) for payload in (SMALL, LARGE)]
+        keys = world.keys()
+        await keys.rotate(SCOPE.tenant)
+        wrapped = {await world.store.get(key) for key in await world.records()}
+        destroyed = await keys.shred(SCOPE.tenant)
+        assert len(destroyed) == 2
+        assert await keys.shred(SCOPE.tenant) == []
+        # Nothing that could be unwrapped is left.
+        left = [await world.store.get(key) for key in await keys_in(world.store)]
+        assert len(wrapped & set(left)) == 1
+    async with world.chain() as after:
+        for journal in mine:
+            with pytest.raises(KeyUnavailable, match=r"destroyed on .*gone for good"):
+                await after.decode(journal, SCOPE)
+        assert [await after.decode(journal, OTHER) for journal in theirs] == [SMALL, LARGE]
+        # The tenant may come back; it gets another key.
+        again = await after.encode(SMALL, SCOPE)
+        assert again != mine[0]
+        assert await after.decode(again, SCOPE) == SMALL
+        [key] = await keys.list(SCOPE.tenant)
+        assert key.number == 3
+
+
+async def test_a_process_that_holds_a_shredded_key_lets_go_of_it_in_time(world: World) -> None:
+    async with world.chain(max_age=1) as chain:
+        journal = await chain.encode(SMALL, SCOPE)
+        await world.keys().shred(SCOPE.tenant)
+        assert await chain.decode(journal, SCOPE) == SMALL
+        held = chain._suites.sealing._keyring._held  # type: ignore[attr-defined]
+        held._clock = lambda now=held._clock: now() + 1
+        with pytest.raises(KeyUnavailable, match="destroyed"):
+            await chain.decode(journal, SCOPE)
+
+
+async def test_rekey_wraps_anew_and_changes_nothing_else(world: World) -> None:
+    new_name = world.kms.new_key()
+    async with world.chain() as chain:
+        journals = [await chain.encode(LARGE, scope) for scope in (SCOPE, OTHER)]
+    objects = {key: await world.store.get(key) for key in await keys_in(world.store)}
+    both = world.keys(new_name, world.name)
+    before = await both.list()
+    assert await both.rekey() == 3
+    assert await both.rekey() == 3
+    after = await both.list()
+    assert [replace(key, service=new_name) for key in before] == after
+    changed = {key for key, data in objects.items() if await world.store.get(key) != data}
+    assert changed == {*await world.records(), NAMES}
+    # The old key of the KMS is not needed any more.
+    async with world.chain(new_name) as chain:
+        assert [await chain.decode(j, s) for j, s in zip(journals, (SCOPE, OTHER), strict=True)] == [
+            LARGE,
+            LARGE,
+        ]
+        assert await chain.encode(LARGE, SCOPE) == journals[0]
+    async with world.chain() as chain:
+        with pytest.raises(KeyUnavailable, match=r"not among the keys.*coatcheck rekey"):
+            await chain.decode(journals[0], SCOPE)
+    await both.close()
+
+
+async def test_a_rekey_does_not_bring_back_what_is_shredded_meanwhile(world: World) -> None:
+    keys = world.keys()
+    await keys.load_primary("t", 0)
+    shelves = Shelves(world.store, 1)
+    [tag] = await shelves.tags()
+    slot, record = (await shelves.of(tag)).keys[0]
+    await keys.shred("t")
+    assert not await shelves.replace(slot, record)
+    assert await shelves.tags() == []
+    assert await world.records() == [slot.tombstone]
+    # Even if the process ended before it could look: what a tombstone stands for is not used.
+    await world.store.replace(slot.name, record.to_bytes())
+    assert (await shelves.of(tag)).keys == []
+
+
+async def test_a_record_that_was_moved_or_edited_opens_nothing(world: World) -> None:
+    keys = world.keys()
+    for tenant in ("a", "b"):
+        await keys.load_primary(tenant, 0)
+    await keys.rotate("a")
+    [a1, a2], [b1] = await keys.list("a"), await keys.list("b")
+    names = [Slot(key.tenant_tag, key.number).name for key in (a1, a2, b1)]
+    data = [await world.store.get(name) for name in names]
+    record = KeyRecord.from_bytes(data[1], "")
+    forged = [
+        (data[2], IntegrityError),  # another tenant's
+        (data[0], IntegrityError),  # an older one of the same tenant, to bring it back as the primary
+        (record.model_copy(update={"key_id": a1.key_id}).to_bytes(), IntegrityError),
+        (record.model_copy(update={"service": "arn:aws:kms:elsewhere"}).to_bytes(), KeyUnavailable),
+        (record.model_copy(update={"wrapped": record.wrapped[:-1] + b"?"}).to_bytes(), IntegrityError),
+        (b"{}", FormatError),
+        (data[1][:-9], FormatError),
+        (bytes(2**20), FormatError),
+    ]
+    for bad, error in forged:
+        await world.store.replace(names[1], bad)
+        with pytest.raises(error):
+            await world.keys().load_primary("a", 0)
+    await world.store.replace(names[1], data[1])
+
+
+async def test_a_lost_record_of_names_is_not_made_anew(world: World) -> None:
+    async with world.chain() as chain:
+        await chain.encode(SMALL, SCOPE)
+    await world.store.delete(NAMES)
+    async with world.chain() as chain:
+        with pytest.raises(IntegrityError, match="keys/names by which they are found is gone"):
+            await chain.encode(SMALL, SCOPE)
+
+
+async def test_the_service_is_asked_within_the_bounds(
+    google_world: World, google_kms: GoogleKmsServer
+) -> None:
+    async with google_world.chain() as chain:
+        await chain.encode(SMALL, SCOPE)
+    for bounds, unwrapped in (
+        ({}, 1),
+        ({"max_uses": 5}, 4),
+        ({"max_bytes": 10 * len(SMALL)}, 2),
+        ({"max_bytes": 1}, 20),
+    ):
+        async with google_world.chain(**bounds) as chain:
+            google_kms.asked.clear()
+            for _ in range(20):
+                await chain.encode(SMALL, SCOPE)
+            # One more for the record of names.
+            assert len(google_kms.asked) == unwrapped + 1
+    async with google_world.chain() as chain:
+        google_kms.asked.clear()
+        await chain.encode_all([SMALL] * 50, SCOPE)
+        assert len(google_kms.asked) == 2
+
+
+@pytest.mark.parametrize("bound", ["max_age", "max_uses", "max_bytes"])
+def test_bounds_are_at_least_one(world: World, bound: str) -> None:
+    with pytest.raises(ConfigError, match="bounds on cached keys"):
+        world.keys(**{bound: 0})
+
+
+def test_a_key_is_named_once(world: World) -> None:
+    with pytest.raises(ConfigError, match="named twice"):
+        world.keys(world.name, world.name)
+
+
+async def test_a_throttled_service_is_asked_again(google_world: World, google_kms: GoogleKmsServer) -> None:
+    failures = iter([google_kms.error(429), google_kms.error(503)])
+    google_kms.fault = lambda _: next(failures, None)
+    async with google_world.chain() as chain:
+        assert await chain.decode(await chain.encode(SMALL, SCOPE), SCOPE) == SMALL
+
+
+async def test_a_service_that_stays_away_or_refuses_is_told_apart(
+    google_world: World, google_kms: GoogleKmsServer
+) -> None:
+    google_kms.fault = lambda _: google_kms.error(503)
+    async with google_world.chain(deadline=0.2) as chain:
+        with pytest.raises(KeyUnavailable, match=r"answers 503.*Retry") as caught:
+            await chain.encode(SMALL, SCOPE)
+        assert caught.value.retryable
+        google_kms.fault = lambda _: google_kms.error(403)
+        with pytest.raises(StoreDenied, match="PERMISSION_DENIED"):
+            await chain.encode(SMALL, SCOPE)
+    assert await keys_in(google_world.store) == []
+
+
+async def test_a_synchronous_writer_says_that_a_key_has_to_be_loaded(world: World) -> None:
+    async with world.chain() as chain:
+        with pytest.raises(KeyUnavailable, match=r"not loaded.*load_keys") as caught:
+            chain.writer.prepare(SMALL, SCOPE)
+        assert caught.value.retryable
+        chain.replaying(SCOPE)
+        await chain.load_keys(SCOPE.tenant)
+        journal = chain.writer.prepare(SMALL, SCOPE)
+        assert isinstance(journal, bytes)
+        assert await chain.decode(journal, SCOPE) == SMALL
+
+
+async def test_what_is_no_key_id_of_the_tenant_is_refused_before_any_object_is_fetched(world: World) -> None:
+    async with world.chain() as chain:
+        reference = Reference.from_bytes(await chain.encode(LARGE, SCOPE))
+        forged = reference.model_copy(update={"key_id": b"none"})
+        with pytest.raises(KeyUnavailable, match="no key 6e6f6e65"):
+            await chain.decode(forged.to_bytes(), SCOPE)
+        edited = reference.model_copy(update={"size": reference.size + 1})
+        with pytest.raises(IntegrityError, match="not authentic"):
+            await chain.decode(edited.to_bytes(), SCOPE)
+
+
+async def test_no_key_shows(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(0)
+    seen: list[bytes] = []
+
+    def watching(service: KeyService) -> KeyService:
+        unwrap = service.unwrap
+
+        async def watched(wrapped: bytes, context: dict[str, str]) -> bytes:
+            seen.append(await unwrap(wrapped, context))
+            return seen[-1]
+
+        service.unwrap = watched  # type: ignore[method-assign, assignment]
+        return service
+
+    keys = TenantKeys(world.store, watching(world.kms.service(world.name)))
+    chain = Chain(Zstd(), Encrypt(keys), Offload(world.store, over=256), cache=PayloadCache(0))
+    journal = await chain.encode(LARGE, SCOPE)
+    assert len(seen) == 2
+    shown = [repr(chain), repr(keys), repr(await keys.list()), journal.hex()]
+    await world.store.replace((await world.records())[0], b"{}")
+    with pytest.raises(FormatError) as caught:
+        await world.keys().load_primary(SCOPE.tenant, 0)
+    shown += [repr(caught.value), str(caught.value)]
+    # The SDKs' own logs at their most talkative level are theirs; ours are looked at.
+    shown += [record.getMessage() for record in caplog.records if record.name.startswith("coatcheck")]
+    for key in await keys_in(world.store):
+        shown += [repr(await world.store.get(key)), (await world.store.get(key)).hex()]
+    for secret in seen:
+        for text in shown:
+            assert secret.hex() not in text
+            assert repr(secret)[2:-1] not in text
+    await chain.close()
