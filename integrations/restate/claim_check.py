@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Literal
 
 import restate
@@ -13,7 +13,7 @@ from restate.serde import DefaultSerde, Serde
 
 from coatcheck.chain import Chain
 from coatcheck.concurrency import ENCODE_INLINE_UP_TO, off_loop
-from coatcheck.errors import ConfigError
+from coatcheck.errors import CoatcheckError, ConfigError
 from coatcheck.integrations.restate.barrier import behind_barrier
 from coatcheck.integrations.restate.client import ClaimCheckClient
 from coatcheck.integrations.restate.codec import ClaimCheckCodec
@@ -57,8 +57,20 @@ class ClaimCheck:
             app: Any = restate.app(
                 services, protocol, identity_keys, ClaimCheckCodec(self._chain, self._scope.tenant)
             )
-        held_back: Any = behind_barrier(app)
+        held_back: Any = behind_barrier(self._with_keys(app))
         return wrap_asgi_as_lambda_handler(held_back) if on_lambda else held_back
+
+    def _with_keys(self, app: Any) -> Any:
+        """The same ASGI app; the tenant's key is loaded before each attempt, since the SDK's hooks cannot wait for it."""
+
+        async def ready(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http" and not self._chain.decode_only:
+                # Where it cannot be had, the hook that needs it says so, and the attempt is made again.
+                with suppress(CoatcheckError):
+                    await self._chain.load_keys(self._scope.tenant)
+            await app(scope, receive, send)
+
+        return ready
 
     @asynccontextmanager
     async def create_client(
@@ -97,6 +109,7 @@ class ClaimCheck:
             raise ConfigError("this chain is decode_only, and would have to write", "Use one that writes.")
         data = bytes((serde or DefaultSerde()).serialize(value))
         scope = scope_of(ctx, self._scope.tenant)
+        await self._chain.load_keys(scope.tenant)
         draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self._chain.writer.draft, data, scope)
         await self._chain.writer.keep(draft)
         return draft.reference(()).to_text()
