@@ -30,7 +30,7 @@ def test_every_byte_of_a_sealed_body_is_what_the_document_says(
     expected = header + salt + message[32:] + AESGCM(message[:32]).encrypt(bytes(12), body, bound)
 
     encrypt = Encrypt(Keyring(Key(secret)))
-    tag = encrypt.run_tag(scope, encrypt.primary_key_id)
-    sealer = encrypt.sealer(scope.tenant, tag, encrypt.primary_key_id)
+    tag = encrypt.run_tag(scope, encrypt.primary_key_id(scope.tenant))
+    sealer = encrypt.sealer(scope.tenant, tag, encrypt.primary_key_id(scope.tenant))
     assert sealer.seal(header, context, body) == expected
     assert sealer.open(header, context, memoryview(expected)[len(header) :]) == body

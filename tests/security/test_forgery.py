@@ -67,15 +67,17 @@ def with_a_place(genuine: Reference, draw: random.Random) -> bytes:
 
 def signed(sealing: Sealing, scope: Scope, genuine: Reference, draw: random.Random) -> Reference:
     """Flawless but for the key: what a forger makes who has a key of his own, or none."""
-    tag = sealing.run_tag(scope, sealing.primary_key_id)
+    tag = sealing.run_tag(scope, sealing.primary_key_id(scope.tenant))
     forged = genuine.model_copy(
         update={
             "suite": sealing.suite,
-            "key_id": draw.choice([sealing.primary_key_id, genuine.key_id]),
+            "key_id": draw.choice([sealing.primary_key_id(scope.tenant), genuine.key_id]),
             "run_tag": draw.choice([tag, genuine.run_tag, bytes(16)]),
         }
     )
-    mac = sealing.sealer(scope.tenant, tag, sealing.primary_key_id).mac(forged.authenticated_bytes())
+    mac = sealing.sealer(scope.tenant, tag, sealing.primary_key_id(scope.tenant)).mac(
+        forged.authenticated_bytes()
+    )
     return forged.model_copy(update={"mac": mac})
 
 
