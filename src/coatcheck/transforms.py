@@ -76,13 +76,8 @@ class Transforms:
             FormatError: A codec is not in this chain, or does not give what the header says.
             LimitExceeded: There would be more bytes than the header says.
         """
+        self._check_count(header)
         place = 0
-        # Each codec may give as much as the payload may have, so a forger must not choose how many there are.
-        if len(header.codecs) > max(1, len(self._codecs)):
-            raise FormatError(
-                f"the payload went through {len(header.codecs)} codecs, and this chain has {len(self._codecs)}",
-                "Add those that it was written with to the chain.",
-            )
         for position, name in reversed(list(enumerate(header.codecs))):
             limit = self._max_payload if position else header.size
             if base is not None and position == 0 and name in self._by_delta_name:
@@ -106,11 +101,20 @@ class Transforms:
         """The payload's place in its lineage, without decoding it; raises as :meth:`decode`."""
         if not header.bases:
             return 0
+        self._check_count(header)
         for name in reversed(header.codecs[1:]):
             if name not in self._by_name:
                 raise _unknown(name)
             body = self._by_name[name].decode(body, self._max_payload)
         return _take_place(Reader(bytes(body), "delta"), header)
+
+    def _check_count(self, header: EnvelopeHeader) -> None:
+        # Each codec may give as much as the payload may have, so a forger must not choose how many there are.
+        if len(header.codecs) > max(1, len(self._codecs)):
+            raise FormatError(
+                f"the payload went through {len(header.codecs)} codecs, and this chain has {len(self._codecs)}",
+                "Add those that it was written with to the chain.",
+            )
 
     @staticmethod
     def _apply(codecs: Sequence[Codec], data: bytes) -> Encoded:

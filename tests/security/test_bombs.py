@@ -10,9 +10,11 @@ from collections.abc import Callable
 
 import pytest
 
+from coatcheck import FormatError, Zstd
 from coatcheck.checksum import Checksum
 from coatcheck.codecs.zstd import zstd
 from coatcheck.envelope import INLINE, EnvelopeHeader
+from coatcheck.transforms import Transforms
 from tests.chains import SCOPE
 from tests.codecs.test_zstd import forged_frame
 from tests.security.bomb_process import CAP
@@ -85,3 +87,11 @@ def test_memory_stays_below_the_cap_and_some(bomb: str) -> None:
     outcome, growth = done.stdout.decode().split()
     assert outcome == expected
     assert int(growth) < CAP + SPARE
+
+
+def test_an_object_found_in_the_store_went_through_as_many_codecs_as_it_said() -> None:
+    """The place of what another writer stored was read without counting its codecs."""
+    codecs = ("zstd-delta", *("zstd",) * 254)
+    header = EnvelopeHeader(0, bytes(4), bytes(16), codecs, CAP, bases=(bytes(32),))
+    with pytest.raises(FormatError, match="255 codecs"):
+        Transforms((Zstd(),), CAP).place(zeros(CAP), header)
