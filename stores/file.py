@@ -109,6 +109,12 @@ class FileStore(Store):
                     view = view[file.write(view) :]
                 os.fsync(descriptor)
             published = publish(temporary, path)
+        except FileNotFoundError as error:
+            raise StoreUnavailable(
+                f"what was being written to {self.folder} was removed before it was whole",
+                "Retry; check the clocks of the machines that share the folder: a day's difference looks like a crash.",
+                path.name,
+            ) from error
         finally:
             temporary.unlink(missing_ok=True)
         # Also where another writer won: its link may not be durable yet when this caller relies on it.

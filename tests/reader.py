@@ -21,7 +21,7 @@ def hkdf(ikm: bytes, salt: bytes, info: bytes, length: int) -> bytes:
     """RFC 5869 over SHA-512."""
     key = hmac.digest(salt, ikm, "sha512")
     out = block = b""
-    for counter in range(1, length // 64 + 2):
+    for counter in range(1, -(-length // 64) + 1):
         block = hmac.digest(key, block + info + bytes([counter]), "sha512")
         out += block
     return out[:length]

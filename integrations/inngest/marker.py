@@ -48,7 +48,7 @@ def from_json(data: bytes) -> Any:
     """
     try:
         return json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise FormatError("what was sealed is no JSON", "It was written by another integration.") from None
 
 

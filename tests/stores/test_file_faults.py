@@ -166,3 +166,22 @@ def test_making_a_store_touches_nothing(tmp_path: Path) -> None:
 
 def test_denied_is_not_worth_retrying() -> None:
     assert not StoreDenied("x").retryable
+
+
+async def test_a_file_that_vanished_while_it_was_written_was_called_a_missing_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a machine whose clock is days ahead takes it for what a crash left behind."""
+    link = Path.hardlink_to
+
+    def swept_before(path: Path, temporary: Path) -> None:
+        temporary.unlink()
+        link(path, temporary)
+
+    store = FileStore(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "hardlink_to", swept_before)
+        with pytest.raises(StoreUnavailable, match="clocks"):
+            await store.create(KEY, b"data")
+    assert await store.create(KEY, b"data")
+    assert await store.get(KEY) == b"data"

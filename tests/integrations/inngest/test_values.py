@@ -32,7 +32,7 @@ from coatcheck.integrations.inngest import (
     RemoteStateReader,
     claim_check,
 )
-from coatcheck.integrations.inngest.marker import marked, to_json
+from coatcheck.integrations.inngest.marker import from_json, marked, to_json
 from coatcheck.integrations.inngest.middleware import _ClaimCheckMiddleware
 from coatcheck.scope import Scope
 from tests.chains import KEY, OTHER_KEY
@@ -291,3 +291,8 @@ async def test_a_call_of_a_model_by_inngest_is_warned_of(caplog: pytest.LogCaptu
     assert not caplog.text
     await middleware_of(claim_check(chains(MemoryStore())[4]))._seal_planned(step)
     assert "in the clear" in caplog.text
+
+
+def test_json_that_is_too_deep_was_no_typed_error() -> None:
+    with pytest.raises(FormatError, match="no JSON"):
+        from_json(b"[" * 100_000)
