@@ -7,7 +7,7 @@ from typing import Self
 
 from coatcheck.cache import PROCESS_CACHE, PayloadCache
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
-from coatcheck.contracts import Codec, Sealing
+from coatcheck.contracts import Codec, Sealing, Store
 from coatcheck.envelope import Envelope
 from coatcheck.errors import ConfigError, KeyUnavailable
 from coatcheck.ledger import Ledger
@@ -91,6 +91,22 @@ class Chain:
     def encrypts(self) -> bool:
         """Whether nothing that passes the chain can be read without a key."""
         return self._suites.encrypts and not self.decode_only
+
+    @property
+    def sealings(self) -> tuple[Sealing, ...]:
+        """What something that the chain opens may be sealed with, the one for what is new first."""
+        return self._suites.accepted
+
+    @property
+    def store(self) -> Store:
+        """Where new objects are written.
+
+        Raises:
+            ConfigError: The chain has no :class:`Offload`.
+        """
+        if not self._storerooms:
+            raise ConfigError("this chain has no store", "Add Offload(store) to it.")
+        return next(iter(self._storerooms.values())).access.store
 
     @property
     def offloads(self) -> bool:

@@ -8,6 +8,7 @@ written after it are fetched in that order, in a window that moves with the repl
 import asyncio
 import bisect
 import logging
+import time
 from collections import OrderedDict
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -16,6 +17,7 @@ from coatcheck.access import Access
 from coatcheck.contracts import StoredObject
 from coatcheck.errors import CoatcheckError, StoreDenied
 from coatcheck.limiter import AHEAD_LIMITER
+from coatcheck.retention.markers import TOMBSTONE
 from coatcheck.scope_memory import ScopeMemory
 from coatcheck.wire import OBJECT_ID_LENGTH
 
@@ -68,6 +70,12 @@ class ReadAhead:
         if window is not None and not window.listing.done():
             await asyncio.wait({window.listing})
 
+    async def listed(self, memory: ScopeMemory) -> None:
+        """Wait for the listing of the scope; begin one, unless there was one before."""
+        window = self._window_of(memory)
+        if window is not None and not window.listing.done():
+            await asyncio.wait({window.listing})
+
     async def close(self) -> None:
         """Give up what is under way on this event loop."""
         windows = self._of_this_loop()
@@ -92,6 +100,8 @@ class ReadAhead:
         return windows[memory.prefix]
 
     async def _list(self, memory: ScopeMemory) -> list[StoredObject]:
+        memory.looking()
+        begun = time.monotonic()
         try:
             found = await self._access.list_up_to(_MAX_LISTING + 1, memory.prefix)
         except StoreDenied as error:
@@ -107,6 +117,8 @@ class ReadAhead:
         length = len(memory.prefix) + 2 * OBJECT_ID_LENGTH
         objects = [entry for entry in found if len(entry.key) == length]
         memory.listed(entry.key for entry in objects)
+        if not any(entry.key == memory.prefix + TOMBSTONE for entry in found):
+            memory.confirmed(begun)
         return sorted(objects, key=lambda entry: entry.modified)
 
 

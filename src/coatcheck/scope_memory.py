@@ -5,14 +5,15 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from coatcheck.cache import PayloadCache
+from coatcheck.contracts import TENANT_SCOPE_TAG
 from coatcheck.lineage import Lineage, Member, Sketch, sketch
 
 TRUSTED_FOR: Final = 3600.0
-"""Seconds after the last contact with the store for which what is known of a scope holds. Far below the grace after
-which a sweep may delete a scope that nobody writes to."""
+"""Seconds after the last sign of life in a scope for which what is known of it holds: an object that was created there,
+or a look that found no sweep. Far below the grace of a sweep (``docs/retention.md``)."""
 _SCOPES: Final = 1024
 _KNOWN: Final = 65_536
 _PENDING: Final = 8
@@ -29,6 +30,14 @@ class Base:
     """Its bases: the first is the object that holds ``payload``."""
 
 
+class _Known(NamedTuple):
+    """An object that is there."""
+
+    bases: tuple[bytes, ...]
+    own: bool
+    """Whether this process created it."""
+
+
 class ScopeMemory:
     """One scope in one store. Safe to use from several threads.
 
@@ -39,11 +48,16 @@ class ScopeMemory:
 
     def __init__(self, cache: PayloadCache, prefix: str) -> None:
         self.prefix = prefix
-        self.last_contact = time.monotonic()
+        self.last_sign = time.monotonic()
+        """Of life: see :data:`TRUSTED_FOR`. To read is none, since it leaves no trace that a sweep could see."""
+        # The tenant scope is never swept.
+        self.is_confirmed = prefix.endswith(f"/{TENANT_SCOPE_TAG.hex()}/")
+        """Whether the store was seen to be without a sweep of the scope."""
         self.replayed = False
         """Whether somebody wrote here before, and it is about to be written and read again from the start."""
         self._cache = cache
-        self._known: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
+        self._looked_at = self.is_confirmed
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._listed: frozenset[str] = frozenset()
         self._lineage = Lineage()
         # Looked into only when a payload is written that could build on them: most that are read never are.
@@ -56,7 +70,8 @@ class ScopeMemory:
 
     def bases_of(self, object_id: bytes) -> tuple[bytes, ...] | None:
         """The bases of an object that is there, and holds what it should; None if that is not known."""
-        return self._known.get(object_id)
+        known = self._known.get(object_id)
+        return known.bases if known and (known.own or self.is_confirmed) else None
 
     def is_listed(self, object_id: bytes) -> bool:
         """Whether a listing of the scope had the object. What it holds was not looked at."""
@@ -71,9 +86,19 @@ class ScopeMemory:
         """The scope was listed."""
         self._listed = frozenset(keys)
 
+    def looking(self) -> None:
+        """Whether the scope is being swept is about to be found out. What is read from now on counts, if it is not."""
+        self._looked_at = True
+
+    def confirmed(self, since: float) -> None:
+        """No sweep is under way that could end within a day of ``since``, by :func:`time.monotonic`."""
+        self.is_confirmed = True
+        self.last_sign = max(self.last_sign, since)
+
     def wrote(self, member: Member, payload: bytes, prints: Sketch | None) -> None:
         """An object is durable. ``prints`` are those of the payload, if they are at hand."""
-        self._contact(member, payload)
+        self.last_sign = time.monotonic()
+        self._learned(member, payload, own=True)
         if prints is None:
             self._pending.append(member)
         else:
@@ -81,8 +106,11 @@ class ScopeMemory:
 
     def read(self, member: Member, payload: bytes) -> None:
         """An object was fetched and opened."""
-        self._contact(member, payload)
-        self._pending.append(member)
+        if self._looked_at:
+            self._learned(member, payload, own=False)
+            self._pending.append(member)
+        else:
+            self._cache.put(self.key(member.object_id), payload)
 
     def base_for(self, payload: bytes) -> tuple[Base | None, Sketch | None]:
         """The best base for a payload, and the payload's sketch if one was made.
@@ -97,16 +125,20 @@ class ScopeMemory:
         return (None if like is None else self._after(like)), prints
 
     def _after(self, like: Member) -> Base | None:
+        if self.bases_of(like.object_id) is None:
+            return None
         place, bases = like.next()
         # All of them are touched: who stands far back in the skip list is needed rarely, and then it saves most.
         payloads = [self._cache.get(self.key(base)) for base in reversed(bases)]
         return None if payloads[-1] is None else Base(payloads[-1], place, bases)
 
-    def _contact(self, member: Member, payload: bytes) -> None:
+    def _learned(self, member: Member, payload: bytes, *, own: bool) -> None:
         self._cache.put(self.key(member.object_id), payload)
         with self._lock:
-            self.last_contact = time.monotonic()
-            self._known[member.object_id] = member.bases
+            before = self._known.get(member.object_id)
+            self._known[member.object_id] = _Known(
+                member.bases, own=own or (before is not None and before.own)
+            )
             if len(self._known) > _KNOWN:
                 self._known.popitem(last=False)
 
@@ -133,7 +165,7 @@ class ScopeMemories:
         """What is known of the scope whose keys start with ``prefix``: nothing, if that is too long ago."""
         with self._lock:
             memory = self._scopes.get(prefix)
-            if memory is None or time.monotonic() - memory.last_contact > TRUSTED_FOR:
+            if memory is None or time.monotonic() - memory.last_sign > TRUSTED_FOR:
                 memory = self._scopes[prefix] = ScopeMemory(self._cache, prefix)
             self._scopes.move_to_end(prefix)
             if len(self._scopes) > _SCOPES:

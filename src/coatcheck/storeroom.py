@@ -1,9 +1,12 @@
 """A store as the chain uses it: limited and retried, with what is known of it, and looking ahead."""
 
+import time
+
 from coatcheck.access import Access
 from coatcheck.cache import PayloadCache
 from coatcheck.contracts import TENANT_SCOPE_TAG, Sealer, Store
 from coatcheck.read_ahead import ReadAhead
+from coatcheck.retention.revival import revive
 from coatcheck.scope_memory import ScopeMemories, ScopeMemory
 from coatcheck.single_flight import SingleFlight
 
@@ -46,6 +49,23 @@ class Storeroom:
     async def settled(self, memory: ScopeMemory) -> None:
         """See :meth:`ReadAhead.settled`."""
         await self._ahead.settled(memory)
+
+    async def confirm(self, memory: ScopeMemory) -> None:
+        """Make sure that no sweep takes away what is found in the scope after this, or found it on its way already.
+
+        Makes at most one request if the scope was listed before and is not being swept, and none if that is known.
+
+        Raises:
+            StoreUnavailable: The scope is being swept: in a moment what is there will be gone, and can be written anew.
+            StoreError: The store cannot or will not say.
+        """
+        if not memory.is_confirmed:
+            await self._ahead.listed(memory)
+        if not memory.is_confirmed:
+            memory.looking()
+            begun = time.monotonic()
+            await revive(self.access, memory.prefix)
+            memory.confirmed(begun)
 
     async def close(self) -> None:
         """Give up what is under way, and close the store."""

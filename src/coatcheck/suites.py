@@ -41,6 +41,11 @@ class Suites:
             self._accepted[Checksum.suite] = Checksum()
 
     @property
+    def accepted(self) -> tuple[Sealing, ...]:
+        """What something may be sealed with, the one for what is new first."""
+        return tuple(self._accepted.values())
+
+    @property
     def encrypts(self) -> bool:
         """Whether what is sealed cannot be read without a key."""
         return self.sealing.suite != Checksum.suite

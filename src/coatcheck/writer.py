@@ -60,6 +60,9 @@ class Writer:
 
     async def write(self, data: bytes, scope: Scope) -> bytes:
         """What to journal in place of ``data``; see :meth:`Chain.encode`."""
+        if self._room is not None and len(data) > self._over:
+            sealer = self._suites.sealer_for_new(scope)
+            await self._room.settled(self._room.scope(sealer.sealer, sealer.run_tag))
         draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self.prepare, data, scope)
         return draft if isinstance(draft, bytes) else (await self.keep(draft)).to_bytes()
 
@@ -209,6 +212,7 @@ class Writer:
         room, memory = draft.room, draft.memory
         await room.settled(memory)
         if memory.is_listed(draft.object_id):
+            await room.confirm(memory)
             try:
                 found = await room.get(memory, draft.object_id, len(draft.payload), follow=True)
             except PayloadNotFound:
@@ -226,8 +230,9 @@ class Writer:
         access, key = draft.room.access, draft.memory.key(draft.object_id)
         for _ in range(_CREATE_ATTEMPTS):
             if not await access.create(key, draft.envelope):
+                # A fresh process that finds its object there is likely to replay: this lists the scope.
+                await draft.room.confirm(draft.memory)
                 try:
-                    # A fresh process that finds its object there is likely to replay: this lists the scope as well.
                     found = await draft.room.get(
                         draft.memory, draft.object_id, len(draft.payload), follow=True
                     )

@@ -13,6 +13,7 @@ from coatcheck.cli.inspect import inspect
 from coatcheck.cli.keys import keys, rekey
 from coatcheck.cli.serve import serve
 from coatcheck.cli.store import store
+from coatcheck.cli.sweep import sweep
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
@@ -42,3 +43,4 @@ app.command()(serve)
 app.add_typer(checkpoints, name="checkpoints")
 app.add_typer(keys, name="keys")
 app.add_typer(store, name="store")
+app.add_typer(sweep, name="sweep")

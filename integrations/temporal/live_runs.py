@@ -1,0 +1,199 @@
+"""Which scopes a Temporal server can still reach.
+
+A run is live as long as visibility lists it: while it is open, and after that for the retention of its namespace. All runs
+with one workflow ID share a scope, so a reset, a retry, a cron or continue-as-new needs no more than that. What a schedule
+holds is in the scope of the tenant, which is never swept.
+
+A run also refers into the scopes of others: what a child workflow gave back is sealed in the child's scope, what a Nexus
+operation gave back in that of the workflow that handled it. Those may be gone from the server long before the run that
+called them, and visibility does not tell, so the history of every run is read for the workflows that it names.
+"""
+
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.operatorservice.v1 import ListNexusEndpointsRequest
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import (
+    GetWorkflowExecutionHistoryRequest,
+    ListArchivedWorkflowExecutionsRequest,
+    ListNamespacesRequest,
+    ListWorkflowExecutionsRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from coatcheck.concurrency import all_at_once
+from coatcheck.errors import CoatcheckError, ConfigError
+from coatcheck.retention.live import LiveRuns
+from coatcheck.scope import Scope
+
+_PAGE: Final = 1000
+_NAMESPACES: Final = 100
+_HISTORIES_AT_ONCE: Final = 16
+_SYSTEM: Final = "temporal-system"
+
+
+class TemporalRuns(LiveRuns):
+    """The runs of some namespaces of one server. Reads only; for one task.
+
+    Args:
+        client: Of the server; its own namespace does not matter, nor does its data converter: no payload is opened.
+        namespaces: All namespaces whose payloads are to be swept, and all whose workflows call theirs by Nexus.
+        archived: Also ask visibility's archive for runs whose retention has ended.
+        callers_listed: ``namespaces`` has all that call Nexus operations of those that are swept. Without it the server is
+            asked: a namespace that Nexus endpoints lead to is swept only together with all others of the server.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        namespaces: Sequence[str],
+        *,
+        archived: bool = False,
+        callers_listed: bool = False,
+    ) -> None:
+        self.tenants = tuple(namespaces)
+        self._client = client
+        self._archived = archived
+        self._callers_listed = callers_listed
+
+    async def scopes(self) -> AsyncIterator[Scope]:
+        """See :meth:`LiveRuns.scopes`: visibility once, and each run's history once.
+
+        Raises:
+            ConfigError: There may be Nexus callers in namespaces that were not named.
+            CoatcheckError: The server refuses or does not answer.
+        """
+        with _in_words():
+            if not self._callers_listed:
+                await self._check_callers()
+            for namespace in self.tenants:
+                async for page in self._runs(namespace):
+                    for start in range(0, len(page), _HISTORIES_AT_ONCE):
+                        runs = page[start : start + _HISTORIES_AT_ONCE]
+                        named = await all_at_once(self._named_by(namespace, run) for run in runs)
+                        for scope in {scope for scopes in named for scope in scopes}:
+                            yield scope
+
+    async def _runs(self, namespace: str) -> AsyncIterator[Sequence[WorkflowExecution]]:
+        """Page by page. A run that ends meanwhile moves from the open ones, which come first, to the closed ones."""
+        service = self._client.workflow_service
+        token = b""
+        while True:
+            answer = await service.list_workflow_executions(
+                ListWorkflowExecutionsRequest(namespace=namespace, page_size=_PAGE, next_page_token=token)
+            )
+            yield _executions(answer.executions)
+            token = answer.next_page_token
+            if not token:
+                break
+        while self._archived:
+            found = await service.list_archived_workflow_executions(
+                ListArchivedWorkflowExecutionsRequest(
+                    namespace=namespace, page_size=_PAGE, next_page_token=token
+                )
+            )
+            yield _executions(found.executions)
+            token = found.next_page_token
+            if not token:
+                break
+
+    async def _named_by(self, namespace: str, run: WorkflowExecution) -> set[Scope]:
+        """The run's own scope, and those of the workflows in its history, as far as they are of these tenants."""
+        found = {Scope(namespace, run.workflow_id)}
+        token = b""
+        while True:
+            try:
+                answer = await self._client.workflow_service.get_workflow_execution_history(
+                    GetWorkflowExecutionHistoryRequest(
+                        namespace=namespace, execution=run, maximum_page_size=_PAGE, next_page_token=token
+                    )
+                )
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return found  # deleted since it was listed
+                raise
+            for event in answer.history.events:
+                found.update(_named_in(event, namespace, self.tenants))
+            token = answer.next_page_token
+            if not token:
+                return found
+
+    async def _check_callers(self) -> None:
+        """See that whoever may refer to the results of Nexus operations is among those that are asked about.
+
+        Raises:
+            ConfigError: It is not, or the server does not say.
+        """
+        todo = "Name the callers' namespaces as well, and say that all are named (--nexus-callers-listed)."
+        try:
+            targets = {target async for target in self._nexus_targets()} & set(self.tenants)
+            others = {name async for name in self._namespaces()} - set(self.tenants) if targets else set()
+        except RPCError as error:
+            if error.status not in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
+                raise
+            raise ConfigError("the server does not tell which Nexus endpoints there are", todo) from None
+        if others:
+            raise ConfigError(
+                f"Nexus endpoints lead to {', '.join(sorted(targets))}, and workflows of {', '.join(sorted(others))} may "
+                "refer to what they gave back",
+                todo,
+            )
+
+    async def _nexus_targets(self) -> AsyncIterator[str]:
+        token = b""
+        while True:
+            answer = await self._client.operator_service.list_nexus_endpoints(
+                ListNexusEndpointsRequest(page_size=_NAMESPACES, next_page_token=token)
+            )
+            for endpoint in answer.endpoints:
+                if endpoint.spec.target.HasField("worker"):
+                    yield endpoint.spec.target.worker.namespace
+            token = answer.next_page_token
+            if not token:
+                return
+
+    async def _namespaces(self) -> AsyncIterator[str]:
+        token = b""
+        while True:
+            answer = await self._client.workflow_service.list_namespaces(
+                ListNamespacesRequest(page_size=_NAMESPACES, next_page_token=token)
+            )
+            for described in answer.namespaces:
+                if described.namespace_info.name != _SYSTEM:
+                    yield described.namespace_info.name
+            token = answer.next_page_token
+            if not token:
+                return
+
+
+def _executions(infos: Sequence[WorkflowExecutionInfo]) -> list[WorkflowExecution]:
+    return [info.execution for info in infos]
+
+
+def _named_in(event: HistoryEvent, namespace: str, tenants: Collection[str]) -> Iterator[Scope]:
+    """The scopes of other workflows that an event may hold payloads of."""
+    child = event.start_child_workflow_execution_initiated_event_attributes
+    target = event.signal_external_workflow_execution_initiated_event_attributes
+    named = [(child.namespace, child.workflow_id), (target.namespace, target.workflow_execution.workflow_id)]
+    # By a link Temporal names the workflow that handles a Nexus operation.
+    named += [(link.workflow_event.namespace, link.workflow_event.workflow_id) for link in event.links]
+    for where, workflow_id in named:
+        if workflow_id and (where or namespace) in tenants:
+            yield Scope(where or namespace, workflow_id)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """Turn what the server refuses into an error of ours."""
+    try:
+        yield
+    except RPCError as error:
+        raise CoatcheckError(
+            f"the Temporal server says {error.status.name.lower().replace('_', ' ')}: {error.message}",
+            "Nothing was deleted. Check the namespaces, and what the credentials may do.",
+        ) from None

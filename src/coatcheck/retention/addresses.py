@@ -1,0 +1,65 @@
+"""Where in a store the payloads of a scope are: under every key that they may be sealed under."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from coatcheck.contracts import Sealing
+from coatcheck.errors import KeyUnavailable
+from coatcheck.scope import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """One tenant's keys of one suite, as they were when the sweep began."""
+
+    sealing: Sealing
+    ids: tuple[bytes, ...]
+
+
+class Addresses:
+    """The prefixes of scopes in a store. Not for several tasks at once.
+
+    A rotation leaves objects under the keys before it, so every scope has as many prefixes as its tenant has keys. If one
+    of them cannot be had, that is an error: a live scope that is not found would be taken for a dead one.
+
+    Args:
+        sealings: Those of the chain.
+    """
+
+    def __init__(self, sealings: Sequence[Sealing]) -> None:
+        self._sealings = sealings
+        self._keys: dict[str, list[_Keys]] = {}
+
+    async def of_tenant(self, tenant: str) -> list[str]:
+        """What all keys of a tenant begin with.
+
+        Raises:
+            KeyUnavailable: A key of the tenant cannot be had.
+            StoreError: The store that keys are kept in cannot or will not give them.
+        """
+        return sorted({f"{address[:32]}/" for address in await self.of(Scope(tenant))})
+
+    async def of(self, scope: Scope) -> list[str]:
+        """What the keys of a scope begin with; raises as :meth:`of_tenant`."""
+        if scope.tenant not in self._keys:
+            self._keys[scope.tenant] = [await self._load(sealing, scope.tenant) for sealing in self._sealings]
+        try:
+            return self._addresses(scope)
+        except KeyUnavailable:
+            # Those that a KMS unwrapped are held for a time only.
+            for sealing in self._sealings:
+                await sealing.load_all(scope.tenant)
+            return self._addresses(scope)
+
+    def _addresses(self, scope: Scope) -> list[str]:
+        found = []
+        for keys in self._keys[scope.tenant]:
+            for key_id in keys.ids:
+                run_tag = keys.sealing.run_tag(scope, key_id)
+                sealer = keys.sealing.sealer(scope.tenant, run_tag, key_id)
+                found.append(f"{sealer.tenant_tag.hex()}/{run_tag.hex()}/")
+        return found
+
+    async def _load(self, sealing: Sealing, tenant: str) -> _Keys:
+        await sealing.load_all(tenant)
+        return _Keys(sealing, sealing.key_ids(tenant))

@@ -1,0 +1,45 @@
+"""A real store whose objects can be made older than they are."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+from coatcheck import Store
+from coatcheck.contracts import StoredObject
+from coatcheck.retention.sweep import store_time
+
+
+class AgedStore(Store):
+    """All but the times in a listing is the inner store's."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self._aged: list[tuple[datetime, timedelta]] = []
+
+    async def age(self, by: timedelta) -> None:
+        """Everything that is there now was written that much earlier."""
+        now = await store_time(self.inner)
+        self._aged.append((now, by))
+        # Some stores know the time to the second only: what is written next must not look as old.
+        while await store_time(self.inner) <= now:  # noqa: ASYNC110 - nobody tells when a server's clock goes on
+            await asyncio.sleep(0.05)
+
+    async def create(self, key: str, data: bytes) -> bool:
+        return await self.inner.create(key, data)
+
+    async def replace(self, key: str, data: bytes) -> None:
+        await self.inner.replace(key, data)
+
+    async def get(self, key: str) -> bytes:
+        return await self.inner.get(key)
+
+    async def delete(self, key: str) -> None:
+        await self.inner.delete(key)
+
+    async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
+        async for entry in self.inner.list_objects(prefix):
+            older = sum((by for since, by in self._aged if entry.modified <= since), timedelta())
+            yield StoredObject(entry.key, entry.size, entry.modified - older)
+
+    async def close(self) -> None:
+        await self.inner.close()
