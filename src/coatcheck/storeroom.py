@@ -9,6 +9,7 @@ from coatcheck.read_ahead import ReadAhead
 from coatcheck.retention.revival import revive
 from coatcheck.scope_memory import ScopeMemories, ScopeMemory
 from coatcheck.single_flight import SingleFlight
+from coatcheck.suites import scope_prefix
 
 
 class Storeroom:
@@ -30,7 +31,7 @@ class Storeroom:
 
     def scope(self, sealer: Sealer, run_tag: bytes) -> ScopeMemory:
         """What is known of a scope."""
-        return self._scopes.of(f"{sealer.tenant_tag.hex()}/{run_tag.hex()}/")
+        return self._scopes.of(scope_prefix(sealer, run_tag))
 
     async def get(self, memory: ScopeMemory, object_id: bytes, size: int, *, follow: bool) -> bytes:
         """An object of a scope; raises as :meth:`Access.get`.

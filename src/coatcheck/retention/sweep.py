@@ -12,6 +12,7 @@ from coatcheck.contracts import Store, StoredObject
 from coatcheck.errors import LimitExceeded, StoreUnavailable
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import Index, ScopeFacts
+from coatcheck.retention.latest import LatestCheckpoints
 from coatcheck.retention.live import LiveRuns
 from coatcheck.retention.reaper import Reaped, Reaper
 from coatcheck.retention.report import Report
@@ -154,7 +155,7 @@ class Sweep:
 
     async def _do(self, index: Index, now: datetime, begun: float) -> Report:
         report = Report(now, dry=False)
-        reaper = Reaper(self._store, self._rules, now)
+        reaper = Reaper(self._store, LatestCheckpoints(self._store, self._addresses), self._rules, now)
         places = asyncio.Semaphore(_SCOPES_AT_ONCE)
         done = 0
 
