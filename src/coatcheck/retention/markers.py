@@ -19,6 +19,7 @@ MOST_KEPT: Final = 999_999
 """Checkpoints of a run that a sweep can be told to keep."""
 
 _SCOPE: Final = re.compile(r"([0-9a-f]{32}/[0-9a-f]{32}/)([^/]+)")
+_OBJECT: Final = re.compile(r"[0-9a-f]{64}")
 _RECORD: Final = re.compile(r"[a-z]{1,20}-[0-9]{20}")
 _CLAIM: Final = re.compile(r"condemned-([0-9]{1,6})")
 _DELETING: Final = re.compile(r"deleting-([0-9]{1,6})")
@@ -28,6 +29,11 @@ def split(key: str) -> tuple[str, str] | None:
     """The scope's prefix and the name in it; None for a key that is none of a scope's."""
     found = _SCOPE.fullmatch(key)
     return (found[1], found[2]) if found else None
+
+
+def is_object(name: str) -> bool:
+    """Whether it is an object's."""
+    return _OBJECT.fullmatch(name) is not None
 
 
 def is_record(name: str) -> bool:
