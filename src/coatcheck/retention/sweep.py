@@ -4,12 +4,13 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
 from coatcheck.access import DEFAULT_DEADLINE, retried
 from coatcheck.contracts import Store, StoredObject
-from coatcheck.errors import LimitExceeded, StoreUnavailable
+from coatcheck.errors import LimitExceeded, StoreDenied, StoreUnavailable
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import Index, ScopeFacts
 from coatcheck.retention.latest import LatestCheckpoints
@@ -168,6 +169,7 @@ class Sweep:
             report.of(reaped.verdict).add(facts)
             report.deleted += reaped.objects
             report.freed += reaped.size
+            report.versions_left |= reaped.versions_left
             done += 1
             self._progress("scopes done", done)
 
@@ -225,3 +227,5 @@ async def store_time(store: Store) -> datetime:
         return await retried(found, DEFAULT_DEADLINE)
     finally:
         await retried(lambda: store.delete(key), DEFAULT_DEADLINE)
+        with suppress(StoreDenied):
+            await retried(lambda: store.delete_versions(key), DEFAULT_DEADLINE)
