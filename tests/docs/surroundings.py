@@ -21,6 +21,7 @@ from coatcheck import Chain, Checkpoints, Scope
 from coatcheck.cli.demo.agent import Agent, AgentWorkflow, Talk
 from coatcheck.integrations.inngest import claim_check
 from coatcheck.integrations.restate import ClaimCheck
+from examples.temporal_agent import SupportAgent, think
 from tests.engines.restate import RestateServer
 from tests.engines.seaweed import S3Server
 from tests.engines.temporal import TemporalServer
@@ -108,8 +109,6 @@ async def _quick_start(place: Place) -> AsyncIterator[Names]:
 @asynccontextmanager
 async def _temporal(place: Place) -> AsyncIterator[Names]:
     place.bucket("agent-payloads")
-    from examples.temporal_agent import SupportAgent, think  # noqa: PLC0415 - where one is on the path
-
     yield {"SupportAgent": SupportAgent, "think": think, "report": "All receipts were checked. " * 7500}
 
 
@@ -150,7 +149,7 @@ async def _recovery(place: Place) -> AsyncIterator[Names]:
 
 @asynccontextmanager
 async def _doctor(place: Place) -> AsyncIterator[Names]:
-    """The workflow that the page looks into."""
+    """The workflow that the page looks into, with fewer turns."""
     client = await Client.connect(place.temporal.address)
 
     async def begin(number: int) -> None:
@@ -158,7 +157,7 @@ async def _doctor(place: Place) -> AsyncIterator[Names]:
 
     async with Worker(client, task_queue="docs", workflows=[AgentWorkflow], activities=[Agent(begin).step]):
         async with asyncio.timeout(60):
-            await client.execute_workflow(AgentWorkflow.run, Talk(0, 60), id="agent-60", task_queue="docs")
+            await client.execute_workflow(AgentWorkflow.run, Talk(0, 8), id="agent-60", task_queue="docs")
     yield {}
 
 
