@@ -42,7 +42,8 @@ NOT_RUN = {
 }
 INCLUDED = re.compile(r'{% include "\.\./(examples/\w+\.py)" %}\s*')
 """A whole example, which has a test of its own."""
-SECONDS = 120.0
+SECONDS = 300.0
+"""For the commands of one block."""
 
 
 @pytest.fixture
