@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo engines test test-wheel verify lint types clean
+.PHONY: setup demo docs engines test test-wheel verify lint types clean
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("coatcheck needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -16,6 +16,10 @@ setup: $(VENV)/ready
 
 demo: setup
 	$(BIN)/coatcheck demo $(ARGS)
+
+# The site, in build/site. `make test` builds it too, and runs every block of code in it.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 engines: setup
 	$(BIN)/python -m tests.engines.install
