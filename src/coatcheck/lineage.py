@@ -82,6 +82,7 @@ class Lineage:
 
     def most_like(self, prints: Sketch) -> Member | None:
         """The member that shares most with a payload, of equals the latest; None where none shares anything."""
-        votes = Counter(entry for fingerprint in prints for entry in self._latest.get(fingerprint, ()))
-        best = max(votes, key=lambda entry: (votes[entry], entry[0]), default=None)
-        return None if best is None else best[1]
+        found = [entry for fingerprint in prints for entry in self._latest.get(fingerprint, ())]
+        votes = Counter(number for number, _ in found)
+        best = max(votes, key=lambda number: (votes[number], number), default=None)
+        return None if best is None else dict(found)[best]
