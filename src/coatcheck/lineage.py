@@ -82,7 +82,9 @@ class Lineage:
 
     def most_like(self, prints: Sketch) -> Member | None:
         """The member that shares most with a payload, of equals the latest; None where none shares anything."""
-        found = [entry for fingerprint in prints for entry in self._latest.get(fingerprint, ())]
-        votes = Counter(number for number, _ in found)
-        best = max(votes, key=lambda number: (votes[number], number), default=None)
-        return None if best is None else dict(found)[best]
+        holders = [entry for fingerprint in prints for entry in self._latest.get(fingerprint, ())]
+        if not holders:
+            return None
+        votes = Counter(number for number, _ in holders)
+        _, best = max(zip(votes.values(), votes, strict=True))
+        return dict(holders)[best]
