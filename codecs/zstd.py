@@ -31,6 +31,10 @@ _FAST_HASH_LOG = 16
 """Of the plainest search: a table of 256 KiB, set up anew for each delta and small enough for a core's own cache."""
 _FAST_MIN_MATCH = 6
 """Bytes (measured: 1-9% smaller than level 3's 5 on text and numbers, since fewer poor matches are taken)."""
+_OVERLOOKED_ABOVE = 1 / 16
+"""Share of a payload. A delta that is larger is tried once more with long-distance matching: in text of few words the
+plainest search takes the nearest of many matches, and never meets the long one (measured on logs of five words: 36 KB
+where 2 KB do, of 250 KB)."""
 _SMALLEST_PREFIX = 8
 """Bytes that Zstandard wants of a prefix at the least."""
 
@@ -94,7 +98,13 @@ class Zstd(DeltaCodec):
         window_log = max((len(data) + len(base)).bit_length(), parameter.window_log.bounds()[0])
         if not data or len(base) < _SMALLEST_PREFIX or window_log > _MAX_WINDOW_LOG:
             return None
-        long_distance = len(base) > _LONG_DISTANCE_ABOVE
+        delta = self._delta(data, base, window_log, long_distance=len(base) > _LONG_DISTANCE_ABOVE)
+        if len(delta) <= _OVERLOOKED_ABOVE * len(data) or len(base) > _LONG_DISTANCE_ABOVE:
+            return delta
+        return min(delta, self._delta(data, base, window_log, long_distance=True), key=len)
+
+    def _delta(self, data: bytes, base: bytes, window_log: int, *, long_distance: bool) -> bytes:
+        parameter = zstd.CompressionParameter
         options: dict[int, int] = {
             parameter.compression_level: self.level,
             parameter.window_log: window_log,

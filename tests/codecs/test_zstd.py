@@ -170,3 +170,14 @@ def test_threads_share_one_codec() -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_text_of_few_words_lost_its_deltas() -> None:
+    """The plainest search found a near match everywhere, and never the long one."""
+    source = random.Random(3)
+    words = [source.choice(("alpha ", "beta ", "gamma ", "delta ", "epsilon ")) for _ in range(42_000)]
+    base, data = "".join(words[:40_000]).encode(), "".join(words).encode()
+    delta = Zstd().encode_delta(data, base)
+    assert delta is not None
+    assert len(delta) < len(data) / 100
+    assert Zstd().decode_delta(delta, base, len(data)) == data
