@@ -13,7 +13,7 @@ from coatcheck.cli.inspect import inspect
 from coatcheck.cli.keys import keys, rekey
 from coatcheck.cli.serve import serve
 from coatcheck.cli.store import store
-from coatcheck.cli.sweep import sweep
+from coatcheck.cli.sweep.command import sweep
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
