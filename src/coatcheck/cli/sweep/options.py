@@ -37,3 +37,11 @@ Delete = Annotated[
     bool, typer.Option("--delete", help="Mark and delete. Without it, only say what would be done.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print records instead of a table.")]
+Tenants = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tenant",
+        help="Whose payloads to sweep; can be given several times. Another engine or server must not write for them.",
+        show_default="default",
+    ),
+]
