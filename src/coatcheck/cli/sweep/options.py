@@ -12,8 +12,10 @@ SHARE: Final = 0.2
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([dh])")
 
 
-def span(text: str) -> timedelta:
-    """The time that ``7d`` or ``36h`` says."""
+def span(text: str | timedelta) -> timedelta:
+    """The time that ``7d`` or ``36h`` says. Typer passes defaults through it as well."""
+    if isinstance(text, timedelta):
+        return text
     found = _SPAN.fullmatch(text)
     if not found:
         raise typer.BadParameter(f"{text!r} is not a time such as 7d or 36h")
