@@ -6,10 +6,15 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from coatcheck import Chain
 from coatcheck.integrations.restate import ClaimCheck
 from tests.cli.sweeping import age, keep, objects, refusal, run
+from tests.engines.inngest import serving_asgi
 from tests.engines.process import free_port
 from tests.engines.restate import RestateServer
 from tests.integrations.restate.agents import World, text
@@ -83,9 +88,18 @@ def test_a_grace_that_is_too_short(payloads: Path) -> None:
     assert "too short to be safe" in refusal("restate", "--grace", "23h")
 
 
-def test_the_token_is_not_shown(payloads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_sent_and_not_shown(payloads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+
+    async def refuse(request: Request) -> Response:
+        sent.append(request.headers["authorization"])
+        return Response("no", status_code=401)
+
     monkeypatch.setenv("RESTATE_AUTH_TOKEN", "hunter2")
     keep("inv_gone")
     age(payloads)
-    assert "hunter2" not in refusal("restate", "--admin", f"http://127.0.0.1:{free_port()}")
-    assert "hunter2" not in run("restate", "--help").out
+    with serving_asgi(Starlette(routes=[Route("/query", refuse, methods=["POST"])])) as port:
+        said = refusal("restate", "--admin", f"http://127.0.0.1:{port}", "--delete")
+    assert sent == ["Bearer hunter2"]
+    assert "says 401: no" in said
+    assert "hunter2" not in said + run("restate", "--help").out

@@ -37,8 +37,9 @@ def inngest(
         typer.Option(
             parser=span,
             metavar="TIME",
-            help="Only runs that wrote nothing for so long, such as 90d. Without --live age alone decides: give at "
-            "least the longest run, with its waits, plus the time for which a finished one must be readable.",
+            help="Only runs that wrote nothing for so long, such as 90d; for the grace at least. Without --live age alone "
+            "decides: it must be more than the longest run, with its waits, plus the time for which a finished one must be "
+            "readable.",
             show_default=False,
         ),
     ] = None,
@@ -50,8 +51,7 @@ def inngest(
 ) -> None:
     """Sweep results of steps of runs that are not listed as live, or are old enough. Give --live, --older-than or both.
 
-    Inngest itself is not asked. Results of functions, data of events and errors belong to the tenant, and are never
-    swept.
+    Results of functions, data of events and errors belong to the tenant, and are never swept.
 
     The store and the keys are those of the settings.
     Run it once a day: the first run marks, the first one after the grace deletes.

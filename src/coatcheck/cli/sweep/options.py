@@ -28,7 +28,7 @@ Grace = Annotated[
         parser=span,
         metavar="TIME",
         show_default="7d",
-        help="How long to wait between the two looks, such as 7d; at least 1d, and longer than a workflow can take from "
+        help="How long to wait between the two looks, such as 7d; at least 1d, and longer than a run can take from "
         "the writing of its input until the server shows it.",
     ),
 ]
@@ -43,7 +43,7 @@ Tenants = Annotated[
     list[str] | None,
     typer.Option(
         "--tenant",
-        help="Whose payloads to sweep; can be given several times. Another engine or server must not write for them.",
+        help="Whose payloads to sweep; can be given several times. No other server or engine may write for them.",
         show_default="default",
     ),
 ]
