@@ -2,8 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
+from typing import NewType
 
 from coatcheck.scope import Scope
+
+RunTag = NewType("RunTag", bytes)
+"""16 bytes of a reference that stand for the run, and tell nobody which one it is."""
 
 
 class LiveRuns(ABC):
@@ -13,9 +17,10 @@ class LiveRuns(ABC):
     """Whose scopes it can tell about. Those of no other tenant are looked at."""
 
     @abstractmethod
-    def scopes(self) -> AsyncIterator[Scope]:
+    def scopes(self) -> AsyncIterator[Scope | RunTag]:
         """Every scope that something in the engine can still reach. A scope may come several times.
 
-        That is: those of runs that go on, of closed ones that are retained, and those that either refer to. Any error
-        ends the sweep before it has deleted anything, so nothing may be left out silently.
+        That is: those of runs that go on, of closed ones that are retained, and those that either refer to, by name or
+        by the run tag in the reference. Any error ends the sweep before it has deleted anything, so nothing may be left
+        out silently.
         """

@@ -18,6 +18,7 @@ from coatcheck.retention.live import LiveRuns
 from coatcheck.retention.reaper import Reaped, Reaper
 from coatcheck.retention.report import Report
 from coatcheck.retention.verdict import Rules, Verdict
+from coatcheck.scope import Scope
 
 DEFAULT_MAX_SHARE: Final = 0.2
 _SCOPES_AT_ONCE: Final = 16
@@ -102,11 +103,11 @@ class Sweep:
             return await self._do(index, now, begun)
 
     async def _listed(self) -> Index:
-        prefixes = {prefix for tenant in self._tenants for prefix in await self._addresses.of_tenant(tenant)}
+        prefixes = await self._prefixes()
         for attempt in range(1, _LISTINGS + 1):
             index = Index()
             try:
-                for prefix in sorted(prefixes):
+                for prefix in prefixes:
                     await index.list(self._told(prefix))
             except StoreUnavailable:
                 index.close()
@@ -118,6 +119,11 @@ class Sweep:
             else:
                 return index
         raise AssertionError("unreachable")
+
+    async def _prefixes(self) -> list[str]:
+        return sorted(
+            {prefix for tenant in self._tenants for prefix in await self._addresses.of_tenant(tenant)}
+        )
 
     async def _told(self, prefix: str) -> AsyncIterator[StoredObject]:
         count = 0
@@ -139,8 +145,12 @@ class Sweep:
         """Note what is needed. It is asked after the listing, so what began meanwhile is no worse than unlisted."""
         count = 0
         batch: list[str] = []
-        async for scope in live.scopes():
-            batch += await self._addresses.of(scope)
+        tenants = await self._prefixes()
+        async for found in live.scopes():
+            if isinstance(found, Scope):
+                batch += await self._addresses.of(found)
+            else:
+                batch += [f"{tenant}{found.hex()}/" for tenant in tenants]
             count += 1
             if count % _LIVE_AT_ONCE == 0:
                 index.add_live(batch)
