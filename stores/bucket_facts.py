@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from coatcheck.contracts import TENANT_SCOPE_TAG
+
 Topic = Literal["versioning", "encryption", "lifecycle"]
 
 
@@ -14,6 +16,23 @@ class BucketFact:
     said: str
     fine: bool | None = True
     """False if payloads are in danger; None if nobody told."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryRule:
+    """What a bucket is to delete by itself."""
+
+    prefix: str
+    """What the keys begin with, below the store's own prefix."""
+    days: int
+    """From when it was written."""
+    noncurrent: bool = False
+    """Only versions that were deleted or replaced, and from then on."""
+
+
+def is_tenant_scope(prefix: str) -> bool:
+    """Whether all keys that begin with it are of one tenant's own scope, which an age may decide about."""
+    return prefix.endswith(f"/{TENANT_SCOPE_TAG.hex()}/")
 
 
 def overlap(rule: str, prefix: str) -> bool:

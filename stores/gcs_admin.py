@@ -1,15 +1,20 @@
 """How a Google Cloud Storage bucket is set up. Needs what :class:`~coatcheck.GCSStore` needs."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coatcheck.errors import CoatcheckError
-from coatcheck.stores.bucket_facts import BucketFact, Topic, lifecycle_fact, overlap
+from coatcheck.stores.bucket_facts import BucketFact, Topic, is_tenant_scope, lifecycle_fact, overlap
 from coatcheck.stores.urls import gs_arguments
 
+if TYPE_CHECKING:
+    from coatcheck.stores._gcs_client import GCSClient
+
 _ENDPOINT = "https://storage.googleapis.com"
+_FULL_CONTROL = "https://www.googleapis.com/auth/devstorage.full_control"
 _SECONDS = 20.0
 _ONLY_NONCURRENT = {"daysSinceNoncurrentTime", "noncurrentTimeBefore", "numNewerVersions"}
 _NEVER_OURS = {"customTimeBefore", "daysSinceCustomTime"}
@@ -22,19 +27,17 @@ async def look(url: str) -> list[BucketFact]:
     Raises:
         ConfigError: The URL is malformed.
     """
-    from coatcheck.stores._gcs_client import GCSClient  # noqa: PLC0415 - optional
-
     arguments = gs_arguments(url)
-    endpoint = arguments.get("endpoint_url", _ENDPOINT).rstrip("/")
-    client = GCSClient(endpoint, None, arguments.get("project"), 1, _SECONDS)
     try:
-        answer = await client.ask(
-            "GET", f"/storage/v1/b/{arguments['bucket']}", {"fields": "versioning,encryption,lifecycle"}, ""
-        )
+        async with opened(arguments) as client:
+            answer = await client.ask(
+                "GET",
+                f"/storage/v1/b/{arguments['bucket']}",
+                {"fields": "versioning,encryption,lifecycle"},
+                "",
+            )
     except CoatcheckError as error:
         return _unknown(f"could not look: {error.what}")
-    finally:
-        await client.close()
     if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return _unknown("not allowed to look: that takes storage.buckets.get")
     if answer.status != HTTPStatus.OK:
@@ -44,6 +47,19 @@ async def look(url: str) -> list[BucketFact]:
     except ValueError:
         return _unknown("could not look: the service answers with something else than JSON")
     return facts(bucket, arguments["prefix"])
+
+
+@asynccontextmanager
+async def opened(arguments: Mapping[str, Any]) -> "AsyncIterator[GCSClient]":
+    """A client for what a ``gs://`` URL names, with the right to see and change how the bucket is set up."""
+    from coatcheck.stores._gcs_client import GCSClient  # noqa: PLC0415 - optional
+
+    endpoint = arguments.get("endpoint_url", _ENDPOINT).rstrip("/")
+    client = GCSClient(endpoint, None, arguments.get("project"), 1, _SECONDS, scope=_FULL_CONTROL)
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 def facts(bucket: Mapping[str, Any], prefix: str) -> list[BucketFact]:
@@ -76,7 +92,7 @@ def harmful_rules(rules: Iterable[Mapping[str, Any]], prefix: str) -> list[str]:
             rule.get("action", {}).get("type") == "Delete"
             and not spares_live
             and not _NEVER_OURS & condition.keys()
-            and any(overlap(one, prefix) for one in below)
+            and any(overlap(one, prefix) and not is_tenant_scope(one) for one in below)
         ):
             age = f" after {condition['age']} days" if "age" in condition else ""
             harmful.append(f"a rule deletes objects below {' or '.join(map(repr, below))}{age}")

@@ -1,10 +1,11 @@
 """How an S3 bucket is set up. Needs boto3, as :class:`~coatcheck.S3Store` does."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from coatcheck.stores.bucket_facts import BucketFact, Topic, lifecycle_fact, overlap
+from coatcheck.stores.bucket_facts import BucketFact, Topic, is_tenant_scope, lifecycle_fact, overlap
 from coatcheck.stores.urls import s3_arguments
 
 if TYPE_CHECKING:
@@ -28,6 +29,18 @@ async def look(url: str) -> list[BucketFact]:
 
 
 def _look(arguments: Mapping[str, Any]) -> list[BucketFact]:
+    bucket, prefix = arguments["bucket"], arguments["prefix"]
+    with opened(arguments) as client:
+        return [
+            _asked("versioning", "GetBucketVersioning", lambda: _versioning(client, bucket)),
+            _asked("encryption", "GetEncryptionConfiguration", lambda: _encryption(client, bucket)),
+            _asked("lifecycle", "GetLifecycleConfiguration", lambda: _lifecycle(client, bucket, prefix)),
+        ]
+
+
+@contextmanager
+def opened(arguments: Mapping[str, Any]) -> "Iterator[S3Client]":
+    """A client for what an ``s3://`` URL names."""
     import boto3  # noqa: PLC0415 - optional, and slow to load
     from botocore.config import Config  # noqa: PLC0415
 
@@ -43,12 +56,7 @@ def _look(arguments: Mapping[str, Any]) -> list[BucketFact]:
         ),
     )
     try:
-        bucket, prefix = arguments["bucket"], arguments["prefix"]
-        return [
-            _asked("versioning", "GetBucketVersioning", lambda: _versioning(client, bucket)),
-            _asked("encryption", "GetEncryptionConfiguration", lambda: _encryption(client, bucket)),
-            _asked("lifecycle", "GetLifecycleConfiguration", lambda: _lifecycle(client, bucket, prefix)),
-        ]
+        yield client
     finally:
         client.close()
 
@@ -114,7 +122,7 @@ def harmful_rules(rules: Iterable[Mapping[str, Any]], prefix: str) -> list[str]:
         conditions = conditions.get("And", conditions)
         below = conditions.get("Prefix", "")
         tagged = "Tag" in conditions or "Tags" in conditions
-        if rule.get("Status") != "Enabled" or tagged or not overlap(below, prefix):
+        if rule.get("Status") != "Enabled" or tagged or is_tenant_scope(below) or not overlap(below, prefix):
             continue
         name = f"rule {rule.get('ID', 'without a name')!r}"
         expiration = rule.get("Expiration", {})

@@ -104,9 +104,14 @@ class Chain:
         Raises:
             ConfigError: The chain has no :class:`Offload`.
         """
+        return self.storerooms[0].access.store
+
+    @property
+    def storerooms(self) -> tuple[Storeroom, ...]:
+        """The stores that payloads are read from, the one for new objects first; raises as :attr:`store`."""
         if not self._storerooms:
             raise ConfigError("this chain has no store", "Add Offload(store) to it.")
-        return next(iter(self._storerooms.values())).access.store
+        return tuple(self._storerooms.values())
 
     @property
     def offloads(self) -> bool:

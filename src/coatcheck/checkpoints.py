@@ -2,7 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, TypeVar, overload
+from typing import Annotated, Any, Final, Self, TypeVar, overload
 
 from pydantic import (
     AwareDatetime,
@@ -26,7 +26,8 @@ from coatcheck.states import Kind, kind_of, pack, size_of, unpack
 _T = TypeVar("_T")
 
 _LAST_STEP: Final = 2**63 - 1
-_STEP: Final = "step-"
+STEP: Final = "step-"
+"""What the names of records begin with."""
 _KEY_LENGTH: Final = 16
 
 
@@ -51,6 +52,25 @@ class Checkpoint(BaseModel):
     kind: Kind
     """``json`` for JSON values, models and dataclasses."""
     reference: Annotated[Reference, BeforeValidator(_reference), PlainSerializer(Reference.to_text)]
+
+    @classmethod
+    def from_record(cls, entry: Entry, record: bytes) -> Self:
+        """The checkpoint that a record says.
+
+        Raises:
+            FormatError: It is none of a version known here.
+        """
+        try:
+            checkpoint = cls.model_validate_json(record)
+        except (ValidationError, FormatError):
+            checkpoint = None
+        if checkpoint is None or _name(checkpoint.step) != entry.name:
+            raise FormatError(
+                "the record of a checkpoint is malformed",
+                "Upgrade coatcheck, or save the step again.",
+                entry.stored.key,
+            )
+        return checkpoint
 
 
 class Checkpoints:
@@ -152,7 +172,7 @@ class Checkpoints:
         Raises:
             CoatcheckError: As :meth:`history`.
         """
-        entries = await self._ledger.entries(_STEP)
+        entries = await self._ledger.entries(STEP)
         return await self._read(entries[-1]) if entries else None
 
     async def at(self, step: int | None = None) -> Checkpoint:
@@ -163,7 +183,7 @@ class Checkpoints:
             PayloadNotFound: There is none.
             CoatcheckError: As :meth:`history`.
         """
-        entries = await self._ledger.entries(_STEP if step is None else _name(step))
+        entries = await self._ledger.entries(STEP if step is None else _name(step))
         if not entries:
             what = "the run" if step is None else f"step {step}"
             raise PayloadNotFound(
@@ -182,21 +202,10 @@ class Checkpoints:
             PayloadNotFound: A record was removed meanwhile.
             StoreError: The store cannot or will not be listed, or give a record.
         """
-        return await all_at_once(self._read(entry) for entry in await self._ledger.entries(_STEP))
+        return await all_at_once(self._read(entry) for entry in await self._ledger.entries(STEP))
 
     async def _read(self, entry: Entry) -> Checkpoint:
-        record = await self._ledger.get(entry)
-        try:
-            checkpoint = Checkpoint.model_validate_json(record)
-        except (ValidationError, FormatError):
-            checkpoint = None
-        if checkpoint is None or _name(checkpoint.step) != entry.name:
-            raise FormatError(
-                "the record of a checkpoint is malformed",
-                "Upgrade coatcheck, or save the step again.",
-                entry.stored.key,
-            )
-        return checkpoint
+        return Checkpoint.from_record(entry, await self._ledger.get(entry))
 
 
 def idempotency_key(run: str, step: int, tool: str = "") -> str:
@@ -226,4 +235,4 @@ def idempotency_key(run: str, step: int, tool: str = "") -> str:
 def _name(step: int) -> str:
     if not 0 <= step <= _LAST_STEP:
         raise ConfigError(f"there is no step {step}", f"Steps are 0 to {_LAST_STEP}.")
-    return f"{_STEP}{step:020}"
+    return f"{STEP}{step:020}"

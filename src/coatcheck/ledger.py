@@ -10,7 +10,7 @@ from typing import Final
 
 from coatcheck.access import Access
 from coatcheck.concurrency import all_at_once
-from coatcheck.contracts import Sealer, StoredObject
+from coatcheck.contracts import StoredObject
 from coatcheck.envelope import Envelope, EnvelopeHeader
 from coatcheck.errors import CoatcheckError, ConfigError, IntegrityError, LimitExceeded
 from coatcheck.scope import Scope
@@ -65,8 +65,7 @@ class Ledger:
         room, sealer = self._storerooms[0], self._suites.sealer_for_new(self._scope)
         # A sweep deletes by name, and a record keeps its name when it is replaced.
         await room.confirm(room.scope(sealer.sealer, sealer.run_tag))
-        place = _place(room, sealer)
-        await place.access.replace(place.prefix + name, place.seal(name, record))
+        await Records(room.access, sealer).put(name, record)
 
     async def entries(self, start: str = "") -> "list[Entry]":
         """What there is, by name, without reading it: one listing for each store and key of the chain.
@@ -83,7 +82,7 @@ class Ledger:
         if self._suites.loads_keys:
             await self._suites.sealing.load_all(self._scope.tenant)
         sealers = self._suites.sealers(self._scope)
-        places = [_place(room, sealer) for room in self._storerooms for sealer in sealers]
+        places = [Records(room.access, sealer) for room in self._storerooms for sealer in sealers]
         found = await all_at_once(place.entries(start) for place in places)
         latest: dict[str, Entry] = {}
         for entry in (entry for entries in found for entry in entries):
@@ -101,7 +100,7 @@ class Ledger:
             PayloadNotFound: It was removed since it was listed.
             StoreError: The store cannot or will not give it.
         """
-        return await entry.place.get(entry)
+        return await entry.records.get(entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,37 +109,42 @@ class Entry:
 
     name: str
     stored: StoredObject
-    place: "_Place"
+    records: "Records"
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where records of the scope are: under one key, in one store."""
+class Records:
+    """Records of one scope that are sealed under one key, in one store. Raises as :class:`Ledger`."""
 
     access: Access
-    prefix: str
-    header: EnvelopeHeader
-    sealer: Sealer
+    scope: ScopeSealer
 
-    def seal(self, name: str, record: bytes) -> bytes:
-        return self.sealer.seal(self._header_for(record).to_bytes(), _context(name), record)
+    async def put(self, name: str, record: bytes) -> None:
+        """See :meth:`Ledger.put`."""
+        sealed = self.scope.sealer.seal(self._header_for(record).to_bytes(), _context(name), record)
+        await self.access.replace(self.scope.prefix + name, sealed)
 
     async def entries(self, start: str) -> "list[Entry]":
-        found = await self.access.list_up_to(_MAX_RECORDS + 1, self.prefix + start)
+        """Those whose names begin with ``start``, by name."""
+        found = await self.access.list_up_to(_MAX_RECORDS + 1, self.scope.prefix + start)
         if len(found) > _MAX_RECORDS:
             raise LimitExceeded(f"the scope has more than {_MAX_RECORDS} records", "Use a run of its own.")
-        names = (stored.key.removeprefix(self.prefix) for stored in found)
-        return [
+        names = (stored.key.removeprefix(self.scope.prefix) for stored in found)
+        listed = [
             Entry(name, stored, self)
             for name, stored in zip(names, found, strict=True)
             if _NAME.fullmatch(name)
         ]
+        return sorted(listed, key=lambda entry: entry.name)
 
     async def get(self, entry: Entry) -> bytes:
+        """See :meth:`Ledger.get`."""
         data = await self.access.get(entry.stored.key, entry.stored.size)
         try:
             envelope = Envelope.from_bytes(data)
-            record = bytes(self.sealer.open(envelope.header_bytes, _context(entry.name), envelope.sealed))
+            record = bytes(
+                self.scope.sealer.open(envelope.header_bytes, _context(entry.name), envelope.sealed)
+            )
             if envelope.header != self._header_for(record):
                 raise IntegrityError(
                     "the record was not written for this run", "Restore the original record."
@@ -150,14 +154,8 @@ class _Place:
         return record
 
     def _header_for(self, record: bytes) -> EnvelopeHeader:
-        return EnvelopeHeader(
-            self.header.suite, self.header.key_id, self.header.run_tag, (), size=len(record)
-        )
-
-
-def _place(room: Storeroom, of: ScopeSealer) -> _Place:
-    header = EnvelopeHeader(of.suite, of.key_id, of.run_tag, (), 0)
-    return _Place(room.access, room.scope(of.sealer, of.run_tag).prefix, header, of.sealer)
+        scope = self.scope
+        return EnvelopeHeader(scope.suite, scope.key_id, scope.run_tag, (), size=len(record))
 
 
 def _context(name: str) -> bytes:

@@ -13,7 +13,7 @@ from coatcheck.reference import Reference
 from coatcheck.scope import Scope
 from coatcheck.scope_memory import ScopeMemory
 from coatcheck.storeroom import Storeroom
-from coatcheck.suites import Suites
+from coatcheck.suites import ScopeSealer, Suites
 from coatcheck.telemetry import Outcome, decoded, span
 from coatcheck.transforms import Transforms
 
@@ -91,21 +91,50 @@ class Reader:
         self, room: Storeroom, memory: ScopeMemory, sealer: Sealer, reference: Reference
     ) -> bytes:
         assembly = _Assembly(sealer, reference)
-        missing = [reference.object_id]
-        for base in reference.bases:
+        missing = [reference.object_id, *self._missing_bases(assembly, memory)]
+        return await self._complete(room, memory, assembly, missing)
+
+    async def open_object(self, room: Storeroom, of: ScopeSealer, object_id: bytes, data: bytes) -> bytes:
+        """The payload of an object that was fetched already, whoever refers to it; raises as :meth:`open_reference`."""
+        header = Envelope.from_bytes(data).header
+        reference = Reference(
+            suite=of.suite,
+            key_id=of.key_id,
+            run_tag=of.run_tag,
+            object_id=object_id,
+            size=header.size,
+            store=room.alias,
+            bases=header.bases,
+        )
+        memory = room.scope(of.sealer, of.run_tag)
+        assembly = _Assembly(of.sealer, reference, sealed={object_id: data})
+        return await self._complete(room, memory, assembly, self._missing_bases(assembly, memory))
+
+    def _missing_bases(self, assembly: "_Assembly", memory: ScopeMemory) -> list[bytes]:
+        """The bases up to the first that is in the cache, which is taken from there."""
+        missing = []
+        for base in assembly.reference.bases:
             payload = self._cache.get(memory.key(base))
             if payload is not None:
                 assembly.payloads[base] = payload
                 break
             missing.append(base)
-        while missing:
+        return missing
+
+    async def _complete(
+        self, room: Storeroom, memory: ScopeMemory, assembly: "_Assembly", missing: list[bytes]
+    ) -> bytes:
+        """Fetch what is missing until all of it is there, and open it."""
+        reference = assembly.reference
+        while True:
             fetched = await all_at_once(
                 room.get(memory, item, reference.size, follow=item == reference.object_id) for item in missing
             )
             assembly.sealed.update(zip(missing, fetched, strict=True))
             size = sum(map(len, fetched)) + reference.size
             missing = await off_loop(size, DECODE_INLINE_UP_TO, self._assemble, assembly, memory)
-        return assembly.payloads[reference.object_id]
+            if not missing:
+                return assembly.payloads[reference.object_id]
 
     def _assemble(self, assembly: "_Assembly", memory: ScopeMemory) -> list[bytes]:
         """Open everything if all of it is there; else say which objects are missing."""

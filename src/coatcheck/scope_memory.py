@@ -48,15 +48,17 @@ class ScopeMemory:
 
     def __init__(self, cache: PayloadCache, prefix: str) -> None:
         self.prefix = prefix
+        self.of_tenant = prefix.endswith(f"/{TENANT_SCOPE_TAG.hex()}/")
+        """Whether it is the tenant scope. Nobody sweeps that, but an operator can set a time after which its objects go.
+        So an object there is relied on only for an hour after this process wrote it."""
         self.last_sign = time.monotonic()
         """Of life: see :data:`TRUSTED_FOR`. To read is none, since it leaves no trace that a sweep could see."""
-        # The tenant scope is never swept.
-        self.is_confirmed = prefix.endswith(f"/{TENANT_SCOPE_TAG.hex()}/")
+        self.is_confirmed = False
         """Whether the store was seen to be without a sweep of the scope."""
         self.replayed = False
         """Whether somebody wrote here before, and it is about to be written and read again from the start."""
         self._cache = cache
-        self._looked_at = self.is_confirmed
+        self._looked_at = False
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._listed: frozenset[str] = frozenset()
         self._lineage = Lineage()
@@ -97,7 +99,8 @@ class ScopeMemory:
 
     def wrote(self, member: Member, payload: bytes, prints: Sketch | None) -> None:
         """An object is durable. ``prints`` are those of the payload, if they are at hand."""
-        self.last_sign = time.monotonic()
+        if not self.of_tenant:
+            self.last_sign = time.monotonic()
         self._learned(member, payload, own=True)
         if prints is None:
             self._pending.append(member)

@@ -4,11 +4,12 @@ import time
 
 from coatcheck.access import Access
 from coatcheck.cache import PayloadCache
-from coatcheck.contracts import TENANT_SCOPE_TAG, Sealer, Store
+from coatcheck.contracts import Sealer, Store
 from coatcheck.read_ahead import ReadAhead
 from coatcheck.retention.revival import revive
 from coatcheck.scope_memory import ScopeMemories, ScopeMemory
 from coatcheck.single_flight import SingleFlight
+from coatcheck.suites import scope_prefix
 
 
 class Storeroom:
@@ -30,7 +31,7 @@ class Storeroom:
 
     def scope(self, sealer: Sealer, run_tag: bytes) -> ScopeMemory:
         """What is known of a scope."""
-        return self._scopes.of(f"{sealer.tenant_tag.hex()}/{run_tag.hex()}/")
+        return self._scopes.of(scope_prefix(sealer, run_tag))
 
     async def get(self, memory: ScopeMemory, object_id: bytes, size: int, *, follow: bool) -> bytes:
         """An object of a scope; raises as :meth:`Access.get`.
@@ -42,7 +43,7 @@ class Storeroom:
             follow: Whether what was written after it is likely to be asked for next.
         """
         # The tenant scope is no run that anybody replays, and can be very large.
-        if memory.prefix.endswith(f"/{TENANT_SCOPE_TAG.hex()}/"):
+        if memory.of_tenant:
             return await self.access.get(memory.key(object_id), size)
         return await self._ahead.get(memory, object_id, size, follow=follow)
 
@@ -53,12 +54,15 @@ class Storeroom:
     async def confirm(self, memory: ScopeMemory) -> None:
         """Make sure that no sweep takes away what is found in the scope after this, or found it on its way already.
 
-        Makes at most one request if the scope was listed before and is not being swept, and none if that is known.
+        Makes at most one request if the scope was listed before and is not being swept, and none if that is known, or in the
+        tenant scope, which is never swept.
 
         Raises:
             StoreUnavailable: The scope is being swept: in a moment what is there will be gone, and can be written anew.
             StoreError: The store cannot or will not say.
         """
+        if memory.of_tenant:
+            return
         if not memory.is_confirmed:
             await self._ahead.listed(memory)
         if not memory.is_confirmed:

@@ -21,6 +21,11 @@ class ScopeSealer(NamedTuple):
     run_tag: bytes
     sealer: Sealer
 
+    @property
+    def prefix(self) -> str:
+        """What the keys of the scope's objects start with."""
+        return scope_prefix(self.sealer, self.run_tag)
+
 
 class Suites:
     """The one place where it is decided what may be opened.
@@ -51,12 +56,12 @@ class Suites:
         return self.sealing.suite != Checksum.suite
 
     def _sealer_for_new(self, scope: Scope) -> "ScopeSealer":
-        return _scope_sealer(self.sealing, scope, self.sealing.primary_key_id(scope.tenant))
+        return scope_sealer(self.sealing, scope, self.sealing.primary_key_id(scope.tenant))
 
     def sealers(self, scope: Scope) -> "list[ScopeSealer]":
         """Under every suite and key that is accepted, the one for new payloads first."""
         return [
-            _scope_sealer(sealing, scope, key_id)
+            scope_sealer(sealing, scope, key_id)
             for sealing in self._accepted.values()
             for key_id in sealing.key_ids(scope.tenant)
         ]
@@ -110,7 +115,17 @@ class Suites:
         return sealer
 
 
-def _scope_sealer(sealing: Sealing, scope: Scope, key_id: bytes) -> ScopeSealer:
+def scope_prefix(sealer: Sealer, run_tag: bytes) -> str:
+    """What the keys of a scope's objects start with."""
+    return f"{sealer.tenant_tag.hex()}/{run_tag.hex()}/"
+
+
+def scope_sealer(sealing: Sealing, scope: Scope, key_id: bytes) -> ScopeSealer:
+    """The sealer of a scope under one key of a suite.
+
+    Raises:
+        KeyUnavailable: There is no such key.
+    """
     run_tag = sealing.run_tag(scope, key_id)
     return ScopeSealer(sealing.suite, key_id, run_tag, sealing.sealer(scope.tenant, run_tag, key_id))
 

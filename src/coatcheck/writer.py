@@ -228,6 +228,10 @@ class Writer:
     async def _create(self, draft: "Draft") -> tuple[bytes, ...]:
         """The bases of the object that is now there: ours, or one that another writer made of the same payload."""
         access, key = draft.room.access, draft.memory.key(draft.object_id)
+        if draft.memory.of_tenant:
+            # What is there can be about to expire: only what was written now is relied on.
+            await access.replace(key, draft.envelope)
+            return _wrote(draft)
         for _ in range(_CREATE_ATTEMPTS):
             if not await access.create(key, draft.envelope):
                 # A fresh process that finds its object there is likely to replay: this lists the scope.
@@ -244,9 +248,7 @@ class Writer:
                     return member.bases
                 await access.forget(key)
                 await access.replace(key, draft.envelope)
-            draft.memory.wrote(draft.member, draft.payload, draft.prints)
-            draft.outcome = Outcome.DELTA if draft.base else Outcome.OFFLOADED
-            return draft.member.bases
+            return _wrote(draft)
         raise StoreUnavailable(
             "the object was deleted each time just after it was found",
             "Check what else deletes from the store.",
@@ -312,3 +314,10 @@ class Draft:
             bases=bases,
         )
         return reference.model_copy(update={"mac": self.sealer.mac(reference.authenticated_bytes())})
+
+
+def _wrote(draft: Draft) -> tuple[bytes, ...]:
+    """The bases of the object that is now durable."""
+    draft.memory.wrote(draft.member, draft.payload, draft.prints)
+    draft.outcome = Outcome.DELTA if draft.base else Outcome.OFFLOADED
+    return draft.member.bases

@@ -13,7 +13,8 @@ from coatcheck.cli.inspect import inspect
 from coatcheck.cli.keys import keys, rekey
 from coatcheck.cli.serve import serve
 from coatcheck.cli.store import store
-from coatcheck.cli.sweep import sweep
+from coatcheck.cli.sweep.command import sweep
+from coatcheck.cli.verify import verify
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
@@ -40,6 +41,7 @@ app.command()(get)
 app.command()(inspect)
 app.command()(rekey)
 app.command()(serve)
+app.command()(verify)
 app.add_typer(checkpoints, name="checkpoints")
 app.add_typer(keys, name="keys")
 app.add_typer(store, name="store")

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from coatcheck.cli.failures import told_in_one_line
+from coatcheck.cli.lifecycle import lifecycle
 from coatcheck.cli.probe import Finding, Probe
+from coatcheck.cli.usage import usage
 from coatcheck.contracts import Store
 from coatcheck.errors import CoatcheckError
 from coatcheck.registry import open_store, scheme_of
@@ -52,6 +54,10 @@ def check(
     typer.echo(json.dumps(_records(findings), indent=1) if as_json else "\n".join(map(_line, findings)))
     if any(finding.fine is False for finding in findings):
         raise typer.Exit(1)
+
+
+store.command()(usage)
+store.command()(lifecycle)
 
 
 @store.command()

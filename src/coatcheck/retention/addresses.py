@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from coatcheck.contracts import Sealing
 from coatcheck.errors import KeyUnavailable
 from coatcheck.scope import Scope
+from coatcheck.suites import ScopeSealer, scope_sealer
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,7 @@ class _Keys:
     """One tenant's keys of one suite, as they were when the sweep began."""
 
     sealing: Sealing
+    tenant: str
     ids: tuple[bytes, ...]
 
 
@@ -29,6 +31,8 @@ class Addresses:
     def __init__(self, sealings: Sequence[Sealing]) -> None:
         self._sealings = sealings
         self._keys: dict[str, list[_Keys]] = {}
+        self._tags: dict[str, tuple[_Keys, bytes]] = {}
+        """By what keys of the store begin with: whose, and under which key."""
 
     async def of_tenant(self, tenant: str) -> list[str]:
         """What all keys of a tenant begin with.
@@ -51,15 +55,28 @@ class Addresses:
                 await sealing.load_all(scope.tenant)
             return self._addresses(scope)
 
+    async def sealer_at(self, prefix: str) -> ScopeSealer:
+        """What the objects below a prefix of :meth:`of`, or below a longer one of :meth:`of_tenant`, are sealed with.
+
+        Raises as :meth:`of_tenant`.
+        """
+        tag, run, _ = prefix.split("/")
+        keys, key_id = self._tags[tag]
+        await keys.sealing.load(keys.tenant, key_id, 0)
+        run_tag = bytes.fromhex(run)
+        sealer = keys.sealing.sealer(keys.tenant, run_tag, key_id)
+        return ScopeSealer(keys.sealing.suite, key_id, run_tag, sealer)
+
     def _addresses(self, scope: Scope) -> list[str]:
         found = []
         for keys in self._keys[scope.tenant]:
             for key_id in keys.ids:
-                run_tag = keys.sealing.run_tag(scope, key_id)
-                sealer = keys.sealing.sealer(scope.tenant, run_tag, key_id)
-                found.append(f"{sealer.tenant_tag.hex()}/{run_tag.hex()}/")
+                of = scope_sealer(keys.sealing, scope, key_id)
+                tag = of.sealer.tenant_tag.hex()
+                self._tags[tag] = keys, key_id
+                found.append(of.prefix)
         return found
 
     async def _load(self, sealing: Sealing, tenant: str) -> _Keys:
         await sealing.load_all(tenant)
-        return _Keys(sealing, sealing.key_ids(tenant))
+        return _Keys(sealing, tenant, sealing.key_ids(tenant))

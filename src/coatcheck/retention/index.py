@@ -8,7 +8,15 @@ from types import TracebackType
 from typing import Final, Self
 
 from coatcheck.contracts import TENANT_SCOPE_TAG, StoredObject
-from coatcheck.retention.markers import ALIVE, DELETING, TOMBSTONE, claim_of, is_record, is_sweeps_own, split
+from coatcheck.retention.markers import (
+    ALIVE,
+    TOMBSTONE,
+    claim_of,
+    is_record,
+    is_sweeps_own,
+    kept_while_deleting,
+    split,
+)
 
 _BATCH: Final = 5000
 """Scopes that are kept in memory before they are written down."""
@@ -21,12 +29,12 @@ _TENANT_SCOPE: Final = f"/{TENANT_SCOPE_TAG.hex()}/"
 _MAKE: Final = """
     CREATE TABLE scopes (
         prefix TEXT PRIMARY KEY, objects INTEGER, size INTEGER, oldest INTEGER, newest INTEGER,
-        records INTEGER, tombstone INTEGER, claim INTEGER, claimed INTEGER, deleting INTEGER
+        records INTEGER, tombstone INTEGER, claim INTEGER, claimed INTEGER, deleting INTEGER, keep INTEGER
     ) WITHOUT ROWID;
     CREATE TABLE live (prefix TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _ADD: Final = """
-    INSERT INTO scopes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO scopes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (prefix) DO UPDATE SET
         objects = objects + excluded.objects, size = size + excluded.size, records = records + excluded.records,
         oldest = min(ifnull(oldest, excluded.oldest), ifnull(excluded.oldest, oldest)),
@@ -34,7 +42,7 @@ _ADD: Final = """
         tombstone = ifnull(excluded.tombstone, tombstone),
         claimed = CASE WHEN ifnull(excluded.claim, -1) > ifnull(claim, -1) THEN excluded.claimed ELSE claimed END,
         claim = max(ifnull(claim, excluded.claim), ifnull(excluded.claim, claim)),
-        deleting = ifnull(excluded.deleting, deleting)
+        deleting = ifnull(excluded.deleting, deleting), keep = max(keep, excluded.keep)
 """
 
 
@@ -57,14 +65,17 @@ class ScopeFacts:
     claimed: datetime | None = None
     """When that was made."""
     deleting: datetime | None = None
+    """When it was decided that what is old goes."""
+    keep: int = 0
+    """How many of the latest checkpoints keep what they need, while that is done."""
 
     def add(self, name: str, entry: StoredObject) -> None:
         """Count an object of the scope, which is called ``name`` there."""
-        number = claim_of(name)
+        number, keep = claim_of(name), kept_while_deleting(name)
         if name == TOMBSTONE:
             self.tombstone = entry.modified
-        elif name == DELETING:
-            self.deleting = entry.modified
+        elif keep is not None:
+            self.deleting, self.keep = entry.modified, max(self.keep, keep)
         elif number is not None and (self.claim is None or number > self.claim):
             self.claim, self.claimed = number, entry.modified
         if is_sweeps_own(name):
@@ -163,15 +174,17 @@ def _row(facts: ScopeFacts) -> tuple[str | int | None, ...]:
         facts.claim,
         _number(facts.claimed),
         _number(facts.deleting),
+        facts.keep,
     )
 
 
 def _facts(row: tuple[str | int | None, ...]) -> ScopeFacts:
-    prefix, objects, size, oldest, newest, records, tombstone, claim, claimed, deleting, _ = row
+    prefix, objects, size, oldest, newest, records, tombstone, claim, claimed, deleting, keep, _ = row
     assert isinstance(prefix, str)
     assert isinstance(objects, int)
     assert isinstance(size, int)
     assert isinstance(records, int)
+    assert isinstance(keep, int)
     assert claim is None or isinstance(claim, int)
     return ScopeFacts(
         prefix,
@@ -184,6 +197,7 @@ def _facts(row: tuple[str | int | None, ...]) -> ScopeFacts:
         claim,
         _time(claimed),
         _time(deleting),
+        keep,
     )
 
 

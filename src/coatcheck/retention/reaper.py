@@ -9,9 +9,11 @@ from typing import Final, TypeVar
 from coatcheck.access import DEFAULT_DEADLINE, retried
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store, StoredObject
+from coatcheck.errors import FormatError, IntegrityError, PayloadNotFound
 from coatcheck.limiter import PROCESS_LIMITER, Limiter
 from coatcheck.retention.index import ScopeFacts
-from coatcheck.retention.markers import ALIVE, DELETING, TOMBSTONE, claim, is_sweeps_own
+from coatcheck.retention.latest import LatestCheckpoints
+from coatcheck.retention.markers import ALIVE, TOMBSTONE, claim, deleting, is_sweeps_own
 from coatcheck.retention.pace import listed
 from coatcheck.retention.verdict import TAKEN_OVER_AFTER, Rules, Verdict
 
@@ -42,13 +44,22 @@ class Reaper:
 
     Args:
         store: Where they are.
+        latest: Knows what checkpoints need.
         rules: By which it was decided, and is decided once more.
         now: By the store's clock, from before it was listed.
         limiter: Admits each request.
     """
 
-    def __init__(self, store: Store, rules: Rules, now: datetime, limiter: Limiter = PROCESS_LIMITER) -> None:
+    def __init__(
+        self,
+        store: Store,
+        latest: LatestCheckpoints,
+        rules: Rules,
+        now: datetime,
+        limiter: Limiter = PROCESS_LIMITER,
+    ) -> None:
         self._store = store
+        self._latest = latest
         self._limiter = limiter
         self._rules = rules
         self._now = now
@@ -94,30 +105,40 @@ class Reaper:
             last.add(entry.key.removeprefix(owner.prefix), entry)
         if last.deleting is not None:
             # Another sweep began. Whatever was written since relies on nothing that is older.
-            return await self._finish(owner, last.deleting - self._rules.grace)
-        if last.tombstone is None or needed or self._rules.was_written_to(last):
+            return await self._finish(owner, last.keep, last.deleting - self._rules.grace)
+        keep = self._rules.keep_of(last, self._now)
+        if last.tombstone is None or needed or keep is None or self._rules.was_written_to(last):
             await self._withdraw(owner, TOMBSTONE)
             return Reaped(Verdict.SPARE)
         if self._now - last.tombstone < self._rules.grace:
             # Not the one that was listed: another sweep spared the scope, and marked it anew.
             await self._withdraw(owner)
             return Reaped(Verdict.WAITING)
-        owner.check()
-        await self._create(owner.prefix + DELETING)
-        return await self._finish(owner, last.tombstone - self._rules.grace)
+        return await self._finish(owner, keep, last.tombstone - self._rules.grace)
 
-    async def _finish(self, owner: "_Ownership", until: datetime) -> Reaped:
-        """Delete what was last written up to ``until``."""
+    async def _finish(self, owner: "_Ownership", keep: int, until: datetime) -> Reaped:
+        """Delete what was last written up to ``until``, but for what the latest ``keep`` checkpoints need."""
+        marks = (TOMBSTONE, deleting(keep))
+        try:
+            needed = await self._latest.needed(owner.prefix, keep)
+        except (FormatError, IntegrityError, PayloadNotFound):
+            await self._withdraw(owner, *marks)
+            return Reaped(Verdict.UNREADABLE)
+        owner.check()
+        await self._create(owner.prefix + deleting(keep))
         objects = size = 0
         batch: list[StoredObject] = []
         async for entry in self._old(owner.prefix, until):
+            if entry.key in needed:
+                continue
             batch.append(entry)
             if len(batch) == _AT_ONCE:
                 await self._delete_owned(owner, batch)
                 objects, size, batch = objects + len(batch), size + sum(one.size for one in batch), []
         await self._delete_owned(owner, batch)
-        await self._withdraw(owner, TOMBSTONE, DELETING)
-        return Reaped(Verdict.DELETE, objects + len(batch), size + sum(one.size for one in batch))
+        await self._withdraw(owner, *marks)
+        done = Verdict.TRIM if keep else Verdict.DELETE
+        return Reaped(done, objects + len(batch), size + sum(one.size for one in batch))
 
     async def _old(self, prefix: str, until: datetime) -> AsyncIterator[StoredObject]:
         async for entry in listed(self._store, prefix, self._limiter):

@@ -79,6 +79,6 @@ class Report:
 
     @property
     def share(self) -> float:
-        """Of those, what is reached by no run that the engine knows: 0 to 1."""
-        condemned = sum(self.of(verdict).objects for verdict in (Verdict.MARK, Verdict.DELETE))
+        """Of those, what is in scopes of which something is to go: 0 to 1."""
+        condemned = sum(self.of(verdict).objects for verdict in (Verdict.MARK, Verdict.DELETE, Verdict.TRIM))
         return condemned / self.objects if self.objects else 0.0

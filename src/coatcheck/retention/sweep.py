@@ -13,6 +13,7 @@ from coatcheck.errors import LimitExceeded, StoreUnavailable
 from coatcheck.limiter import PROCESS_LIMITER, Limiter
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import Index, ScopeFacts
+from coatcheck.retention.latest import LatestCheckpoints
 from coatcheck.retention.live import LiveScopes
 from coatcheck.retention.pace import listed
 from coatcheck.retention.reaper import Reaped, Reaper
@@ -155,7 +156,8 @@ class Sweep:
 
     async def _do(self, index: Index, now: datetime, begun: float) -> Report:
         report = Report(now, dry=False)
-        reaper = Reaper(self._store, self._rules, now, self._limiter)
+        latest = LatestCheckpoints(self._store, self._addresses)
+        reaper = Reaper(self._store, latest, self._rules, now, self._limiter)
         places = asyncio.Semaphore(_SCOPES_AT_ONCE)
         done = 0
 

@@ -1,0 +1,1 @@
+"""Looking at everything in a store: whether it can be read, and what it takes. Nothing is changed."""

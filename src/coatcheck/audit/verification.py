@@ -1,0 +1,194 @@
+"""Whether all that is in a store can be brought back."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from coatcheck.chain import Chain
+from coatcheck.checkpoints import STEP, Checkpoint
+from coatcheck.concurrency import DECODE_INLINE_UP_TO, off_loop
+from coatcheck.contracts import StoredObject
+from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, PayloadNotFound
+from coatcheck.ledger import Entry, Records
+from coatcheck.retention.addresses import Addresses
+from coatcheck.retention.markers import is_object, is_record, split
+from coatcheck.retention.sweep import Progress
+from coatcheck.scope import Scope
+from coatcheck.storeroom import Storeroom
+from coatcheck.suites import ScopeSealer
+
+_AT_ONCE: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that cannot be brought back."""
+
+    key: str
+    """Of the object or the record, below the store's prefix."""
+    error: CoatcheckError
+
+
+@dataclass(slots=True)
+class Findings:
+    """Of one verification."""
+
+    objects: int = 0
+    """Opened, and found to hold what their names say."""
+    records: int = 0
+    """Opened; their objects are there."""
+    stored_bytes: int = 0
+    """Of objects and records that were looked at."""
+    payload_bytes: int = 0
+    """Of the payloads in the objects."""
+    left_out: int = 0
+    """Objects and records that are not in the sample."""
+    gone: int = 0
+    """Deleted between the listing and the look, as by a sweep."""
+    problems: list[Problem] = field(default_factory=list)
+
+
+class Verification:
+    """Opens every object, or a sample: each is authentic, its bases are there, and its payload is the one it is named by.
+
+    Reads only, and holds no more than a few objects at once beside the chain's cache.
+
+    Args:
+        chain: Whose payloads, in all of its stores.
+        tenants: Whose to look at.
+        run: Only those of this run family; None for all, the tenant's own scope among them.
+        sample: Share of the objects to look at, 0 to 1.
+        progress: Called in the event loop, often.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        tenants: tuple[str, ...],
+        *,
+        run: str | None = None,
+        sample: float = 1.0,
+        progress: Progress | None = None,
+    ) -> None:
+        self._chain = chain
+        self._addresses = Addresses(chain.sealings)
+        self._tenants = tenants
+        self._run = run
+        self._sample = sample
+        self._progress = progress
+        self._sealers: dict[str, ScopeSealer] = {}
+
+    async def findings(self) -> Findings:
+        """Look at everything.
+
+        Raises:
+            ConfigError: The chain has no store.
+            KeyUnavailable: A key of a tenant cannot be had.
+            StoreError: A store cannot or will not be listed, or give something.
+        """
+        found = Findings()
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def look(room: Storeroom, prefix: str, name: str, stored: StoredObject) -> None:
+            try:
+                await self._look(found, room, await self._sealer(prefix), name, stored)
+            finally:
+                places.release()
+            if self._progress:
+                self._progress("objects verified", found.objects + found.records)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for room in self._chain.storerooms:
+                    async for prefix, name, stored in self._listed(room):
+                        if random.random() >= self._sample:  # noqa: S311 - a sample hides nothing
+                            found.left_out += 1
+                            continue
+                        await places.acquire()
+                        group.create_task(look(room, prefix, name, stored))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        found.problems.sort(key=lambda problem: problem.key)
+        return found
+
+    async def _listed(self, room: Storeroom) -> AsyncIterator[tuple[str, str, StoredObject]]:
+        """Objects and records with their scope's prefix and their name in it."""
+        for tenant in self._tenants:
+            if self._run is None:
+                prefixes = await self._addresses.of_tenant(tenant)
+            else:
+                prefixes = await self._addresses.of(Scope(tenant, self._run))
+            for start in prefixes:
+                async for stored in room.access.store.list_objects(start):
+                    place = split(stored.key)
+                    if place and (is_object(place[1]) or is_record(place[1])):
+                        yield *place, stored
+
+    async def _sealer(self, prefix: str) -> ScopeSealer:
+        if prefix not in self._sealers:
+            # One will do: the objects of a scope are listed one after the other.
+            self._sealers = {prefix: await self._addresses.sealer_at(prefix)}
+        return self._sealers[prefix]
+
+    async def _look(
+        self, found: Findings, room: Storeroom, of: ScopeSealer, name: str, stored: StoredObject
+    ) -> None:
+        try:
+            if is_record(name):
+                await _check_record(room, of, name, stored)
+                found.records += 1
+            else:
+                found.payload_bytes += await self._check_object(room, of, name, stored)
+                found.objects += 1
+            found.stored_bytes += stored.size
+        except _GoneError:
+            found.gone += 1
+        except (FormatError, IntegrityError, PayloadNotFound) as error:
+            found.problems.append(Problem(stored.key, error))
+
+    async def _check_object(self, room: Storeroom, of: ScopeSealer, name: str, stored: StoredObject) -> int:
+        """Bytes of the payload."""
+        object_id = bytes.fromhex(name)
+        try:
+            payload = await self._opened(room, of, object_id, stored)
+        except (FormatError, IntegrityError):
+            # Once more, as whoever needs it would: a copy may be damaged, or the bytes on their way.
+            await room.access.forget(stored.key)
+            payload = await self._opened(room, of, object_id, stored)
+        if await off_loop(len(payload), DECODE_INLINE_UP_TO, of.sealer.object_id, payload) != object_id:
+            raise IntegrityError("the object holds another payload", "Restore the original object.", name)
+        return len(payload)
+
+    async def _opened(
+        self, room: Storeroom, of: ScopeSealer, object_id: bytes, stored: StoredObject
+    ) -> bytes:
+        try:
+            data = await room.access.get(stored.key, stored.size)
+        except PayloadNotFound:
+            raise _GoneError from None
+        return await self._chain.reader.open_object(room, of, object_id, data)
+
+
+class _GoneError(Exception):
+    """It was there when it was listed."""
+
+
+async def _check_record(room: Storeroom, of: ScopeSealer, name: str, stored: StoredObject) -> None:
+    records = Records(room.access, of)
+    entry = Entry(name, stored, records)
+    try:
+        data = await records.get(entry)
+    except PayloadNotFound:
+        raise _GoneError from None
+    if not name.startswith(STEP):
+        return
+    object_id = Checkpoint.from_record(entry, data).reference.object_id.hex()
+    # Whether it opens, and has its bases, is found out when its own turn comes.
+    if not await room.access.list_up_to(1, of.prefix + object_id):
+        raise PayloadNotFound(
+            "the state of a checkpoint is gone",
+            "Restore the object, or go on from an older checkpoint.",
+            object_id,
+        )

@@ -1,0 +1,1 @@
+"""``coatcheck sweep``: free what no run can reach any more."""

@@ -1,0 +1,63 @@
+"""The ``coatcheck sweep checkpoints`` command."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from coatcheck.cli.failures import told_in_one_line
+from coatcheck.cli.progress import with_progress
+from coatcheck.cli.sweep.options import SHARE, WEEK, AsJson, Delete, Grace, MaxShare
+from coatcheck.cli.sweep.report import print_report
+from coatcheck.cli.sweep.running import swept
+
+if TYPE_CHECKING:
+    from coatcheck.retention.report import Report
+    from coatcheck.retention.sweep import Progress
+
+
+def checkpoints(
+    *,
+    keep_days: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Delete runs that saved nothing for so many days, whole.", show_default="never"
+        ),
+    ] = None,
+    keep_last: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=999_999,
+            help="Of runs that saved nothing for the grace, keep so many of the latest checkpoints.",
+            show_default="all",
+        ),
+    ] = 0,
+    tenant: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose runs; can be given several times.", show_default="default"),
+    ] = None,
+    grace: Grace = WEEK,
+    max_share: MaxShare = SHARE,
+    delete: Delete = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sweep checkpoints that are old, or not among the latest of their run, with all that only they need.
+
+    Give a tenant only if nothing but checkpoints is written for the runs that have some: no engine is asked here.
+    A run that is saved to during the grace is left as it is.
+    """
+
+    async def work(progress: "Progress") -> "Report":
+        from coatcheck.retention.verdict import Rules  # noqa: PLC0415 - slow to load
+
+        rules = Rules(
+            grace=grace,
+            idle=None if keep_days is None else max(timedelta(days=keep_days), grace),
+            checkpoints=True,
+            keep_last=keep_last,
+        )
+        return await swept(None, tuple(tenant or ["default"]), rules, max_share, progress, delete=delete)
+
+    with told_in_one_line("sweep checkpoints"):
+        print_report(with_progress(work), as_json=as_json)

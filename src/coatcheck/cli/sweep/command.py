@@ -1,0 +1,13 @@
+"""The ``coatcheck sweep`` commands."""
+
+import typer
+
+from coatcheck.cli.sweep.checkpoints import checkpoints
+from coatcheck.cli.sweep.temporal import temporal
+
+sweep = typer.Typer(
+    no_args_is_help=True,
+    help="Free what no run can reach any more: mark it, and after a grace, if still no run knows it, delete it.",
+)
+sweep.command()(checkpoints)
+sweep.command()(temporal)

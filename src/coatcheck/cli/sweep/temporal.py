@@ -1,0 +1,68 @@
+"""The ``coatcheck sweep temporal`` command."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from coatcheck.cli.failures import told_in_one_line
+from coatcheck.cli.progress import with_progress
+from coatcheck.cli.sweep.options import SHARE, WEEK, AsJson, Delete, Grace, MaxShare
+from coatcheck.cli.sweep.report import print_report
+from coatcheck.cli.sweep.running import swept
+from coatcheck.cli.temporal_options import Address, Server, check_installed
+
+if TYPE_CHECKING:
+    from coatcheck.retention.report import Report
+    from coatcheck.retention.sweep import Progress
+
+
+def temporal(
+    *,
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Whose payloads to sweep; can be given several times.",
+            show_default="TEMPORAL_NAMESPACE, or default",
+        ),
+    ] = None,
+    address: Address = None,
+    grace: Grace = WEEK,
+    max_share: MaxShare = SHARE,
+    archived: Annotated[
+        bool, typer.Option("--archived", help="Keep what runs in visibility's archive refer to, too.")
+    ] = False,
+    nexus_callers_listed: Annotated[
+        bool,
+        typer.Option(
+            "--nexus-callers-listed",
+            help="All namespaces that call these by Nexus are given: the server need not be asked.",
+        ),
+    ] = False,
+    delete: Delete = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sweep payloads of workflows that the server no longer has, neither running nor retained.
+
+    The store and the keys are those of the settings.
+    Run it once a day: the first run marks, the first one after the grace deletes.
+    """
+
+    async def work(progress: "Progress") -> "Report":
+        # temporalio is optional, and slow to load.
+        from coatcheck.cli.temporal_server import connect  # noqa: PLC0415
+        from coatcheck.integrations.temporal.live_runs import TemporalRuns  # noqa: PLC0415
+        from coatcheck.retention.verdict import Rules  # noqa: PLC0415
+
+        rules = Rules(grace=grace, idle=grace)
+        client = await connect(Server(address, namespace[0] if namespace else None))
+        live = TemporalRuns(
+            client,
+            namespace or [client.namespace],
+            archived=archived,
+            callers_listed=nexus_callers_listed,
+        )
+        return await swept(live, live.tenants, rules, max_share, progress, delete=delete)
+
+    with told_in_one_line("sweep temporal"):
+        check_installed()
+        print_report(with_progress(work), as_json=as_json)

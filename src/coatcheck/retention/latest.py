@@ -1,0 +1,49 @@
+"""What the latest checkpoints of a run need: their records, and the objects that those refer to."""
+
+from coatcheck.access import Access
+from coatcheck.checkpoints import STEP, Checkpoint
+from coatcheck.concurrency import all_at_once
+from coatcheck.contracts import Store
+from coatcheck.ledger import Records
+from coatcheck.retention.addresses import Addresses
+
+
+class LatestCheckpoints:
+    """Reads records; no state is fetched. For any number of tasks.
+
+    Args:
+        store: Where they are.
+        addresses: Of their tenants, which were asked for before.
+    """
+
+    def __init__(self, store: Store, addresses: Addresses) -> None:
+        self._access = Access(store)
+        self._addresses = addresses
+
+    async def needed(self, prefix: str, keep: int) -> frozenset[str]:
+        """Keys of the latest ``keep`` records below a scope's prefix, and of all objects that restoring those takes.
+
+        Raises:
+            FormatError: A record is none of a version known here.
+            IntegrityError: A record is not what was written under its name.
+            PayloadNotFound: A record was removed meanwhile.
+            KeyUnavailable: The key that they are sealed under cannot be had.
+            LimitExceeded: There are more than 100,000.
+            StoreError: The store cannot or will not give them.
+        """
+        if not keep:
+            return frozenset()
+        records = Records(self._access, await self._addresses.sealer_at(prefix))
+        entries = (await records.entries(STEP))[-keep:]
+        checkpoints = [
+            Checkpoint.from_record(entry, data)
+            for entry, data in zip(entries, await all_at_once(map(records.get, entries)), strict=True)
+        ]
+        objects = {
+            object_id
+            for checkpoint in checkpoints
+            for object_id in (checkpoint.reference.object_id, *checkpoint.reference.bases)
+        }
+        return frozenset(
+            [entry.stored.key for entry in entries] + [prefix + object_id.hex() for object_id in objects]
+        )

@@ -1,0 +1,94 @@
+"""What is kept of a listing, in whatever order and pieces it comes."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coatcheck.contracts import TENANT_SCOPE_TAG, StoredObject
+from coatcheck.retention import index as module
+from coatcheck.retention.index import Index, ScopeFacts
+from coatcheck.retention.markers import ALIVE, TOMBSTONE, claim, deleting
+
+SCOPES = [f"{'ab' * 16}/{number:032x}/" for number in range(1, 4)]
+NAMES = [
+    "0" * 64,
+    "f" * 64,
+    f"step-{1:020}",
+    f"step-{2:020}",
+    TOMBSTONE,
+    ALIVE,
+    claim(0),
+    claim(12),
+    deleting(0),
+    deleting(3),
+]
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+
+entries = st.dictionaries(
+    st.tuples(st.sampled_from(SCOPES), st.sampled_from(NAMES)),
+    st.tuples(st.integers(0, 1000), st.integers(-(10**12), 10**12)),
+    max_size=30,
+)
+
+
+def listed(found: dict[tuple[str, str], tuple[int, int]]) -> list[StoredObject]:
+    return [
+        StoredObject(prefix + name, size, _START + timedelta(microseconds=micros))
+        for (prefix, name), (size, micros) in found.items()
+    ]
+
+
+async def given_in_order(found: list[StoredObject]) -> AsyncIterator[StoredObject]:
+    for entry in found:
+        yield entry
+
+
+def expected(found: list[StoredObject]) -> dict[str, ScopeFacts]:
+    scopes: dict[str, ScopeFacts] = {}
+    for entry in found:
+        prefix, name = entry.key[:66], entry.key[66:]
+        scopes.setdefault(prefix, ScopeFacts(prefix)).add(name, entry)
+    return scopes
+
+
+@given(found=entries, order=st.randoms(use_true_random=False), batch=st.integers(1, 3))
+@settings(max_examples=200, deadline=None)
+async def test_the_order_of_a_listing_does_not_matter(
+    found: dict[tuple[str, str], tuple[int, int]], order: object, batch: int
+) -> None:
+    objects = listed(found)
+    order.shuffle(objects)  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch, Index() as index:
+        patch.setattr(module, "_BATCH", batch)
+        patch.setattr(module, "_PAGE", 2)
+        await index.list(given_in_order(objects))
+        index.add_live([SCOPES[1], SCOPES[1], "elsewhere"])
+        scopes = list(index.scopes())
+    assert {facts.prefix: facts for facts, _ in scopes} == expected(objects)
+    assert [facts.prefix for facts, _ in scopes] == sorted(expected(objects))
+    assert all(live == (facts.prefix == SCOPES[1]) for facts, live in scopes)
+    assert index.objects == sum(facts.objects for facts, _ in scopes)
+
+
+async def test_the_tenant_scope_and_what_is_no_scope_is_left_out() -> None:
+    keys = [
+        f"{'ab' * 16}/{TENANT_SCOPE_TAG.hex()}/{'0' * 64}",
+        "sweep/clock-1",
+        "keys/ab/1",
+        f"{'AB' * 16}/{'0' * 32}/x",
+    ]
+    with Index() as index:
+        await index.list(given_in_order([StoredObject(key, 1, _START) for key in keys]))
+        assert (list(index.scopes()), index.objects) == ([], 0)
+
+
+def test_what_a_sweep_writes_is_no_sign_of_life_and_what_a_writer_answers_is() -> None:
+    facts = ScopeFacts(SCOPES[0])
+    for number, name in enumerate((TOMBSTONE, claim(0), deleting(0))):
+        facts.add(name, StoredObject(name, 0, _START + timedelta(days=number)))
+    assert (facts.newest, facts.objects) == (None, 0)
+    facts.add(ALIVE, StoredObject(ALIVE, 0, _START))
+    assert (facts.newest, facts.objects) == (_START, 0)
