@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coatcheck import FormatError, LimitExceeded, MemoryStore, PayloadNotFound, Scope
@@ -29,6 +29,7 @@ async def recorded(store: MemoryStore, prefixes: Iterable[str], digits: int) -> 
         await record(index, store, "sweep", digits)
 
 
+@settings(deadline=None, max_examples=40)
 @given(prefixes=st.lists(PREFIXES, max_size=20), digits=st.integers(0, 2))
 async def test_each_part_is_told_what_is_live_in_it(prefixes: list[str], digits: int) -> None:
     store = MemoryStore()
