@@ -62,7 +62,7 @@ async def test_a_sweep_forgets_its_own_record_and_what_is_older_than_a_grace() -
     store = AgedStore(MemoryStore())
     await store.create("sweep/live/ended/part-", b"")
     await store.age(LONG)
-    await store.create("sweep/live/mine/part-", b"")
+    await store.create("sweep/live/mine/first/part-", b"")
     await store.create("sweep/live/mine-too/part-", b"")
     await forget(store, "mine")
     assert await keys_of(store) == ["sweep/live/ended/part-", "sweep/live/mine-too/part-"]

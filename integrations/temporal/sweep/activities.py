@@ -73,7 +73,7 @@ class SweepActivities:
             with Index() as index:
                 async for count in noted(runs, Addresses(self._chain.sealings), index):
                     progress("live scopes found", count)
-                await record(index, self._store, sweep, options.digits)
+                await record(index, self._store, _answer(sweep, begun), options.digits)
             return begun
 
     @activity.defn(name=LOOK)
@@ -98,7 +98,7 @@ class SweepActivities:
         return Sweep(
             self._store,
             Addresses(self._chain.sealings),
-            RecordedScopes(self._store, part.sweep, part.digits),
+            RecordedScopes(self._store, _answer(part.sweep, part.begun), part.digits),
             tenants=tuple(part.options.namespaces),
             rules=part.options.rules(),
             max_share=1,  # that of all partitions together is what counts
@@ -107,6 +107,11 @@ class SweepActivities:
             part=part.digits,
             begun=part.begun,
         )
+
+
+def _answer(sweep: str, begun: datetime) -> str:
+    """What the server said is recorded under the time that it goes with: an attempt that was taken for dead may still write."""
+    return f"{sweep}/{begun:%Y%m%dT%H%M%S.%f}"
 
 
 @asynccontextmanager

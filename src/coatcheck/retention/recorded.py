@@ -24,7 +24,7 @@ class RecordedScopes(LiveScopes):
 
     Args:
         store: Where :func:`record` put it.
-        sweep: Name of the sweep.
+        sweep: Name of the sweep: segments of a key.
         part: Which part.
     """
 
@@ -70,12 +70,12 @@ async def record(index: Index, store: Store, sweep: str, digits: int) -> None:
 
 
 async def forget(store: Store, sweep: str) -> None:
-    """Remove what was recorded for a sweep.
+    """Remove what was recorded for a sweep, or under a name that begins with its and a slash.
 
     Raises:
         StoreError: The store cannot or will not do it.
     """
-    await _remove(store, [entry.key async for entry in store.list_objects(_key(sweep, ""))])
+    await _remove(store, [entry.key async for entry in store.list_objects(f"{_FOLDER}{sweep}/")])
 
 
 async def forget_older(store: Store, than: datetime) -> None:
