@@ -32,7 +32,7 @@ from tests.integrations.temporal.paths.nexus import new_endpoint
 
 QUEUE: Final = "swept"
 GATES: Final = ("gate", "other gate")
-_AT_ONCE: Final = 20
+_AT_ONCE: Final = 6
 
 
 def chain_on(folder: Path) -> Chain:
