@@ -6,21 +6,34 @@ holds is in the scope of the tenant, which is never swept.
 
 A run also refers into the scopes of others: what a child workflow gave back is sealed in the child's scope, what a Nexus
 operation gave back in that of the workflow that handled it. Those may be gone from the server long before the run that
-called them, and visibility does not tell, so the history of every run is read for the workflows that it names.
+called them, and visibility does not tell, so the history of every run is read for the workflows that it names. So are the
+Nexus operations that clients started without a workflow.
+
+What has no part in this: activities that clients start without a workflow, and those that are completed by token, belong to
+the tenant, as schedules do; what an update gave back is in the history of its run; what a query gave back is nowhere.
+The result of its last run that a schedule hands to the next one was sealed for that last run, and no other can open it.
+
+Visibility may be behind: a run that began is listed a moment later. A scope is deleted only if two sweeps, a grace apart,
+were told of no run of it and nothing was written to it between them, so all that has to hold is that a run is listed less
+than a grace after it began (:data:`~coatcheck.retention.verdict.MIN_GRACE`). What visibility lost for good is taken for
+dead: after it was restored or rebuilt, wait with sweeping until it is whole.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.common.v1 import Link, WorkflowExecution
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.nexus.v1 import NexusOperationExecutionListInfo
 from temporalio.api.operatorservice.v1 import ListNexusEndpointsRequest
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
+    DescribeNexusOperationExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
     ListArchivedWorkflowExecutionsRequest,
     ListNamespacesRequest,
+    ListNexusOperationExecutionsRequest,
     ListWorkflowExecutionsRequest,
 )
 from temporalio.client import Client
@@ -64,6 +77,8 @@ class TemporalRuns(LiveRuns):
     async def scopes(self) -> AsyncIterator[Scope]:
         """See :meth:`LiveRuns.scopes`: visibility once, and each run's history once.
 
+        What the server cannot answer for a moment it is asked again, for as long as the SDK does that.
+
         Raises:
             ConfigError: There may be Nexus callers in namespaces that were not named.
             CoatcheckError: The server refuses or does not answer.
@@ -78,6 +93,9 @@ class TemporalRuns(LiveRuns):
                         named = await all_at_once(self._named_by(namespace, run) for run in runs)
                         for scope in {scope for scopes in named for scope in scopes}:
                             yield scope
+                async for operation in self._operations(namespace):
+                    for scope in await self._linked_by(namespace, operation):
+                        yield scope
 
     async def _runs(self, namespace: str) -> AsyncIterator[Sequence[WorkflowExecution]]:
         """Page by page. A run that ends meanwhile moves from the open ones, which come first, to the closed ones."""
@@ -85,7 +103,8 @@ class TemporalRuns(LiveRuns):
         token = b""
         while True:
             answer = await service.list_workflow_executions(
-                ListWorkflowExecutionsRequest(namespace=namespace, page_size=_PAGE, next_page_token=token)
+                ListWorkflowExecutionsRequest(namespace=namespace, page_size=_PAGE, next_page_token=token),
+                retry=True,
             )
             yield _executions(answer.executions)
             token = answer.next_page_token
@@ -95,7 +114,8 @@ class TemporalRuns(LiveRuns):
             found = await service.list_archived_workflow_executions(
                 ListArchivedWorkflowExecutionsRequest(
                     namespace=namespace, page_size=_PAGE, next_page_token=token
-                )
+                ),
+                retry=True,
             )
             yield _executions(found.executions)
             token = found.next_page_token
@@ -111,7 +131,8 @@ class TemporalRuns(LiveRuns):
                 answer = await self._client.workflow_service.get_workflow_execution_history(
                     GetWorkflowExecutionHistoryRequest(
                         namespace=namespace, execution=run, maximum_page_size=_PAGE, next_page_token=token
-                    )
+                    ),
+                    retry=True,
                 )
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
@@ -122,6 +143,42 @@ class TemporalRuns(LiveRuns):
             token = answer.next_page_token
             if not token:
                 return found
+
+    async def _operations(self, namespace: str) -> AsyncIterator[NexusOperationExecutionListInfo]:
+        """Those that clients started: they are in no workflow's history, and have a retention of their own."""
+        token = b""
+        while True:
+            try:
+                answer = await self._client.workflow_service.list_nexus_operation_executions(
+                    ListNexusOperationExecutionsRequest(
+                        namespace=namespace, page_size=_PAGE, next_page_token=token
+                    ),
+                    retry=True,
+                )
+            except RPCError as error:
+                if error.status is RPCStatusCode.UNIMPLEMENTED:
+                    return  # an older server, or one where they are switched off: then there are none
+                raise
+            for operation in answer.operations:
+                yield operation
+            token = answer.next_page_token
+            if not token:
+                return
+
+    async def _linked_by(self, namespace: str, operation: NexusOperationExecutionListInfo) -> set[Scope]:
+        """The scopes of the workflows that handled it."""
+        try:
+            answer = await self._client.workflow_service.describe_nexus_operation_execution(
+                DescribeNexusOperationExecutionRequest(
+                    namespace=namespace, operation_id=operation.operation_id, run_id=operation.run_id
+                ),
+                retry=True,
+            )
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return set()  # deleted since it was listed
+            raise
+        return set(_scopes(_linked(answer.info.links), namespace, self.tenants))
 
     async def _check_callers(self) -> None:
         """See that whoever may refer to the results of Nexus operations is among those that are asked about.
@@ -148,7 +205,7 @@ class TemporalRuns(LiveRuns):
         token = b""
         while True:
             answer = await self._client.operator_service.list_nexus_endpoints(
-                ListNexusEndpointsRequest(page_size=_NAMESPACES, next_page_token=token)
+                ListNexusEndpointsRequest(page_size=_NAMESPACES, next_page_token=token), retry=True
             )
             for endpoint in answer.endpoints:
                 if endpoint.spec.target.HasField("worker"):
@@ -161,7 +218,7 @@ class TemporalRuns(LiveRuns):
         token = b""
         while True:
             answer = await self._client.workflow_service.list_namespaces(
-                ListNamespacesRequest(page_size=_NAMESPACES, next_page_token=token)
+                ListNamespacesRequest(page_size=_NAMESPACES, next_page_token=token), retry=True
             )
             for described in answer.namespaces:
                 if described.namespace_info.name != _SYSTEM:
@@ -180,9 +237,20 @@ def _named_in(event: HistoryEvent, namespace: str, tenants: Collection[str]) -> 
     child = event.start_child_workflow_execution_initiated_event_attributes
     target = event.signal_external_workflow_execution_initiated_event_attributes
     named = [(child.namespace, child.workflow_id), (target.namespace, target.workflow_execution.workflow_id)]
-    # By a link Temporal names the workflow that handles a Nexus operation.
-    named += [(link.workflow_event.namespace, link.workflow_event.workflow_id) for link in event.links]
-    for where, workflow_id in named:
+    yield from _scopes([*named, *_linked(event.links)], namespace, tenants)
+
+
+def _linked(links: Iterable[Link]) -> Iterator[tuple[str, str]]:
+    """By a link Temporal names the workflow that handles a Nexus operation: its namespace, and its ID."""
+    for link in links:
+        yield link.workflow_event.namespace, link.workflow_event.workflow_id
+
+
+def _scopes(
+    workflows: Iterable[tuple[str, str]], namespace: str, tenants: Collection[str]
+) -> Iterator[Scope]:
+    """Of those that are of the tenants; one without a namespace is of ``namespace``."""
+    for where, workflow_id in workflows:
         if workflow_id and (where or namespace) in tenants:
             yield Scope(where or namespace, workflow_id)
 

@@ -21,6 +21,8 @@ from coatcheck.retention.markers import (
 _BATCH: Final = 5000
 """Scopes that are kept in memory before they are written down."""
 _PAGE: Final = 500
+_RUN_TAG_AT: Final = 2 * len(TENANT_SCOPE_TAG) + 2
+"""Where it begins in a prefix, as SQL counts: behind the tenant's tag and a slash."""
 _TENANT_SCOPE: Final = f"/{TENANT_SCOPE_TAG.hex()}/"
 
 # Times are microseconds since 1970. A scope may come in several parts, since listings have no promised order.
@@ -134,6 +136,12 @@ class Index:
     def add_live(self, prefixes: Iterable[str]) -> None:
         """These are needed."""
         self._base.executemany("INSERT OR IGNORE INTO live VALUES (?)", ((prefix,) for prefix in prefixes))
+
+    def live(self) -> Iterator[str]:
+        """What is needed, each once, by the tag of the scope: the second one of a prefix."""
+        by_tag = "SELECT prefix FROM live ORDER BY substr(prefix, ?)"
+        for (prefix,) in self._base.execute(by_tag, (_RUN_TAG_AT,)):
+            yield prefix
 
     def scopes(self) -> Iterator[tuple[ScopeFacts, bool]]:
         """Every scope, and whether it is needed, by prefix."""

@@ -10,10 +10,11 @@ from coatcheck.access import DEFAULT_DEADLINE, retried
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store, StoredObject
 from coatcheck.errors import FormatError, IntegrityError, PayloadNotFound, StoreDenied
-from coatcheck.limiter import PROCESS_LIMITER
+from coatcheck.limiter import PROCESS_LIMITER, Limiter
 from coatcheck.retention.index import ScopeFacts
 from coatcheck.retention.latest import LatestCheckpoints
 from coatcheck.retention.markers import ALIVE, TOMBSTONE, claim, deleting, is_sweeps_own
+from coatcheck.retention.pace import listed
 from coatcheck.retention.verdict import TAKEN_OVER_AFTER, Rules, Verdict
 
 _T = TypeVar("_T")
@@ -48,11 +49,20 @@ class Reaper:
         latest: Knows what checkpoints need.
         rules: By which it was decided, and is decided once more.
         now: By the store's clock, from before it was listed.
+        limiter: Admits each request.
     """
 
-    def __init__(self, store: Store, latest: LatestCheckpoints, rules: Rules, now: datetime) -> None:
+    def __init__(
+        self,
+        store: Store,
+        latest: LatestCheckpoints,
+        rules: Rules,
+        now: datetime,
+        limiter: Limiter = PROCESS_LIMITER,
+    ) -> None:
         self._store = store
         self._latest = latest
+        self._limiter = limiter
         self._rules = rules
         self._now = now
 
@@ -93,7 +103,7 @@ class Reaper:
 
     async def _reap(self, owner: "_Ownership", *, needed: bool) -> Reaped:
         last = ScopeFacts(owner.prefix)
-        async for entry in self._store.list_objects(owner.prefix):
+        async for entry in listed(self._store, owner.prefix, self._limiter):
             last.add(entry.key.removeprefix(owner.prefix), entry)
         if last.deleting is not None:
             # Another sweep began. Whatever was written since relies on nothing that is older.
@@ -142,7 +152,7 @@ class Reaper:
         return True
 
     async def _old(self, prefix: str, until: datetime) -> AsyncIterator[StoredObject]:
-        async for entry in self._store.list_objects(prefix):
+        async for entry in listed(self._store, prefix, self._limiter):
             if not is_sweeps_own(entry.key.removeprefix(prefix)) and entry.modified <= until:
                 yield entry
 
@@ -163,7 +173,7 @@ class Reaper:
         await self._ask(lambda: self._store.delete(key))
 
     async def _ask(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        return await retried(attempt, DEFAULT_DEADLINE, limiter=PROCESS_LIMITER)
+        return await retried(attempt, DEFAULT_DEADLINE, limiter=self._limiter)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from coatcheck.errors import LimitExceeded
 from coatcheck.retention.index import ScopeFacts
 from coatcheck.retention.verdict import Verdict
 
@@ -22,11 +23,15 @@ class Tally:
 
     def add(self, facts: ScopeFacts) -> None:
         """Count one more scope."""
-        self.scopes += 1
-        self.objects += facts.objects
-        self.size += facts.size
-        self.oldest = min(filter(None, (self.oldest, facts.oldest)), default=None)
-        self.newest = max(filter(None, (self.newest, facts.newest)), default=None)
+        self.add_all(Tally(1, facts.objects, facts.size, facts.oldest, facts.newest))
+
+    def add_all(self, other: "Tally") -> None:
+        """Count the scopes of another tally, too."""
+        self.scopes += other.scopes
+        self.objects += other.objects
+        self.size += other.size
+        self.oldest = min(filter(None, (self.oldest, other.oldest)), default=None)
+        self.newest = max(filter(None, (self.newest, other.newest)), default=None)
 
 
 @dataclass(slots=True)
@@ -48,6 +53,26 @@ class Report:
     def of(self, verdict: Verdict) -> Tally:
         """Of the scopes of which this became."""
         return self.tallies.setdefault(verdict, Tally())
+
+    def add(self, other: "Report") -> None:
+        """Take in what another part of the same sweep found, and did."""
+        for verdict, tally in other.tallies.items():
+            self.of(verdict).add_all(tally)
+        self.deleted += other.deleted
+        self.freed += other.freed
+
+    def check_share(self, allowed: float) -> None:
+        """See that not too much would be marked or deleted.
+
+        Raises:
+            LimitExceeded: :attr:`share` is above what is allowed.
+        """
+        if self.share > allowed:
+            raise LimitExceeded(
+                f"{self.share:.0%} of {self.objects:,} objects are in scopes that the engine does not know, more than "
+                f"the {allowed:.0%} that are allowed; nothing was done",
+                "Check namespaces, keys and the store. If it is right, allow a larger share.",
+            )
 
     @property
     def objects(self) -> int:

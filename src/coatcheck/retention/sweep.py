@@ -11,14 +11,15 @@ from typing import Final
 from coatcheck.access import DEFAULT_DEADLINE, retried
 from coatcheck.contracts import Store, StoredObject
 from coatcheck.errors import LimitExceeded, StoreDenied, StoreUnavailable
+from coatcheck.limiter import PROCESS_LIMITER, Limiter
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import Index, ScopeFacts
 from coatcheck.retention.latest import LatestCheckpoints
-from coatcheck.retention.live import LiveRuns
+from coatcheck.retention.live import LiveScopes
+from coatcheck.retention.pace import listed
 from coatcheck.retention.reaper import Reaped, Reaper
 from coatcheck.retention.report import Report
 from coatcheck.retention.verdict import Rules, Verdict
-from coatcheck.scope import Scope
 
 DEFAULT_MAX_SHARE: Final = 0.2
 _SCOPES_AT_ONCE: Final = 16
@@ -44,18 +45,24 @@ class Sweep:
         rules: How long to wait.
         max_share: Of all objects, 0 to 1: if more than that would be marked or deleted, something is taken to be wrong.
         progress: Called in the event loop, often.
+        limiter: Admits each request.
+        part: Look only at scopes whose own tag (the second one in a key) begins with these hexadecimal digits.
+        begun: When the sweep that this is a part of began, by the store's clock; None for now.
     """
 
     def __init__(
         self,
         store: Store,
         addresses: Addresses,
-        live: LiveRuns | None,
+        live: LiveScopes | None,
         *,
         tenants: tuple[str, ...],
         rules: Rules,
         max_share: float = DEFAULT_MAX_SHARE,
         progress: Progress | None = None,
+        limiter: Limiter = PROCESS_LIMITER,
+        part: str = "",
+        begun: datetime | None = None,
     ) -> None:
         self._store = store
         self._addresses = addresses
@@ -64,6 +71,9 @@ class Sweep:
         self._rules = rules
         self._max_share = max_share
         self._progress = progress or _tell_nobody
+        self._limiter = limiter
+        self._part = part
+        self._begun = begun
 
     async def look(self) -> Report:
         """What a sweep would do now. Writes one small object, to learn the store's time, and removes it.
@@ -88,18 +98,16 @@ class Sweep:
     async def _run(self, *, delete: bool) -> Report:
         begun = time.monotonic()
         now = await store_time(self._store)
+        if self._begun is not None:
+            begun -= (now - self._begun).total_seconds()
+            now = self._begun
         with await self._listed() as index:
             if self._live is not None and self._has_candidates(index, now):
                 await self._ask(self._live, index)
             report = self._judged(index, now)
             if not delete:
                 return report
-            if report.share > self._max_share:
-                raise LimitExceeded(
-                    f"{report.share:.0%} of {report.objects:,} objects are in scopes that the engine does not know, more than "
-                    f"the {self._max_share:.0%} that are allowed; nothing was done",
-                    "Check namespaces, keys and the store. If it is right, allow a larger share.",
-                )
+            report.check_share(self._max_share)
             return await self._do(index, now, begun)
 
     async def _listed(self) -> Index:
@@ -108,7 +116,7 @@ class Sweep:
             index = Index()
             try:
                 for prefix in prefixes:
-                    await index.list(self._told(prefix))
+                    await index.list(self._told(prefix + self._part))
             except StoreUnavailable:
                 index.close()
                 if attempt == _LISTINGS:
@@ -127,7 +135,7 @@ class Sweep:
 
     async def _told(self, prefix: str) -> AsyncIterator[StoredObject]:
         count = 0
-        async for entry in self._store.list_objects(prefix):
+        async for entry in listed(self._store, prefix, self._limiter):
             count += 1
             if count % _TOLD_EVERY == 0:
                 self._progress("objects listed", count)
@@ -141,22 +149,10 @@ class Sweep:
             for facts, _ in index.scopes()
         )
 
-    async def _ask(self, live: LiveRuns, index: Index) -> None:
+    async def _ask(self, live: LiveScopes, index: Index) -> None:
         """Note what is needed. It is asked after the listing, so what began meanwhile is no worse than unlisted."""
-        count = 0
-        batch: list[str] = []
-        tenants = await self._prefixes()
-        async for found in live.scopes():
-            if isinstance(found, Scope):
-                batch += await self._addresses.of(found)
-            else:
-                batch += [f"{tenant}{found.hex()}/" for tenant in tenants]
-            count += 1
-            if count % _LIVE_AT_ONCE == 0:
-                index.add_live(batch)
-                batch.clear()
-                self._progress("live scopes found", count)
-        index.add_live(batch)
+        async for count in noted(live, self._addresses, index):
+            self._progress("live scopes found", count)
 
     def _judged(self, index: Index, now: datetime) -> Report:
         report = Report(now, dry=True)
@@ -166,7 +162,8 @@ class Sweep:
 
     async def _do(self, index: Index, now: datetime, begun: float) -> Report:
         report = Report(now, dry=False)
-        reaper = Reaper(self._store, LatestCheckpoints(self._store, self._addresses), self._rules, now)
+        latest = LatestCheckpoints(self._store, self._addresses)
+        reaper = Reaper(self._store, latest, self._rules, now, self._limiter)
         places = asyncio.Semaphore(_SCOPES_AT_ONCE)
         done = 0
 
@@ -201,6 +198,21 @@ class Sweep:
         """What was old when the listing began must still be older than a tombstone by far when that is written."""
         if time.monotonic() - begun > self._rules.grace.total_seconds() / 2:
             raise LimitExceeded("the sweep takes longer than half its grace", "Use a longer grace.")
+
+
+async def noted(live: LiveScopes, addresses: Addresses, index: Index) -> AsyncIterator[int]:
+    """Put what is live into an index; tells now and then how much it is so far."""
+    count = 0
+    batch: list[str] = []
+    async for prefix in live.prefixes(addresses):
+        batch.append(prefix)
+        count += 1
+        if len(batch) == _LIVE_AT_ONCE:
+            index.add_live(batch)
+            batch.clear()
+            yield count
+    index.add_live(batch)
+    yield count
 
 
 def _tell_nobody(what: str, done: int) -> None:

@@ -1,0 +1,141 @@
+"""The steps of a sweep, each of which can be taken again on any worker: all that they leave behind is in the store."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any, Final
+
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+
+from coatcheck.chain import Chain
+from coatcheck.errors import CoatcheckError, ConfigError, LimitExceeded, PayloadNotFound, StoreDenied
+from coatcheck.integrations.temporal.live_runs import TemporalRuns
+from coatcheck.integrations.temporal.sweep.options import ACT, ASK, FORGET, LOOK, Part, SweepOptions
+from coatcheck.integrations.temporal.sweep.schedule import check_client
+from coatcheck.integrations.temporal.sweep.workflow import HEARTBEAT_TIMEOUT
+from coatcheck.retention.addresses import Addresses
+from coatcheck.retention.index import Index
+from coatcheck.retention.pace import Pace
+from coatcheck.retention.recorded import RecordedScopes, forget, forget_older, record
+from coatcheck.retention.report import Report
+from coatcheck.retention.sweep import Progress, Sweep, noted, store_time
+
+_HEARTBEAT_EVERY: Final = HEARTBEAT_TIMEOUT.total_seconds() / 5
+_FINAL: Final = (ConfigError, LimitExceeded, PayloadNotFound, StoreDenied)
+"""Errors that no other attempt will mend."""
+
+
+class SweepActivities:
+    """What a worker has to have to run :class:`~coatcheck.integrations.temporal.sweep.SweepWorkflow`.
+
+    Args:
+        chain: Whose store is swept. It must hold every key of the namespaces, as when payloads are read.
+        client: Of the server that is asked, without :class:`~coatcheck.integrations.temporal.ClaimCheckPlugin`; the
+            worker's own will do.
+        requests_per_second: To the store, by all activities of this object together.
+
+    Raises:
+        ConfigError: The client has the plug-in, the chain has no store, or there is no rate.
+    """
+
+    def __init__(self, chain: Chain, client: Client, *, requests_per_second: float = 1000) -> None:
+        check_client(client)
+        self._chain = chain
+        self._client = client
+        self._store = chain.store
+        self._pace = Pace(requests_per_second)
+
+    @property
+    def all(self) -> list[Callable[..., Any]]:
+        """For the worker."""
+        return [self.ask, self.look, self.act, self.forget]
+
+    @activity.defn(name=ASK)
+    async def ask(self, options: SweepOptions, sweep: str) -> datetime:
+        """Record which scopes the server still needs, and say when that began by the store's clock.
+
+        It is asked before the partitions are listed. No scope is lost by that: one is deleted only if its mark is a grace
+        older than the moment that this gives back, and if a listing after the claim shows that nothing was written there.
+        """
+        async with _at_work() as progress:
+            rules = options.rules()
+            begun = await store_time(self._store)
+            await forget_older(self._store, begun - rules.grace)
+            runs = TemporalRuns(
+                self._client,
+                options.namespaces,
+                archived=options.archived,
+                callers_listed=options.callers_listed,
+            )
+            with Index() as index:
+                async for count in noted(runs, Addresses(self._chain.sealings), index):
+                    progress("live scopes found", count)
+                await record(index, self._store, _answer(sweep, begun), options.digits)
+            return begun
+
+    @activity.defn(name=LOOK)
+    async def look(self, part: Part) -> Report:
+        """What would be done in a partition."""
+        async with _at_work() as progress:
+            return await self._sweep(part, progress).look()
+
+    @activity.defn(name=ACT)
+    async def act(self, part: Part) -> Report:
+        """Mark, spare and delete in a partition. What an attempt before this one did is seen in the store."""
+        async with _at_work() as progress:
+            return await self._sweep(part, progress).run()
+
+    @activity.defn(name=FORGET)
+    async def forget(self, sweep: str) -> None:
+        """Remove what was recorded."""
+        async with _at_work():
+            await forget(self._store, sweep)
+
+    def _sweep(self, part: Part, progress: Progress) -> Sweep:
+        return Sweep(
+            self._store,
+            Addresses(self._chain.sealings),
+            RecordedScopes(self._store, _answer(part.sweep, part.begun), part.digits),
+            tenants=tuple(part.options.namespaces),
+            rules=part.options.rules(),
+            max_share=1,  # that of all partitions together is what counts
+            progress=progress,
+            limiter=self._pace,
+            part=part.digits,
+            begun=part.begun,
+        )
+
+
+def _answer(sweep: str, begun: datetime) -> str:
+    """What the server said is recorded under the time that it goes with: an attempt that was taken for dead may still write."""
+    return f"{sweep}/{begun:%Y%m%dT%H%M%S.%f}"
+
+
+@asynccontextmanager
+async def _at_work() -> AsyncIterator[Progress]:
+    """Heartbeats with the figures of the work in the block, and its errors in Temporal's terms."""
+    said: tuple[str, int] = ("begun", 0)
+
+    def progress(what: str, count: int) -> None:
+        nonlocal said
+        said = what, count
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat(*said)
+            await asyncio.sleep(_HEARTBEAT_EVERY)
+
+    beating = asyncio.ensure_future(beat())
+    try:
+        yield progress
+    except CoatcheckError as error:
+        raise ApplicationError(
+            str(error), type=type(error).__name__, non_retryable=isinstance(error, _FINAL)
+        ) from None
+    finally:
+        beating.cancel()
+        with suppress(asyncio.CancelledError):
+            await beating

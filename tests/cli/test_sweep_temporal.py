@@ -1,0 +1,225 @@
+"""``coatcheck sweep temporal``, on the real server."""
+
+import asyncio
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+import pytest
+from typer.testing import CliRunner
+
+from coatcheck import FileStore, Scope
+from coatcheck.cli.app import app
+from tests.chains import KEY
+from tests.cli.temporal_runs import completed
+from tests.engines.temporal import TemporalServer
+from tests.integrations.temporal.paths.nexus import new_namespace
+from tests.integrations.temporal.swept_world import World, chain_on, new_world, value
+from tests.retention.aged_files import age
+from tests.retention.sweeping import LONG
+
+_ORPHANS = 150
+GRACE = ("--grace", "7d")
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    def objects(self, what: str) -> int:
+        """The figure in the line of the table that ends with ``what``."""
+        (line,) = [line for line in self.out.splitlines() if line.endswith(f"  {what}")]
+        return int(line.split()[1].replace(",", ""))
+
+
+@pytest.fixture(scope="module")
+def populated(temporal_server: TemporalServer, tmp_path_factory: pytest.TempPathFactory) -> World:
+    async def populate() -> World:
+        return await new_world(await new_namespace(temporal_server), tmp_path_factory.mktemp("swept"), 12)
+
+    return completed(populate())
+
+
+@pytest.fixture
+def at(populated: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Old enough to be marked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COATCHECK_KEYS", KEY.to_text())
+    monkeypatch.setenv("COATCHECK_OFFLOAD__STORE", f"file://{tmp_path}/payloads")
+    monkeypatch.setenv("TEMPORAL_ADDRESS", populated.server.address)
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", populated.server.namespace)
+    new = populated.with_store(tmp_path / "payloads")
+    age(new.folder, LONG)
+    return new
+
+
+def run(*options: str) -> Done:
+    """With a share that lets everything pass, unless another is given, and all callers said to be named."""
+    share = () if "--max-share" in options else ("--max-share", "1")
+    done = CliRunner().invoke(app, ["sweep", "temporal", "--nexus-callers-listed", *GRACE, *share, *options])
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+    return Done(done.exit_code, done.stdout, done.stderr)
+
+
+def keys(at: World) -> set[str]:
+    return completed(at.keys())
+
+
+def test_a_dry_run_says_what_would_be_done_and_changes_nothing(at: World) -> None:
+    before = keys(at)
+    done = run()
+    assert (done.code, done.err) == (0, "")
+    assert done.objects("would be marked") == len(completed(at.keys_of(at.dead)))
+    assert done.objects("live") == len(completed(at.keys_of(at.live)))
+    assert "Nothing was changed: --delete does it." in done.out
+    assert keys(at) == before
+
+
+def test_delete_marks_first_and_frees_after_the_grace(at: World) -> None:
+    before, lost = keys(at), completed(at.keys_of(at.dead))
+    size = sum(FileStore(at.folder)._path(key).stat().st_size for key in lost)
+    assert run("--delete").objects("marked") == len(lost)
+    assert run("--delete").objects("waiting") == len(lost)
+    assert before <= keys(at)
+    age(at.folder, LONG)
+    done = run("--delete")
+    assert done.code == 0
+    assert f"{len(lost):,} objects of {size:,} bytes were deleted." in done.out
+    assert keys(at) == before - lost
+    assert completed(at.decode_all()) > 0
+
+
+def test_figures_for_machines(at: World) -> None:
+    lost = completed(at.keys_of(at.dead))
+    records = json.loads(run("--json").out)
+    assert all(record.keys() == {"case", "name", "value", "unit"} for record in records)
+    figures = {(record["case"], record["name"]): record["value"] for record in records}
+    assert figures["marked", "objects"] == len(lost)
+    assert figures["total", "objects deleted"] == 0
+    assert figures["total", "share"] == pytest.approx(
+        len(lost) / (len(lost) + len(completed(at.keys_of(at.live)))), abs=1e-4
+    )
+    assert ("total", "share") not in {
+        (record["case"], record["name"]) for record in json.loads(run("--delete", "--json").out)
+    }
+
+
+def test_too_large_a_share_stops_it_before_anything_is_done(at: World) -> None:
+    before = keys(at)
+    done = run("--delete", "--max-share", "0.05")
+    assert done.code == 1
+    assert re.fullmatch(r"coatcheck sweep temporal: \d+% of .* nothing was done\. .*\n", done.err)
+    assert keys(at) == before
+
+
+def test_a_namespace_that_the_server_does_not_have_stops_it(at: World) -> None:
+    """The store has objects of it, so that the server must be asked."""
+    name = f"nowhere-{uuid4()}"
+    completed(orphans(at, name, 1))
+    age(at.folder, LONG)
+    before = keys(at)
+    done = run("--delete", "--namespace", name)
+    assert (done.code, done.out) == (1, "")
+    assert "not found" in done.err
+    assert "Nothing was deleted" in done.err
+    assert keys(at) == before
+
+
+def test_archival_that_is_not_set_up_is_an_error(at: World) -> None:
+    """The dev server has none. To leave out silently what is archived would be to delete it."""
+    before = keys(at)
+    done = run("--delete", "--archived")
+    assert done.code == 1
+    assert "archival" in done.err
+    assert keys(at) == before
+
+
+def test_callers_by_nexus_that_were_not_named_stop_it(at: World) -> None:
+    before = keys(at)
+    done = CliRunner().invoke(app, ["sweep", "temporal", "--delete", *GRACE])
+    assert done.exit_code == 1
+    assert "Nexus endpoints lead to" in done.stderr
+    assert keys(at) == before
+
+
+def test_several_namespaces_are_swept_together_and_no_other(at: World) -> None:
+    other = completed(new_namespace(at.server)).namespace
+    before, lost = keys(at), completed(at.keys_of(at.dead))
+    completed(orphans(at, other, 2))
+    completed(orphans(at, "a namespace that is not named", 2))
+    mine = {key for key in keys(at) - before if key.startswith(completed(prefix_of(at, other)))}
+    theirs = keys(at) - before - mine
+    named = ("--namespace", at.server.namespace, "--namespace", other)
+    for _ in range(2):
+        age(at.folder, LONG)
+        assert run("--delete", *named).code == 0
+    assert mine
+    assert theirs
+    assert keys(at) == (before | theirs) - lost
+
+
+def test_ctrl_c_leaves_nothing_half_done(at: World) -> None:
+    completed(orphans(at, at.server.namespace, _ORPHANS))
+    age(at.folder, LONG)
+    kept = completed(at.keys_of(at.live)) | {key for key in keys(at) if key.split("/")[1] == 32 * "0"}
+    before = keys(at)
+    assert run("--delete").code == 0
+    age(at.folder, LONG)
+    command = [
+        sys.executable,
+        "-c",
+        "from coatcheck.cli import main; main()",
+        "sweep",
+        "temporal",
+        "--delete",
+    ]
+    with subprocess.Popen(
+        [*command, "--nexus-callers-listed", "--max-share", "1", *GRACE], stderr=subprocess.PIPE, text=True
+    ) as process:
+        names = {key.rpartition("/")[2] for key in before}
+        completed(until(lambda: not names <= names_now(at)))
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "interrupted\n")
+    left = keys(at)
+    assert kept < left & before, "it was interrupted too late to show anything"
+    assert run("--delete").code == 0
+    age(at.folder, timedelta(hours=2))
+    assert run("--delete").code == 0
+    assert keys(at) == kept
+    assert completed(at.decode_all()) > 0
+
+
+async def orphans(at: World, namespace: str, count: int) -> None:
+    """Payloads of workflows that were never started."""
+    chain = chain_on(at.folder)
+    for number in range(count):
+        await chain.encode(value(f"orphan {number}").encode(), Scope(namespace, f"orphan-{number}"))
+
+
+async def prefix_of(at: World, namespace: str) -> str:
+    (found,) = {
+        sealing.sealer(namespace, bytes(16), KEY.id).tenant_tag.hex()
+        for sealing in chain_on(at.folder).sealings
+    }
+    return found
+
+
+def names_now(at: World) -> set[str]:
+    """Of every file."""
+    return {path.name for path in at.folder.rglob("*") if path.is_file()}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another process does to files, which nobody tells."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.005)
