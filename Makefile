@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements-dev.txt
 
-.PHONY: setup lock demo engines test test-wheel verify lint types clean
+.PHONY: setup lock demo engines test test-wheel test-extras test-versions verify lint types clean
 
 $(VENV)/ready: pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit("coatcheck needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -35,7 +35,15 @@ test: engines
 
 # The same suite against the wheel that would be released, in an environment that has never seen the source.
 test-wheel: engines
-	$(BIN)/python -m tests.installed $(ARGS)
+	COATCHECK_WHEEL=$(WHEEL) $(BIN)/python -m tests.installed $(ARGS)
+
+# The wheel with each extra alone.
+test-extras: engines
+	COATCHECK_WHEEL=$(WHEEL) $(BIN)/python -m pytest -n 2 $(ARGS) tests/extras/alone.py
+
+# Every supported Python that is here, the last three minors of temporalio, and the oldest versions that are asked for.
+test-versions: engines
+	$(BIN)/python -m tests.versions $(ARGS)
 
 # The long forms of what `make test` does in short: an hour.
 verify: engines
