@@ -1,7 +1,6 @@
 """Fresh environments, what goes into them, and the wheel to try there."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -71,15 +70,15 @@ class Environment:
         self.folder = folder
         self.bin = folder / "bin"
         self.python = self.bin / "python"
-        _uv("venv", "--quiet", "--seed", "--no-project", "--python", python, str(folder))
+        uv("venv", "--quiet", "--seed", "--no-project", "--python", python, str(folder))
 
     def install(self, *arguments: str | Path) -> None:
         """``uv pip install`` with these arguments."""
-        _uv("pip", "install", "--quiet", "--python", str(self.python), *map(str, arguments))
+        uv("pip", "install", "--quiet", "--python", str(self.python), *map(str, arguments))
 
     def check(self) -> None:
         """Fail unless every installed distribution has what its metadata asks for."""
-        _uv("pip", "check", "--quiet", "--python", str(self.python))
+        uv("pip", "check", "--quiet", "--python", str(self.python))
 
     def variables(self) -> dict[str, str]:
         """Environment variables for programs in it: nothing of this process's Python or of coatcheck's settings."""
@@ -91,6 +90,7 @@ class Environment:
         return {**kept, "PATH": f"{self.bin}{os.pathsep}{kept['PATH']}"}
 
 
-def _uv(*arguments: str) -> None:
-    uv = Path(sys.executable).with_name("uv")
-    subprocess.run([uv if uv.exists() else shutil.which("uv") or "uv", *arguments], check=True, timeout=900)
+def uv(*arguments: str) -> None:
+    """Run uv, the one that is installed here."""
+    beside = Path(sys.executable).with_name("uv")
+    subprocess.run([beside if beside.exists() else "uv", *arguments], check=True, timeout=900)
