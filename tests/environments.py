@@ -73,8 +73,16 @@ class Environment:
         uv("venv", "--quiet", "--seed", "--no-project", "--python", python, str(folder))
 
     def install(self, *arguments: str | Path) -> None:
-        """``uv pip install`` with these arguments."""
-        uv("pip", "install", "--quiet", "--python", str(self.python), *map(str, arguments))
+        """``uv pip install`` with these arguments; compiled, as pip leaves it."""
+        uv(
+            "pip",
+            "install",
+            "--quiet",
+            "--compile-bytecode",
+            "--python",
+            str(self.python),
+            *map(str, arguments),
+        )
 
     def check(self) -> None:
         """Fail unless every installed distribution has what its metadata asks for."""

@@ -5,6 +5,7 @@ packages come at the versions of the lock file. Not among the tests of ``make te
 """
 
 import json
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,13 +25,14 @@ from tests.engines.process import free_port, running
 from tests.engines.restate import RestateServer, restate_server
 from tests.engines.temporal import TemporalServer
 from tests.environments import LOCK, ROOT, Environment, project, wheel_to_try
-from tests.integrations.restate.hosting import listening
 from tests.stores.s3_fixtures import Bucket
 
 __all__ = ["aws_kms", "inngest_server", "restate_server"]
 
 EXTRAS: dict[str, list[str]] = project()["optional-dependencies"]
 USES = Path(__file__).parent / "uses"
+_SECONDS = 400
+"""For one program. A shared machine may be ten times slower than an idle one."""
 PROBES = {
     "temporal": "import coatcheck.integrations.temporal",
     "s3": "coatcheck.S3Store('bucket')",
@@ -115,7 +117,7 @@ class Installed:
             capture_output=True,
             text=True,
             check=False,
-            timeout=180,
+            timeout=_SECONDS,
         )
         assert done.returncode == code, done.stderr or done.stdout
         return done
@@ -125,16 +127,21 @@ class Installed:
         self.run("python", USES / f"{name}.py", *arguments)
 
     @contextmanager
-    def serving(self, program: Path, *arguments: str) -> Iterator[None]:
-        """Run a program that serves, until the block ends."""
+    def serving(self, port: int, program: Path, *arguments: str) -> Iterator[None]:
+        """Run a program that serves at a port, until the block ends."""
         command = [str(self._environment.python), str(program), *arguments]
         log = self.folder / "served.log"
-        with running(command, log, up=lambda: True, stop=SIGKILL, environment=self._variables()):
+        with running(command, log, up=lambda: listens(port), stop=SIGKILL, environment=self._variables()):
             yield
 
     def _variables(self) -> dict[str, str]:
         own = {"HOME": str(self.folder), "TMPDIR": str(self.folder)}
         return {**self._environment.variables(), **own, "INNGEST_DEV": "1"}
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as trial:
+        return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
 def check_probes(installed: Installed) -> None:
@@ -223,8 +230,7 @@ def test_testing(wheel: Path, tmp_path: Path) -> None:
 async def test_inngest(wheel: Path, tmp_path: Path, inngest_server: InngestServer) -> None:
     installed = installed_alone(wheel, "inngest", tmp_path, "fastapi", "uvicorn")
     port = free_port()
-    with installed.serving(USES / "with_inngest.py", inngest_server.url, str(port)):
-        await listening(port)
+    with installed.serving(port, USES / "with_inngest.py", inngest_server.url, str(port)):
         async with httpx.AsyncClient(timeout=30) as http:
             (await http.put(f"http://127.0.0.1:{port}/api/inngest")).raise_for_status()
             event = {"name": "extra/asked", "data": {}}
@@ -238,8 +244,7 @@ async def test_restate(wheel: Path, tmp_path: Path, restate_server: RestateServe
     installed = installed_alone(wheel, "restate", tmp_path, "hypercorn")
     example = ROOT / "examples" / "restate_agent.py"
     port = free_port()
-    with installed.serving(example, "serve", str(port)):
-        await listening(port)
+    with installed.serving(port, example, "serve", str(port)):
         where = (restate_server.ingress, restate_server.admin, f"http://127.0.0.1:{port}")
         assert "14 messages" in installed.run("python", example, "talk", *where).stdout
 
