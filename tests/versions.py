@@ -100,7 +100,16 @@ def _test(environment: Environment) -> int:
         for path in (ROOT / "tests").glob("test_*.py")
         if path.stem not in {"test_lock", "test_distribution"}
     )
-    command = [environment.python, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider"]
+    command: list[str | Path] = [
+        environment.python,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "2",
+        "-p",
+        "no:cacheprovider",
+    ]
     folders = [ROOT / "tests" / name for name in _FOLDERS]
     return subprocess.run(
         [*command, *modules, *folders], cwd=ROOT, env=environment.variables(), check=False

@@ -26,7 +26,7 @@ with bind(settings) as listener:
     thread.start()
     try:
         assert started.wait(20)
-        connection = HTTPConnection(*listener.getsockname(), timeout=30)
+        connection = HTTPConnection("127.0.0.1", listener.getsockname()[1], timeout=30)
         body = json_format.MessageToJson(Payloads(payloads=sealed))
         headers = {"X-Namespace": SCOPE.tenant, "Content-Type": "application/json"}
         connection.request("POST", "/decode", body, headers)
