@@ -18,18 +18,6 @@ class BucketFact:
     """False if payloads are in danger; None if nobody told."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExpiryRule:
-    """What a bucket is to delete by itself."""
-
-    prefix: str
-    """What the keys begin with, below the store's own prefix."""
-    days: int
-    """From when it was written."""
-    noncurrent: bool = False
-    """Only versions that were deleted or replaced, and from then on."""
-
-
 def is_tenant_scope(prefix: str) -> bool:
     """Whether all keys that begin with it are of one tenant's own scope, which an age may decide about."""
     return prefix.endswith(f"/{TENANT_SCOPE_TAG.hex()}/")

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from coatcheck.contracts import ExpiryRule
 from coatcheck.errors import StoreDenied, StoreUnavailable
-from coatcheck.stores.bucket_facts import ExpiryRule, is_tenant_scope
+from coatcheck.stores.bucket_facts import is_tenant_scope
 from coatcheck.stores.gcs_admin import harmful_rules, opened
 from coatcheck.stores.urls import gs_arguments
 

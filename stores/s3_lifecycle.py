@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+from coatcheck.contracts import ExpiryRule
 from coatcheck.errors import StoreDenied, StoreUnavailable
-from coatcheck.stores.bucket_facts import ExpiryRule
 from coatcheck.stores.s3_admin import harmful_rules, opened
 from coatcheck.stores.urls import s3_arguments
 

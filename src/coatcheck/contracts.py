@@ -161,6 +161,18 @@ class StoredObject:
     """When it was written, by the store's clock; time-zone aware. Some stores know it to the second only."""
 
 
+@dataclass(frozen=True, slots=True)
+class ExpiryRule:
+    """What a bucket is to delete by itself."""
+
+    prefix: str
+    """What the keys begin with, below the store's own prefix."""
+    days: int
+    """From when it was written."""
+    noncurrent: bool = False
+    """Only versions that were deleted or replaced, and from then on."""
+
+
 class Store(ABC):
     """Where offloaded objects live. Keys are relative; the store keeps them below its own prefix.
 

@@ -5,6 +5,7 @@ import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 from coatcheck import Scope, Store, StoredObject, StoreUnavailable
 from coatcheck.retention.markers import claim
@@ -54,7 +55,8 @@ def payloads(run: str) -> list[bytes]:
 async def test_writers_against_a_sweeper(new_store: NewStore) -> None:
     seen: Counter[str] = Counter()
     for first in range(0, RACES, _AT_ONCE):
-        seen += await races(AgedStore(new_store()), range(first, min(first + _AT_ONCE, RACES)))
+        store = AgedStore(new_store(prefix=f"races-{uuid4().hex}"))
+        seen += await races(store, range(first, min(first + _AT_ONCE, RACES)))
     assert sum(seen.values()) == RACES
     print(f"{RACES} races: {dict(seen)}")  # noqa: T201 - the figure is wanted
 

@@ -9,11 +9,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from coatcheck.cli.app import app
-from coatcheck.contracts import TENANT_SCOPE_TAG
+from coatcheck.contracts import TENANT_SCOPE_TAG, ExpiryRule
 from coatcheck.errors import ConfigError
 from coatcheck.retention.expiry import expiry_rules, least_days
 from coatcheck.stores import gcs_lifecycle, s3_lifecycle
-from coatcheck.stores.bucket_facts import ExpiryRule
 from coatcheck.stores.s3_admin import harmful_rules
 from tests.chains import KEY
 from tests.engines.responder import responding

@@ -15,8 +15,8 @@ from coatcheck.registry import scheme_of
 from coatcheck.stores import gcs_lifecycle, s3_lifecycle
 
 if TYPE_CHECKING:
+    from coatcheck.contracts import ExpiryRule
     from coatcheck.settings import Settings
-    from coatcheck.stores.bucket_facts import ExpiryRule
 
 _BUCKETS: dict[str, ModuleType] = {"gs": gcs_lifecycle, "s3": s3_lifecycle}
 

@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
-from coatcheck.contracts import TENANT_SCOPE_TAG
+from coatcheck.contracts import TENANT_SCOPE_TAG, ExpiryRule
 from coatcheck.errors import ConfigError
-from coatcheck.stores.bucket_facts import ExpiryRule
 
 MARGIN: Final = timedelta(days=2)
 """The hour, clocks that differ, and buckets that count days from midnight."""
