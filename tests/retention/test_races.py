@@ -18,6 +18,10 @@ RACES = int(os.environ.get("COATCHECK_SWEEP_RACES", "30"))
 _AT_ONCE = 100
 _LATEST = 0.08
 """Seconds after the claim: by then the scope is gone."""
+_EARLY = 0.7
+"""Share of the writers that do not wait for the claim."""
+_SWEEP = 1.0
+"""Seconds: about as long as the sweep of all scopes takes."""
 
 
 class Watched(Store):
@@ -76,8 +80,12 @@ async def races(store: AgedStore, numbers: range) -> Counter[str]:
     async def race(run: str) -> list[bytes]:
         scope = Scope(TENANT, run)
         (prefix,) = await sweeper._addresses.of(scope)
-        await watched.claimed[prefix].wait()
-        await asyncio.sleep(chances.uniform(0, _LATEST))
+        if chances.random() < _EARLY:
+            # Before or after: scopes are claimed one after the other.
+            await asyncio.sleep(chances.uniform(0, _SWEEP))
+        else:
+            await watched.claimed[prefix].wait()
+            await asyncio.sleep(chances.uniform(0, _LATEST))
         chain = chain_on(store)
         while True:
             try:
