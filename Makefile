@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo engines test test-wheel verify lint types clean
+.PHONY: setup demo engines test test-wheel verify bench lint types clean
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("coatcheck needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -36,6 +36,10 @@ verify: engines
 	$(BIN)/python -m benchmarks.sealing
 	$(BIN)/python -m tests.security.mutation
 	$(BIN)/python -m tests.fuzz.run
+
+# Everything that is measured, on real servers, into benchmarks/results: under 15 minutes on two idle cores.
+bench: engines
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check

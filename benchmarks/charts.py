@@ -112,16 +112,15 @@ def history(value: Values) -> Figure:
 
 def stored(value: Values) -> Figure:
     """What every scheme stores of growing turns."""
-    figure = _figure(3.9, "Stored, of turns that each carry the whole conversation")
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, series in zip(panels, ("60 turns", "120 turns"), strict=True):
-        rows = [
-            Bar(way, found * 1e6)
-            for (case, name), found in value.items()
-            if name == "stored" and (way := split(case)[1]) and split(case)[0] == series
-        ]
+    figure = _figure(3.9, "Turns that each carry the whole conversation: what is stored, in how many objects")
+    panels = figure.subplots(1, 3, sharey=True, width_ratios=(1.2, 1.2, 1))
+    ways = [way for way in WAYS if (f"120 turns {way}", "stored") in value]
+    for axes, series in zip(panels, ("60 turns", "120 turns"), strict=False):
         raw = value[f"{series} whole", "stored"] * 1e6
-        _bars(axes, rows, lambda found, raw=raw: _times_less(found, raw), series)  # type: ignore[misc]
+        rows = [Bar(way, value[f"{series} {way}", "stored"] * 1e6) for way in ways]
+        _bars(axes, rows, lambda found, raw=raw: _times_less(found, raw), f"stored, {series}")  # type: ignore[misc]
+    rows = [Bar(way, value[f"120 turns {way}", "puts"]) for way in ways]
+    _bars(panels[2], rows, count, "PUTs, 120 turns")
     return figure
 
 
@@ -235,21 +234,17 @@ def loop_stall(value: Values) -> Figure:
         for (case, name), found in value.items()
         if case.startswith("Temporal codec")
     }
-    figure = _figure(3.8, "The event loop stands still for (milliseconds, median, log scale)")
+    figure = _figure(3.8, "How long the event loop stands still (median, log scale)")
     axes = figure.subplots()
     names = dict.fromkeys((COMPRESS_ONLY, "coatcheck"), "stall_median")
-    _groups(axes, shown, names, lambda found: f"{found:.3g} ms", title="Temporal payload codec")
-    _log(axes)
-    axes.axvline(value["idle", "stall_median"], color=_GREY, linestyle="--", linewidth=1)
-    axes.annotate(
-        "idle machine",
-        (value["idle", "stall_median"], 1),
-        (4, 4),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        color=_GREY,
-        fontsize=9,
+    _groups(
+        axes,
+        shown,
+        names,
+        lambda found: f"{found:,.0f} ms" if found >= 1 else f"{found:.1f} ms",
+        title="Temporal payload codec",
     )
+    _log(axes)
     return figure
 
 
@@ -441,7 +436,7 @@ def _only(value: Values, beginning: str) -> str:
 
 
 def _times_less(found: float, raw: float) -> str:
-    return size(found) if found >= raw else f"{size(found)}, {raw / found:.3g} times less"
+    return size(found) if found >= raw else f"{size(found)}, {raw / found:.0f}x less"
 
 
 def _inngest_case(where: str) -> str:
