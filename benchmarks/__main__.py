@@ -1,7 +1,7 @@
 """Everything that is measured, in one run: ``python -m benchmarks [--only NAME ...] [--to FOLDER]``, or ``make bench``.
 
 The parts run one after the other, each in a process of its own. Figures (JSON), charts (PNG) and a page (README.md) replace
-what was in the folder when all is done; interrupted, everything stays as it was. Exits 0 if every target held, 1 if one
+what was in the folder when all is done, and the README shows the best of them; interrupted, everything stays as it was. Exits 0 if every target held, 1 if one
 was missed or a part failed, 130 if interrupted.
 """
 
@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import charts, report
+from benchmarks import charts, glance, report
 from benchmarks.machine import Noise, facts
 from benchmarks.records import note
 from benchmarks.suite import PARTS, Outcome, Part, run
 
-_RESULTS = Path(__file__).with_name("results")
-_PARTIAL = Path(__file__).parents[1] / "build" / "benchmarks"
+_BUILD = Path(__file__).parents[1] / "build"
+_PARTIAL = _BUILD / "benchmarks"
 _INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -28,10 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; the exit code."""
     options = _options(arguments)
     parts = [part for part in PARTS if not options.only or part.name in options.only]
-    folder = options.to or (_PARTIAL if options.only else _RESULTS)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = options.to or (_PARTIAL if options.only else glance.RESULTS)
+    for parent in (_BUILD, folder.parent):
+        parent.mkdir(parents=True, exist_ok=True)
     try:
-        with TemporaryDirectory(prefix=".benchmarks-", dir=folder.parent) as name:
+        with TemporaryDirectory(prefix="benchmarks-", dir=_BUILD) as name:
             outcomes = measure(parts, Path(name, "new"))
             _replace(folder, Path(name))
     except KeyboardInterrupt:
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for verdict in outcome.missed:
             note(f"MISSED  {outcome.part.name}: {verdict.what}: {verdict.found}, {verdict.wanted}")
     note(f"{report.summary(outcomes)}: {folder / 'README.md'}")
+    if folder == glance.RESULTS and not any(outcome.failure for outcome in outcomes):
+        glance.rewrite()
     return int(any(outcome.failure or outcome.missed for outcome in outcomes))
 
 
@@ -79,7 +82,7 @@ def measure(parts: Sequence[Part], folder: Path) -> list[Outcome]:
 
 def _replace(folder: Path, beside: Path) -> None:
     if folder.exists():
-        folder.rename(beside / "old")
+        shutil.move(folder, beside / "old")
     shutil.move(beside / "new", folder)
 
 

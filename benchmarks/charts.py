@@ -180,9 +180,7 @@ def recovery(value: Values) -> Figure:
 
 def throughput(value: Values) -> Figure:
     """Encode and decode, beside the parts alone and beside zlib."""
-    figure = _figure(
-        4.6, "Speed of the whole chain: compressed, encrypted, addressed (MB/s of payload, log scale)"
-    )
+    figure = _figure(4.6, "Speed of the whole chain, compressed and sealed: MB/s of payload, more is better")
     panels = figure.subplots(1, 2)
     for axes, (title, names) in zip(
         panels,
@@ -193,13 +191,12 @@ def throughput(value: Values) -> Figure:
         strict=True,
     ):
         _groups(axes, value, names, count, title=title)
-        _log(axes)
     return figure
 
 
 def stores(value: Values) -> Figure:
     """Objects a second."""
-    figure = _figure(4.6, "S3, 16 requests at once: objects a second on this machine (log scale)")
+    figure = _figure(4.6, "S3, 16 requests at once: objects a second, more is better")
     panels = figure.subplots(1, 2)
     shown = {key: found for key, found in value.items() if ", 16 at once" in key[0]}
     for axes, task in zip(panels, ("put", "get"), strict=True):
@@ -207,22 +204,29 @@ def stores(value: Values) -> Figure:
         _groups(
             axes, shown, names, count, title=f"{task.upper()}s", label=lambda where: where.partition(",")[0]
         )
-        _log(axes)
     return figure
 
 
 def inngest(value: Values) -> Figure:
     """What the last request carries, and what it costs."""
     ways = (PLAIN, "inngest-encryption", "remote-state", "coatcheck")
+
+    def ended(case: str) -> str:
+        steps = value[case, "steps"]
+        return "" if value[case, "completed"] else f"\nended after {count(steps)} steps"
+
     figure = _figure(4.6, "Inngest: an agent whose steps return large results")
     panels = figure.subplots(1, 2)
-    for axes, (name, title, form) in zip(
+    for axes, (name, title, form, remark) in zip(
         panels,
-        (("last_request", "last request (log scale)", size), ("gets", "GETs in S3, all requests", count)),
+        (
+            ("last_request", "last request", size, ended),
+            ("gets", "GETs in S3, all requests", count, _nothing),
+        ),
         strict=True,
     ):
-        _groups(axes, value, dict.fromkeys(ways, name), form, title=title, label=_inngest_case)
-    _log(panels[0])
+        names = dict.fromkeys(ways, name)
+        _groups(axes, value, names, form, title=title, label=_inngest_case, remark=remark)
     panels[1].set_yticklabels([])
     return figure
 
@@ -234,7 +238,7 @@ def loop_stall(value: Values) -> Figure:
         for (case, name), found in value.items()
         if case.startswith("Temporal codec")
     }
-    figure = _figure(3.8, "How long the event loop stands still (median, log scale)")
+    figure = _figure(3.8, "How long the event loop stands still (median, less is better)")
     axes = figure.subplots()
     names = dict.fromkeys((COMPRESS_ONLY, "coatcheck"), "stall_median")
     _groups(
@@ -244,7 +248,6 @@ def loop_stall(value: Values) -> Figure:
         lambda found: f"{found:,.0f} ms" if found >= 1 else f"{found:.1f} ms",
         title="Temporal payload codec",
     )
-    _log(axes)
     return figure
 
 
@@ -338,6 +341,10 @@ def seconds(found: float) -> str:
     return f"{found:.2f} s" if found < 1 else f"{found:.1f} s"
 
 
+def _nothing(_case: str) -> str:
+    return ""
+
+
 def _figure(height: float, title: str) -> Figure:
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
@@ -380,13 +387,14 @@ def _bars(axes: Axes, rows: Sequence[Bar], form: Form, title: str) -> None:
 def _groups(
     axes: Axes,
     value: Values,
-    names: Mapping[str, str],
+    names: Mapping[Any, str],
     form: Form,
     *,
     title: str,
     label: Callable[[str], str] = str,
+    remark: Callable[[str], str] = _nothing,
 ) -> None:
-    """A group of bars for each place, one bar a way; ``names`` are the figures by way."""
+    """A group of bars for each place, one bar a way; ``names`` are the figures by way, ``remark`` goes with a case."""
     places = list(dict.fromkeys(split(case)[0] for case, _ in value if split(case)[1] in names))
     places = [
         where for where in places if any((f"{where} {way}", name) in value for way, name in names.items())
@@ -405,7 +413,7 @@ def _groups(
             color=WAYS[way].colour,
             label=WAYS[way].label,
         )
-        texts = [form(length) for _, length in rows]
+        texts = [form(length) + remark(f"{places[at]} {way}") for at, length in rows]
         axes.bar_label(bars, texts, padding=4, fontsize=9.5, color=WAYS[way].colour, fontweight="bold")
     axes.set_yticks(range(len(places)), [label(where) for where in places])
     axes.set_ylim(len(places) - 0.5, -0.5)
@@ -418,15 +426,6 @@ def _groups(
     if isinstance(figure, Figure) and not figure.legends:
         handles, texts = axes.get_legend_handles_labels()
         figure.legend(handles, texts, loc="outside lower center", ncols=len(names), frameon=False)
-
-
-def _log(axes: Axes) -> None:
-    """Lengths as logarithms; what is 0 has no bar."""
-    lengths = [bar.get_width() for bar in axes.patches if bar.get_width() > 0]  # type: ignore[attr-defined]
-    axes.set_xscale("log")
-    axes.set_xlim(min(lengths) / 3, max(lengths) * (max(lengths) / min(lengths)) ** 0.35 * 1.5)
-    axes.set_xticks([])
-    axes.minorticks_off()
 
 
 def _only(value: Values, beginning: str) -> str:

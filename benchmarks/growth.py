@@ -34,7 +34,7 @@ async def measure(case: str, turns: int, client: Client, store: S3) -> list[Reco
             raise AssertionError(f"{case}: the result is not the conversation")
     where = f"{turns} turns {case}"
     return [
-        Record(where, "completed", completed, "runs"),
+        Record(where, "completed", int(completed), "runs"),
         Record(where, "turns", len(history.size_after_turn), "turns"),
         Record(where, "history_bytes", history.size, "bytes"),
         Record(where, "stored_bytes", sum(store.sizes(bucket)), "bytes"),

@@ -110,7 +110,7 @@ async def _ended(app: App, event: str) -> dict[str, Any]:
 
 def _of(run: Run, where: str) -> list[Record]:
     return [
-        Record(where, "completed", run.status == "Completed", "runs"),
+        Record(where, "completed", int(run.status == "Completed"), "runs"),
         Record(where, "steps", len(run.steps), "steps"),
         Record(where, "run_state", run.state, "bytes"),
         Record(where, "last_request", run.requests[-1], "bytes"),

@@ -129,7 +129,7 @@ class Case:
             await handle.terminate()
         return [
             Record(case, "seconds", took["wall_seconds"] if took else _RESTART_SECONDS, "s"),
-            Record(case, "unfinished", took is None, "runs"),
+            Record(case, "unfinished", int(took is None), "runs"),
             Record(case, "task_time_outs", time_outs, "tasks"),
             Record(case, "requests", requests, "requests"),
         ]
