@@ -43,14 +43,16 @@ class Layout:
 
     def __init__(self, records: Iterable[Record]) -> None:
         rows = [record for record in records if _shown(record)]
-        self.ways = ways.found_in(row.case for row in rows) or [""]
-        """Columns. What has no way stands in the first."""
+        self.ways = ways.found_in(row.case for row in rows)
+        """Columns."""
+        if any(not ways.split(row.case)[1] for row in rows):
+            self.ways.append(ways.ONLY)
         self.places: dict[str, dict[tuple[str, str], dict[str, float]]] = {}
         """Rows by place, then by name and unit: the values by way."""
         for row in rows:
             where, way = ways.split(row.case)
             figures = self.places.setdefault(where, {}).setdefault((row.name, row.unit), {})
-            figures[way or self.ways[0]] = row.value
+            figures[way or ways.ONLY] = row.value
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:

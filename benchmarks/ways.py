@@ -13,6 +13,8 @@ COMPRESS_ONLY = "compress-only"
 CODEC = "coatcheck-codec"
 NATIVE = "coatcheck-native"
 OURS = (CODEC, NATIVE)
+ONLY = "value"
+"""The column of what was measured in one way only."""
 
 
 class Way(NamedTuple):
