@@ -128,13 +128,13 @@ def replay(value: Values) -> Figure:
     """Requests and seconds of replays, and of a worker that takes over."""
     where = _only(value, "replay, ")
     restart = _only(value, "restart, ")
-    figure = _figure(4.2, "Replay where each request to the store takes a while")
-    warm, cold, taken_over = figure.subplots(1, 3)
+    figure = _figure(4.2, "Replay of a workflow whose payloads are far away")
+    warm, cold, taken_over = figure.subplots(1, 3, width_ratios=(1, 1.15, 1.5))
     ways = [way for way in (PLAIN, COMPRESS_ONLY, SDK, CODEC) if (f"{where} {way}", "warm_requests") in value]
     rows = [Bar(way, value[f"{where} {way}", "warm_requests"]) for way in ways]
-    _bars(warm, rows, count, "requests, replayed once more")
+    _bars(warm, rows, count, "requests of a replay\nby a warm process")
     rows = [Bar(way, value[f"{where} {way}", "cold_seconds"]) for way in ways]
-    _bars(cold, rows, seconds, f"replayed by a new process\n{where.removeprefix('replay, ')} a request")
+    _bars(cold, rows, seconds, f"replay by a new process\n{where.removeprefix('replay, ')} a request")
     cold.set_yticklabels([])
     rows = [
         Bar(way, value[f"{restart} {way}", "seconds"], cut_off=bool(value[f"{restart} {way}", "unfinished"]))
@@ -361,7 +361,7 @@ def _bars(axes: Axes, rows: Sequence[Bar], form: Form, title: str) -> None:
         edgecolor="white",
         height=0.62,
     )
-    texts = [f"not back after {form(row.length)}" if row.cut_off else form(row.length) for row in rows]
+    texts = [f"not back\nafter {row.length:.0f} s" if row.cut_off else form(row.length) for row in rows]
     for bar, row, text in zip(bars, rows, texts, strict=True):
         inside = row.cut_off
         axes.annotate(

@@ -65,7 +65,11 @@ def _rows(growth: Values, history: Values, replay: Values) -> Iterator[str]:
     def restarted(way: str) -> str:
         case = f"restart, 200 steps, 300 ms {way}"
         took = seconds(replay[case, "seconds"])
-        return f"not back after {took}" if replay[case, "unfinished"] else f"back in {took}"
+        return (
+            f"not back after {replay[case, 'seconds']:.0f} s"
+            if replay[case, "unfinished"]
+            else f"back in {took}"
+        )
 
     outside = (SDK, CODEC)
     yield _row("event history, 120 turns", ends, _WAYS, "growth")

@@ -9,7 +9,7 @@ behind a proxy that adds 50 or 300 ms to each request; ways and threshold as in 
 - ``restart``: at 300 ms, a real worker in a new process, which has done nothing yet, takes over a run that has taken all of
   200 steps and waits for a signal, which it now gets. All of it has to be replayed inside one workflow task, which has 10
   seconds. ``task_time_outs`` are the tasks that were not completed in time; after 60 seconds we wait no longer, and the run
-  is ``unfinished``. Plain and compress-only there is none: such a history is above the server's 50 MiB before.
+  is ``unfinished``. Only with what keeps payloads outside: 200 steps come to the server's 50 MiB otherwise.
 """
 
 import asyncio
