@@ -37,7 +37,7 @@ verify: engines
 	$(BIN)/python -m tests.security.mutation
 	$(BIN)/python -m tests.fuzz.run
 
-# Everything that is measured, on real servers, into benchmarks/results: under 15 minutes on two idle cores.
+# Everything that is measured, on real servers, into benchmarks/results and the README.
 bench: engines
 	$(BIN)/python -m benchmarks $(ARGS)
 

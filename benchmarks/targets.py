@@ -150,7 +150,7 @@ def import_time(value: Values) -> Iterator[Target]:
         if (
             way == "coatcheck"
             and (f"{where} peer", name) in value
-            and name in {"import_seconds", "memory_bytes"}
+            and name in {"cpu_seconds", "memory_bytes"}
         ):
             yield Target(f"{where}, {name}, times its peer", found / value[f"{where} peer", name], 1.5)
 
