@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements-dev.txt
 
-.PHONY: setup lock demo docs engines test test-wheel test-extras test-versions verify lint types clean
+.PHONY: setup lock demo docs engines test test-wheel test-extras test-versions verify bench lint types clean
 
 $(VENV)/ready: pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit("coatcheck needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -59,6 +59,10 @@ verify: engines
 	$(BIN)/python -m benchmarks.sealing
 	$(BIN)/python -m tests.security.mutation
 	$(BIN)/python -m tests.fuzz.run
+
+# Everything that is measured, on real servers, into benchmarks/results and the README.
+bench: engines
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check

@@ -1,26 +1,22 @@
 """The ways in which payloads travel, and how a client or a replayer is made for each."""
 
+import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
 
 import boto3
-from temporalio.converter import DataConverter, ExternalStorage
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import DataConverter, ExternalStorage, PayloadCodec
 from temporalio.plugin import SimplePlugin
 
 from benchmarks.engines import sdk_storage
 from benchmarks.engines.s3 import REGION, Bucket
+from benchmarks.ways import CODEC, COMPRESS_ONLY, NATIVE, OURS, SDK, SDK_256K
 from coatcheck import Chain, Encrypt, Key, Keyring, Offload, S3Store, Zstd
 from coatcheck.integrations.temporal import ClaimCheckPlugin
 from coatcheck.offload import DEFAULT_THRESHOLD
-
-PLAIN = "plain"
-SDK = "sdk"
-SDK_256K = "sdk-256k"
-CODEC = "coatcheck-codec"
-NATIVE = "coatcheck-native"
-OURS = (CODEC, NATIVE)
 
 THRESHOLDS = {
     SDK: DEFAULT_THRESHOLD,
@@ -30,6 +26,26 @@ THRESHOLDS = {
 }
 """Bytes above which a payload leaves the history: as they are for the SDK, after compression for coatcheck. The SDK is
 given coatcheck's default, so that about the same payloads leave; ``sdk-256k`` has its own."""
+
+
+class CompressOnly(PayloadCodec):
+    """What teams write first, after the SDK's own guide: zlib at its default level, on the event loop."""
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """See :class:`PayloadCodec`."""
+        return [
+            Payload(metadata={"encoding": b"binary/zlib"}, data=zlib.compress(payload.SerializeToString()))
+            for payload in payloads
+        ]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """See :class:`PayloadCodec`."""
+        return [
+            Payload.FromString(zlib.decompress(payload.data))
+            if payload.metadata.get("encoding") == b"binary/zlib"
+            else payload
+            for payload in payloads
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +70,8 @@ async def wired(case: str, bucket: Bucket) -> AsyncIterator[Wiring]:
     elif case in OURS:
         async with _chain(bucket) as chain:
             yield Wiring(plugins=[ClaimCheckPlugin(chain, mode="native" if case == NATIVE else "codec")])
+    elif case == COMPRESS_ONLY:
+        yield Wiring(data_converter=DataConverter(payload_codec=CompressOnly()))
     else:
         yield Wiring()
 

@@ -65,12 +65,38 @@ async def process_of(settings: Settings) -> AsyncIterator[Helper]:
         yield process
 
 
+class Steps:
+    """When each step had its input; holds them up from the one that is waited for."""
+
+    def __init__(self) -> None:
+        self.begun: dict[int, float] = {}
+        """Seconds on the process's clock, by step."""
+        self._changed = asyncio.Condition()
+        self._hold_at: int | None = None
+
+    async def begin(self, number: int) -> None:
+        """What the agent calls: a step has its input."""
+        self.begun.setdefault(number, time.perf_counter())
+        async with self._changed:
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._hold_at is None or number < self._hold_at)
+
+    async def reached(self, number: int) -> None:
+        """Let steps go as far as this one, and wait until it has its input."""
+        async with self._changed:
+            self._hold_at = number
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: number in self.begun)
+
+
 class Process:
     """Does the tasks; each is a method, named by ``do``."""
 
     def __init__(self, wiring: Wiring, client: Client) -> None:
         self._wiring = wiring
         self._client = client
+        self._steps = Steps()
+        self._taking_over: asyncio.Task[None] | None = None
 
     async def obey(self, task: Task) -> Answer:
         """Do one task."""
@@ -116,6 +142,18 @@ class Process:
                 await _closed(handle)
         return took
 
+    async def take_over(self, workflow: str, until: int) -> Answer:
+        """Work until step ``until`` has its input, and stay in it: seconds from being ready until each step had its own."""
+        self._taking_over = asyncio.create_task(self._work_on(workflow))
+        start = time.perf_counter()
+        await self._steps.reached(until)
+        return {str(number): at - start for number, at in self._steps.begun.items()}
+
+    async def go_on(self, until: int) -> Answer:
+        """Leave the step that it stays in, and stay in step ``until``."""
+        await self._steps.reached(until)
+        return {}
+
     async def replay(self, workflow: str) -> Answer:
         """Replay the history that the run has by now."""
         history = await self._client.get_workflow_handle(workflow).fetch_history()
@@ -135,13 +173,17 @@ class Process:
         wanted = DefaultPayloadConverter().to_payload(conversation(SEED, turns))
         return {"equal": result.payload.data == wanted.data}
 
+    async def _work_on(self, task_queue: str) -> None:
+        async with self._worker(task_queue):
+            await asyncio.Event().wait()
+
     @asynccontextmanager
     async def _worker(self, task_queue: str) -> AsyncIterator[Worker]:
         async with Worker(
             self._client,
             task_queue=task_queue,
             workflows=_WORKFLOWS,
-            activities=[Agent(_nothing).step],
+            activities=[Agent(self._steps.begin).step],
             identity=f"worker-{os.getpid()}",
         ) as worker:
             yield worker
@@ -161,10 +203,6 @@ async def _closed(handle: WorkflowHandle[Any, Any]) -> None:
         wait_new_event=True, event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT
     ):
         pass
-
-
-async def _nothing(_turn: int) -> None:
-    pass
 
 
 async def _main(settings: Settings) -> None:

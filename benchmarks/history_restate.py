@@ -25,17 +25,16 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from restate import ObjectContext, RunOptions, VirtualObject
 
-from benchmarks.history_report import Target, arguments, note, show
-from benchmarks.records import Record
+from benchmarks import targets
+from benchmarks.records import Record, arguments, note, show, values
+from benchmarks.ways import PLAIN
 from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, Scope, Zstd
 from coatcheck.cli.demo.conversation import Message, conversation, turn
 from coatcheck.integrations.restate import ClaimCheck
 from tests.engines.process import free_port
 from tests.engines.restate import RestateServer, serving
 
-PLAIN, OURS = CASES = ("plain", "coatcheck")
-BOUND = 1.0
-"""Percent of the plain journal."""
+CASES = (PLAIN, "coatcheck")
 _SEED = 0
 _PATIENCE = 300.0
 
@@ -124,12 +123,6 @@ async def measure_all(turns: int) -> list[Record]:
         return records
 
 
-def targets(records: list[Record]) -> Iterator[Target]:
-    """Whether the journal became as small as it has to."""
-    size = {record.case: record.value for record in records if record.name == "journal_bytes"}
-    yield Target("journal_bytes, percent of the plain ones", 100 * size[OURS] / size[PLAIN], BOUND)
-
-
 async def _registered(server: RestateServer, uri: str) -> None:
     """Make the service known as soon as it listens."""
     until = time.monotonic() + _PATIENCE
@@ -166,7 +159,7 @@ def main() -> None:
         records = asyncio.run(measure_all(options.turns))
     except pytest.skip.Exception as unavailable:
         raise SystemExit(str(unavailable)) from None
-    show(records, targets(records), options.json)
+    show(records, options.json, targets.restate(values(records)))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 (SeaweedFS), the demo's agent is given its whole conversation at each step. Ways:
 
 - ``plain``: everything stands in the history.
+- ``compress-only``: the codec that teams write first: zlib, and everything stands in the history.
 - ``sdk``: the SDK's external storage and its S3 driver, with the threshold that coatcheck has, so that about the same
   payloads leave the history. It neither compresses nor encrypts.
 - ``sdk-256k``: the same, with the threshold that the SDK has by itself: what is below stays in the history.
@@ -16,20 +17,18 @@ turns; seconds are the medians of the rounds, all else is of the last round.
 """
 
 import asyncio
-import statistics
 
 import pytest
 from temporalio.client import Client
 
+from benchmarks import targets
 from benchmarks.engines.s3 import S3, Bucket, s3
-from benchmarks.history_cases import CODEC, NATIVE, PLAIN, SDK, SDK_256K
 from benchmarks.history_process import Settings, process_of
-from benchmarks.history_report import arguments, note, show
-from benchmarks.history_targets import ratios, targets
-from benchmarks.records import Record
+from benchmarks.records import Record, arguments, medians, note, show, values
+from benchmarks.ways import CODEC, COMPRESS_ONLY, NATIVE, PLAIN, SDK, SDK_256K
 from coatcheck.cli.demo.server import dev_server
 
-CASES = (PLAIN, SDK, SDK_256K, CODEC, NATIVE)
+CASES = (PLAIN, COMPRESS_ONLY, SDK, SDK_256K, CODEC, NATIVE)
 _PATIENCE = 300.0
 """Seconds for a run of any length that the server takes."""
 
@@ -76,8 +75,8 @@ async def measure(
 
 
 async def measure_all(turns: int, rounds: int) -> list[Record]:
-    """Every way, and how ours compare with the SDK's."""
-    rows: dict[tuple[str, str, str], list[float]] = {}
+    """Every way."""
+    records: list[Record] = []
     async with dev_server() as server, s3() as store:
         client = await Client.connect(server.address, namespace=server.namespace)
         buckets = {case: store.new_bucket(case) for case in CASES}
@@ -85,13 +84,8 @@ async def measure_all(turns: int, rounds: int) -> list[Record]:
             for case, bucket in buckets.items():
                 note(f"{case}, {turns} turns, round {number + 1} of {rounds}")
                 name = f"{case}-{number}"
-                for row in await measure(case, turns, name, client=client, store=store, bucket=bucket):
-                    rows.setdefault((row.case, row.name, row.unit), []).append(row.value)
-    records = [
-        Record(case, name, statistics.median(values) if unit == "s" else values[-1], unit)
-        for (case, name, unit), values in rows.items()
-    ]
-    return records + ratios(records)
+                records += await measure(case, turns, name, client=client, store=store, bucket=bucket)
+    return medians(records)
 
 
 def main() -> None:
@@ -104,7 +98,7 @@ def main() -> None:
         records = asyncio.run(measure_all(options.turns, options.rounds))
     except pytest.skip.Exception as unavailable:
         raise SystemExit(str(unavailable)) from None
-    show(records, targets(records), options.json)
+    show(records, options.json, targets.history(values(records)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """How long does the chain keep the event loop from everything else?
 
-``python -m benchmarks.loop_stall [--json PATH]``. A ticker notes, every millisecond, how late it is; meanwhile payloads
-are encoded and decoded through the chain and through the Temporal codec. The longest delay is the stall. ``idle`` is the
+``python -m benchmarks.loop_stall [--rounds N] [--json [PATH]]``. A ticker notes, every millisecond, how late it is; meanwhile payloads
+are encoded and decoded through the chain, through its Temporal codec and through ``compress-only``, the codec that teams
+write first, which calls zlib on the loop. The longest delay is the stall. ``idle`` is the
 same ticker with nothing to do: the machine's own noise.
 """
 
@@ -9,18 +10,20 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import DataConverter
+from temporalio.converter import DataConverter, PayloadCodec
 
+from benchmarks import targets
 from benchmarks.data import payloads
-from benchmarks.records import Record, arguments, show
+from benchmarks.history_cases import CompressOnly
+from benchmarks.records import Record, arguments, show, values
+from benchmarks.ways import COMPRESS_ONLY
 from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, PayloadCache, Scope, Zstd
 from coatcheck.integrations.temporal import wrap_data_converter
 
 SCOPE = Scope("default", "workflow")
-ROUNDS = 15
 
 
 async def stall_of(work: Callable[[], Awaitable[object]]) -> float:
@@ -45,11 +48,11 @@ async def stall_of(work: Callable[[], Awaitable[object]]) -> float:
     return longest
 
 
-async def measure(folder: str) -> list[Record]:
+async def measure(folder: str, rounds: int) -> list[Record]:
     """Every case, the median and the worst of the rounds."""
     records = []
     # Each round needs payloads that no round before has stored.
-    large, small = payloads(10_000_000, ROUNDS), payloads(40_000, 64 * ROUNDS)
+    large, small = payloads(10_000_000, rounds), payloads(40_000, 64 * rounds)
     # Without a cache: what is in memory already is not decoded.
     chain = Chain(Zstd(), Encrypt(Keyring(Key(bytes(32)))), Offload(FileStore(folder)), cache=PayloadCache(0))
     codec = wrap_data_converter(DataConverter.default, chain).payload_codec
@@ -67,35 +70,50 @@ async def measure(folder: str) -> list[Record]:
     async def decode(_: int) -> None:
         await chain.decode(journal, SCOPE)
 
-    async def temporal_encode(n: int) -> None:
-        nonlocal encoded
-        encoded = await codec.encode([Payload(metadata={"encoding": b"binary/plain"}, data=large[n])])
+    def through(codec: PayloadCodec) -> Iterator[tuple[str, Callable[[int], Awaitable[None]]]]:
+        async def temporal_encode(n: int) -> None:
+            nonlocal encoded
+            encoded = await codec.encode([_payload(large[n])])
 
-    async def temporal_decode(_: int) -> None:
-        await codec.decode(encoded)
+        async def temporal_decode(_: int) -> None:
+            await codec.decode(encoded)
+
+        async def temporal_batch(n: int) -> None:
+            await codec.encode([_payload(data) for data in small[64 * n : 64 * n + 64]])
+
+        yield "Temporal codec, encode 10 MB", temporal_encode
+        yield "Temporal codec, decode 10 MB", temporal_decode
+        yield "Temporal codec, encode 64 x 40 KB", temporal_batch
 
     async def batch(n: int) -> None:
         await chain.encode_all(small[64 * n : 64 * n + 64], SCOPE)
 
     for case, work in (
         ("idle", idle),
-        ("encode 10 MB", encode),
-        ("decode 10 MB", decode),
-        ("Temporal encode 10 MB", temporal_encode),
-        ("Temporal decode 10 MB", temporal_decode),
-        ("encode 64 x 40 KB", batch),
+        ("encode 10 MB coatcheck", encode),
+        ("decode 10 MB coatcheck", decode),
+        ("encode 64 x 40 KB coatcheck", batch),
+        *((f"{what} coatcheck", work) for what, work in through(codec)),
+        *((f"{what} {COMPRESS_ONLY}", work) for what, work in through(CompressOnly())),
     ):
-        stalls = [await stall_of(lambda n=n, work=work: work(n)) for n in range(ROUNDS)]  # type: ignore[misc]
+        stalls = [await stall_of(lambda n=n, work=work: work(n)) for n in range(rounds)]  # type: ignore[misc]
         records.append(Record(case, "stall_median", statistics.median(stalls) * 1e3, "ms"))
         records.append(Record(case, "stall_worst", max(stalls) * 1e3, "ms"))
     return records
 
 
+def _payload(data: bytes) -> Payload:
+    return Payload(metadata={"encoding": b"binary/plain"}, data=data)
+
+
 def main() -> None:
     """Run."""
-    options = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="how often (15)")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        show(asyncio.run(measure(folder)), options.json)
+        records = asyncio.run(measure(folder, options.rounds))
+    show(records, options.json, targets.loop_stall(values(records)))
 
 
 if __name__ == "__main__":

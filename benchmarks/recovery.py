@@ -1,159 +1,121 @@
 """How long does it take to be back at step k after a worker was killed?
 
-``python -m benchmarks.recovery [--json PATH] [--plot PATH] [--rounds N]``. On a real Temporal server an agent is given
-its whole conversation at each step. In the middle of steps 15, 30 and 60 its worker is killed; another process, which
-has nothing yet, takes over when the server has noticed. ``input`` is the time from when it can take work until the step
-has its input again, ``replay`` from there until the next step has its own: the worker has gone through the whole history
-by then. ``puts``, ``gets`` and ``lists`` are what it asked the store for in both.
-
-``plain`` is without the chain, ``coatcheck file`` over a directory, ``coatcheck 50 ms`` over one that is 50 ms away.
+``python -m benchmarks.recovery [--json [PATH]] [--plot PATH] [--rounds N]``. On a real Temporal server and a real S3 server
+that is 50 ms away, an agent is given its whole conversation at each step; ways as in ``benchmarks.history``. In the middle of
+steps 15, 30 and 60 its worker is killed; another process, which has nothing yet, takes over when the server has noticed.
+``input_seconds`` is the time from when it can take work until the step has its input again, ``back_seconds`` until the
+next step has its own: the worker has gone through the whole history by then. ``requests`` are the store's in that time.
 """
 
 import asyncio
-import json
-import statistics
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import zip_longest
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetStickyTaskQueueRequest
 from temporalio.client import Client, WorkflowHandle
 
-from benchmarks.records import Record, arguments, show
-from benchmarks.recovery_worker import Settings, connect
+from benchmarks import targets
+from benchmarks.engines.helper import Helper
+from benchmarks.engines.s3 import S3, s3
+from benchmarks.history_process import Settings, process_of
+from benchmarks.records import Record, arguments, medians, note, show, values
+from benchmarks.ways import CODEC, PLAIN, SDK
 from coatcheck.cli.demo.agent import AgentWorkflow, Talk
-from coatcheck.cli.demo.server import Server, dev_server
+from coatcheck.cli.demo.server import dev_server
 
 STEPS = (15, 30, 60)
-CASES = {"plain": None, "coatcheck file": 0.0, "coatcheck 50 ms": 0.05}
-"""Seconds that the store takes for a request; None for no store."""
-_REQUESTS = ("puts", "gets", "lists")
+CASES = (PLAIN, SDK, CODEC)
+_DELAY = 0.05
+"""Seconds that the store takes for a request."""
 _PATIENCE = 120.0
 """Seconds for anything at all."""
 
 
-@dataclass(slots=True)
-class Seen:
-    """What a worker said of its steps; 0 is when it was ready."""
-
-    seconds: dict[int, float] = field(default_factory=dict)
-    requests: dict[int, dict[str, int]] = field(default_factory=dict)
-
-    def records(self, case: str, step: int) -> list[Record]:
-        """The figures of the worker that took over in ``step``."""
-        at, ready = self.seconds, self.seconds[0]
-        return [
-            Record(case, "input", (at[step] - ready) * 1e3, "ms"),
-            Record(case, "replay", (at[step + 1] - at[step]) * 1e3, "ms"),
-            Record(case, "together", (at[step + 1] - ready) * 1e3, "ms"),
-            *(
-                Record(case, f"input_{kind}", self.requests[step].get(kind, 0), "requests")
-                for kind in _REQUESTS
-            ),
-            *(Record(case, kind, self.requests[step + 1].get(kind, 0), "requests") for kind in _REQUESTS),
-        ]
-
-
-async def measure(case: str, server: Server, folder: Path) -> list[Record]:
-    """One run of the agent, and three workers of it that are killed.
+class Case:
+    """One run of the agent, and the workers of it that are killed.
 
     Args:
-        case: One of :data:`CASES`.
-        server: Where.
-        folder: For the objects, does not exist yet; its name is that of the run.
+        name: One of :data:`CASES`.
+        client: Of the server; it opens no payload.
+        store: Where objects go.
     """
-    delay = CASES[case]
-    name = folder.name
-    await asyncio.to_thread(folder.mkdir)
-    stops = [*STEPS, STEPS[-1] + 1]
-    settings = Settings(
-        server.address,
-        server.namespace,
-        name,
-        stops[0],
-        str(folder) if delay is not None else "",
-        delay or 0.0,
-    )
-    client, _ = await connect(settings)
-    handle: WorkflowHandle[Any, Any] = await client.start_workflow(
-        AgentWorkflow.run, Talk(seed=0, turns=stops[-1]), id=name, task_queue=name
-    )
-    records: list[Record] = []
-    async with _worker(settings, stops[0]):
-        pass
-    for step, stop in pairwise(stops):
-        await _noticed(client, handle)
-        described = await handle.describe()
-        size = described.raw_description.workflow_execution_info.history_size_bytes
-        async with _worker(replace(settings, hold_at=stop), stop) as seen:
-            rows = [Record("", "history", size / 1e6, "MB"), *seen.records("", step)]
-        records += [Record(f"step {step} {case}", row.name, row.value, row.unit) for row in rows]
-    await handle.terminate()
-    return records
 
+    def __init__(self, name: str, client: Client, store: S3) -> None:
+        self._name = name
+        self._client = client
+        self._store = store
+        self._settings = Settings.of(client, name, store.new_bucket(name))
 
-@asynccontextmanager
-async def _worker(settings: Settings, until: int) -> AsyncIterator[Seen]:
-    """Start a worker, follow it until step ``until`` has its input, and kill it at the end."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.recovery_worker", settings.to_text(), stdin=PIPE, stdout=PIPE
-    )
-    seen = Seen()
-    try:
-        assert process.stdout is not None
+    async def measure(self, workflow: str, steps: tuple[int, ...]) -> list[Record]:
+        """Kill a worker in each of ``steps``."""
+        handle: WorkflowHandle[Any, Any] = await self._client.start_workflow(
+            AgentWorkflow.run, Talk(seed=0, turns=steps[-1] + 1), id=workflow, task_queue=workflow
+        )
+        records: list[Record] = []
+        await self._store.proxy.count_from_zero()
+        async with process_of(self._settings) as process:
+            await process.ask(_PATIENCE, do="take_over", workflow=workflow, until=steps[0])
+        for step, following in zip_longest(steps, steps[1:]):
+            await self._noticed(handle)
+            async with self._back_at(workflow, step) as (process, rows):
+                records += rows
+                if following is not None:
+                    await process.ask(_PATIENCE, do="go_on", until=following)
+        await handle.terminate()
+        return records
+
+    @asynccontextmanager
+    async def _back_at(self, workflow: str, step: int) -> AsyncIterator[tuple[Helper, list[Record]]]:
+        """A worker that has taken over and is in the next step, and what that took; killed at the end."""
+        case = f"step {step} {self._name}"
+        await self._store.proxy.count_from_zero(_DELAY)
+        async with process_of(self._settings) as process:
+            at = await process.ask(_PATIENCE, do="take_over", workflow=workflow, until=step + 1)
+            requests = await self._store.proxy.requests()
+            await self._store.proxy.count_from_zero()
+            yield (
+                process,
+                [
+                    Record(case, "input_seconds", at[str(step)], "s"),
+                    Record(case, "back_seconds", at[str(step + 1)], "s"),
+                    *(Record(case, kind, requests[kind], "requests") for kind in ("puts", "gets", "lists")),
+                    Record(case, "requests", sum(requests.values()), "requests"),
+                ],
+            )
+
+    async def _noticed(self, handle: WorkflowHandle[Any, Any]) -> None:
+        """Wait until the server offers the step to another worker, so that its time-outs are not measured."""
+        execution = WorkflowExecution(workflow_id=handle.id)
+        await self._client.workflow_service.reset_sticky_task_queue(
+            ResetStickyTaskQueueRequest(namespace=self._client.namespace, execution=execution)
+        )
         async with asyncio.timeout(_PATIENCE):
-            while until not in seen.seconds:
-                line = await process.stdout.readline()
-                if not line:
-                    raise RuntimeError("a worker ended by itself")
-                if line.startswith(b"{"):  # the SDK logs into the same pipe
-                    said = json.loads(line)
-                    seen.seconds.setdefault(said["step"], said["seconds"])
-                    seen.requests.setdefault(said["step"], said["requests"])
-        yield seen
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+            while True:
+                described = await handle.describe()
+                pending = described.raw_description.pending_activities
+                if pending and pending[0].attempt > 1:
+                    break
+                await asyncio.sleep(0.1)
+        # The first pause of Temporal's default retry policy.
+        await asyncio.sleep(1.2)
 
 
-async def _noticed(client: Client, handle: WorkflowHandle[Any, Any]) -> None:
-    """Wait until the server offers the step to another worker, so that its time-outs are not measured."""
-    execution = WorkflowExecution(workflow_id=handle.id)
-    await client.workflow_service.reset_sticky_task_queue(
-        ResetStickyTaskQueueRequest(namespace=client.namespace, execution=execution)
-    )
-    async with asyncio.timeout(_PATIENCE):
-        while True:
-            described = await handle.describe()
-            pending = described.raw_description.pending_activities
-            if pending and pending[0].attempt > 1:
-                break
-            await asyncio.sleep(0.1)
-    # The first pause of Temporal's default retry policy.
-    await asyncio.sleep(1.2)
-
-
-async def measure_all(rounds: int) -> list[Record]:
+async def measure_all(rounds: int, steps: tuple[int, ...] = STEPS) -> list[Record]:
     """The medians of the rounds."""
-    rows: dict[tuple[str, str, str], list[float]] = {}
-    with TemporaryDirectory(prefix="coatcheck-recovery-") as folder:
-        async with dev_server() as server:
-            for number in range(rounds):
-                for case in CASES:
-                    name = f"{case.replace(' ', '-')}-{number}"
-                    for row in await measure(case, server, Path(folder, name)):
-                        rows.setdefault((row.case, row.name, row.unit), []).append(row.value)
-    return [
-        Record(case, name, statistics.median(values), unit) for (case, name, unit), values in rows.items()
-    ]
+    records: list[Record] = []
+    async with dev_server() as server, s3() as store:
+        client = await Client.connect(server.address, namespace=server.namespace)
+        cases = {name: Case(name, client, store) for name in CASES}
+        for number in range(rounds):
+            for name, case in cases.items():
+                note(f"{name}, round {number + 1} of {rounds}")
+                records += await case.measure(f"{name}-{number}", steps)
+    return medians(records)
 
 
 def main() -> None:
@@ -162,12 +124,15 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the figures into PATH as well (PNG)")
     parser.add_argument("--rounds", type=int, default=3, help="how often; the medians are shown (3)")
     options = parser.parse_args()
-    records = asyncio.run(measure_all(options.rounds))
-    show(records, options.json)
+    try:
+        records = asyncio.run(measure_all(options.rounds))
+    except pytest.skip.Exception as unavailable:
+        raise SystemExit(str(unavailable)) from None
+    show(records, options.json, targets.recovery(values(records)))
     if options.plot is not None:
-        from benchmarks.recovery_chart import draw  # noqa: PLC0415 - matplotlib is slow to load
+        from benchmarks import charts  # noqa: PLC0415 - matplotlib is slow to load
 
-        draw(records, options.plot)
+        charts.save(charts.recovery, values(records), options.plot)
 
 
 if __name__ == "__main__":

@@ -164,8 +164,8 @@ class Boto3Threads(Client):
 
 
 CLIENTS: dict[str, Callable[[Server], Client]] = {
-    "coatcheck-s3": Coatcheck,
-    "boto3-threads": Boto3Threads,
+    "coatcheck": Coatcheck,
+    "boto3": Boto3Threads,
     "aioboto3": Aioboto3,
 }
 

@@ -1,6 +1,6 @@
 """How fast does S3Store move objects, and at what cost, beside the clients that others use?
 
-``python -m benchmarks.stores [--json PATH] [--quick]``. Our S3Store, plain boto3 in threads and aioboto3 create objects
+``python -m benchmarks.stores [--json [PATH]] [--quick]``. Our S3Store, plain boto3 in threads and aioboto3 create objects
 and read them back, on one real S3 server on this machine (SeaweedFS, as in the tests). All send the same requests, with
 ``If-None-Match: *`` in each put. Each runs in a process of its own, so that its CPU seconds are its own, and they take
 turns: a round is the puts of one client after the other, then the gets; the next one begins with another client.
@@ -25,11 +25,12 @@ from pathlib import Path
 import boto3
 import pytest
 
-from benchmarks.records import Record, arguments, median_ratio, show
+from benchmarks import targets
+from benchmarks.records import Record, arguments, median_ratio, note, show, values
 from benchmarks.store_clients import CLIENTS
 from tests.engines.seaweed import S3Server, serving
 
-OURS, RIVAL = "coatcheck-s3", "aioboto3"
+OURS, RIVAL = "coatcheck", "aioboto3"
 SIZES = {"10 KB": 10_000, "100 KB": 100_000, "1 MB": 1_000_000}
 AT_ONCE = (1, 16, 64)
 ROUNDS = 6
@@ -88,10 +89,10 @@ class Turns:
         for (case, task), turns in took.items():
             per_second = statistics.median(self.count / seconds for seconds, _ in turns)
             cpu = statistics.median(cpu * 1000 / self.count for _, cpu in turns)
-            yield Record(f"{case} / {self.where}", f"{task}_per_second", per_second, "objects/s")
-            yield Record(f"{case} / {self.where}", f"cpu_seconds_per_1000_{task}s", cpu, "s")
+            yield Record(f"{self.where} {case}", f"{task}_per_second", per_second, "objects/s")
+            yield Record(f"{self.where} {case}", f"cpu_seconds_per_1000_{task}s", cpu, "s")
         rival, ours = ([seconds for seconds, _ in took[case, "get"]] for case in (RIVAL, OURS))
-        yield Record(f"{OURS} / {self.where}", f"gets_vs_{RIVAL}", median_ratio(rival, ours), "times")
+        yield Record(f"{self.where} {OURS}", f"gets_vs_{RIVAL}", median_ratio(rival, ours), "times")
 
 
 @contextmanager
@@ -140,8 +141,8 @@ def measure(*, quick: bool) -> Iterator[Record]:
         session.client("s3", endpoint_url=server.endpoint).create_bucket(Bucket=BUCKET)
         with contenders_on(server) as contenders:
             for (name, size), at_once in itertools.product(SIZES.items(), AT_ONCE):
-                where = f"{name} / {at_once} at once"
-                print(where, file=sys.stderr)
+                where = f"{name}, {at_once} at once"
+                note(where)
                 yield from Turns(where, contenders, size, at_once, quick=quick).records()
 
 
@@ -155,9 +156,10 @@ def main() -> None:
     """Run."""
     options = options_of(arguments(__doc__))
     try:
-        show(measure(quick=options.quick), options.json)
+        records = list(measure(quick=options.quick))
     except pytest.skip.Exception as unavailable:
         raise SystemExit(str(unavailable)) from None
+    show(records, options.json, targets.stores(values(records)))
 
 
 if __name__ == "__main__":

@@ -1,25 +1,32 @@
 """How much of the speed of its parts does the chain keep?
 
-``python -m benchmarks.throughput [--json PATH]``. The parts are zstd-3 and the seal (salt, HKDF, AES-256-GCM), called
-one after the other in a loop; the chain is ``Chain(Zstd(), Encrypt(...), Offload(...))`` over a store that keeps
-nothing, so that no disk is measured. The payloads have nothing in common. The chain gets them one at a time on one thread, each as
-if it were the first of its run (``ratio``: what the chain's own work leaves of the speed of its parts) and in a run that
-has stored another payload, so that it looks for a base and finds none (``ratio_searching``); and all at once on an event
-loop (``ratio_loop``: with the hops to threads, and the cores that they use).
+``python -m benchmarks.throughput [--rounds N] [--json [PATH]] [--plot PATH]``. The parts are zstd-3 and the seal (salt, HKDF,
+AES-256-GCM), called one after the other in a loop; the chain is ``Chain(Zstd(), Encrypt(...), Offload(...))`` over a store
+that keeps nothing, so that no disk is measured. The payloads have nothing in common. The chain gets them one at a time on
+one thread, each as if it were the first of its run (``ratio``: what the chain's own work leaves of the speed of its parts)
+and in a run that has stored another payload, so that it looks for a base and finds none (``ratio_searching``); and all at
+once on an event loop (``ratio_loop``: with the hops to threads, and the cores that they use). Speeds are by the thread's
+processor time, those of the loop by the wall's. ``compress-only`` is zlib at its default level, one payload after the
+other, as the codec that teams write first calls it: no encryption, no store.
 """
 
 import asyncio
 import itertools
 import statistics
+import time
+import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
+from benchmarks import targets
 from benchmarks.data import payloads, transcript
-from benchmarks.records import Record, arguments, in_turn, median_ratio, show
+from benchmarks.records import Record, arguments, in_turn, median_ratio, show, values
+from benchmarks.ways import COMPRESS_ONLY
 from coatcheck import Chain, Encrypt, Key, Keyring, MemoryStore, Offload, PayloadCache, Scope, Zstd
 from coatcheck.envelope import EnvelopeHeader, object_context
 
 SCOPE, SEARCHED = Scope("default", "workflow"), Scope("default", "searched")
-ROUNDS = 25
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
 BYTES_A_ROUND = 4_000_000
 
 
@@ -52,6 +59,7 @@ class OneSize:
         self.loop = asyncio.new_event_loop()
         self.frames = [self.zstd.encode(payload) or payload for payload in self.payloads]
         self.sealed = [self.sealer.seal(self.header, self.context, frame) for frame in self.frames]
+        self.compressed = [zlib.compress(payload) for payload in self.payloads]
         self.journal = self.loop.run_until_complete(self.chain.encode_all(self.payloads, SCOPE))
         self.store.keeps = False
         self.loop.run_until_complete(self.chain.encode(transcript()[-100_000:], SEARCHED))
@@ -60,6 +68,16 @@ class OneSize:
         """zstd, then the seal."""
         for payload in self.payloads:
             self.sealer.seal(self.header, self.context, self.zstd.encode(payload) or payload)
+
+    def compress(self) -> None:
+        """What the codec computes, and nothing else."""
+        for payload in self.payloads:
+            zlib.compress(payload)
+
+    def decompress(self) -> None:
+        """What the codec computes, and nothing else."""
+        for compressed in self.compressed:
+            zlib.decompress(compressed)
 
     def name_payloads(self) -> None:
         """The object ids, which the parts do without."""
@@ -91,40 +109,54 @@ class OneSize:
         """All at once, as a worker does it."""
         self.loop.run_until_complete(self.chain.decode_all(self.journal, SCOPE))
 
-    def records(self) -> Iterator[Record]:
+    def records(self, rounds: int) -> Iterator[Record]:
         """Measure."""
-        parts, names, chain, searching, loop = in_turn(
-            ROUNDS,
+        parts, zlib_encoded, names, chain, searching = in_turn(
+            rounds,
             self.encode_parts,
+            self.compress,
             self.name_payloads,
             self.encode_chain,
             self.encode_searching,
-            self.encode_loop,
+            clock=time.thread_time,
         )
-        opened, decoded = in_turn(ROUNDS, self.decode_parts, self.decode_loop)
+        beside_loop, loop = in_turn(rounds, self.encode_parts, self.encode_loop)
+        opened, zlib_decoded, decoded = in_turn(rounds, self.decode_parts, self.decompress, self.decode_loop)
         total = self.size * len(self.payloads) / 1e6
-        case = f"{self.size // 1000} KB"
+        case = f"{self.size // 1000} KB" if self.size < 1_000_000 else f"{self.size // 1_000_000} MB"
         yield Record(f"{case} parts", "encode", total / statistics.median(parts), "MB/s")
-        yield Record(f"{case} object ids", "encode", total / statistics.median(names), "MB/s")
-        yield Record(f"{case} chain", "encode", total / statistics.median(chain), "MB/s")
-        yield Record(f"{case} chain", "ratio", median_ratio(parts, chain), "of the parts")
-        yield Record(f"{case} chain", "ratio_searching", median_ratio(parts, searching), "of the parts")
-        yield Record(f"{case} chain", "encode_loop", total / statistics.median(loop), "MB/s")
-        yield Record(f"{case} chain", "ratio_loop", median_ratio(parts, loop), "of the parts")
+        yield Record(f"{case} {COMPRESS_ONLY}", "encode", total / statistics.median(zlib_encoded), "MB/s")
+        yield Record(f"{case} {COMPRESS_ONLY}", "decode", total / statistics.median(zlib_decoded), "MB/s")
+        yield Record(f"{case} coatcheck", "object_ids", total / statistics.median(names), "MB/s")
+        yield Record(f"{case} coatcheck", "encode", total / statistics.median(chain), "MB/s")
+        yield Record(f"{case} coatcheck", "ratio", median_ratio(parts, chain), "of the parts")
+        yield Record(f"{case} coatcheck", "ratio_searching", median_ratio(parts, searching), "of the parts")
+        yield Record(f"{case} coatcheck", "encode_loop", total / statistics.median(loop), "MB/s")
+        yield Record(f"{case} coatcheck", "ratio_loop", median_ratio(beside_loop, loop), "of the parts")
         yield Record(f"{case} parts", "decode", total / statistics.median(opened), "MB/s")
-        yield Record(f"{case} chain", "decode_loop", total / statistics.median(decoded), "MB/s")
-        yield Record(f"{case} chain", "decode_ratio_loop", median_ratio(opened, decoded), "of the parts")
+        yield Record(f"{case} coatcheck", "decode_loop", total / statistics.median(decoded), "MB/s")
+        yield Record(
+            f"{case} coatcheck",
+            "decode_ratio_loop",
+            median_ratio(opened, decoded),
+            "of the parts",
+        )
         self.loop.run_until_complete(self.loop.shutdown_default_executor())
         self.loop.close()
 
 
 def main() -> None:
     """Run."""
-    options = arguments(__doc__).parse_args()
-    show(
-        (record for size in (1_000, 10_000, 100_000, 1_000_000) for record in OneSize(size).records()),
-        options.json,
-    )
+    parser = arguments(__doc__)
+    parser.add_argument("--rounds", type=int, default=25, help="how often; the medians are shown (25)")
+    parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the figures into PATH as well (PNG)")
+    options = parser.parse_args()
+    records = [record for size in SIZES for record in OneSize(size).records(options.rounds)]
+    show(records, options.json, targets.throughput(values(records)))
+    if options.plot is not None:
+        from benchmarks import charts  # noqa: PLC0415 - matplotlib is slow to load
+
+        charts.save(charts.throughput, values(records), options.plot)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,56 @@
+"""The ways in which payloads travel: one name, one label and one colour for each, wherever it is measured.
+
+The case of a record ends with its way; what stands before it says where that was taken: ``60 turns sdk``.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+PLAIN = "plain"
+SDK = "sdk"
+SDK_256K = "sdk-256k"
+COMPRESS_ONLY = "compress-only"
+CODEC = "coatcheck-codec"
+NATIVE = "coatcheck-native"
+OURS = (CODEC, NATIVE)
+ONLY = "value"
+"""The column of what was measured in one way only."""
+
+
+class Way(NamedTuple):
+    """How people are shown it."""
+
+    label: str
+    colour: str
+
+
+WAYS: Mapping[str, Way] = {
+    PLAIN: Way("plain", "#c2410c"),
+    COMPRESS_ONLY: Way("compress-only codec (zlib)", "#d9a514"),
+    SDK: Way("SDK external storage", "#6366f1"),
+    SDK_256K: Way("SDK external storage, 256 KiB", "#a5b4fc"),
+    CODEC: Way("coatcheck", "#0f766e"),
+    NATIVE: Way("coatcheck, native references", "#5eaaa3"),
+    "inngest-encryption": Way("official encryption", "#d9a514"),
+    "remote-state": Way("official remote state", "#6366f1"),
+    "parts": Way("zstd-3 and AES-GCM alone", "#9ca3af"),
+    "whole": Way("whole", "#c2410c"),
+    "whole-zstd": Way("whole, zstd-3", "#d9a514"),
+    "chunked": Way("content-defined chunks", "#6366f1"),
+    "coatcheck": Way("coatcheck", "#0f766e"),
+    "boto3": Way("boto3 in threads", "#d9a514"),
+    "aioboto3": Way("aioboto3", "#6366f1"),
+    "peer": Way("what it stands beside", "#6366f1"),
+}
+
+
+def split(case: str) -> tuple[str, str]:
+    """Where a case was measured, and its way; the way is empty where there is only one."""
+    where, _, way = case.rpartition(" ")
+    return (where, way) if way in WAYS else (case, "")
+
+
+def found_in(cases: Iterable[str]) -> list[str]:
+    """The ways of these cases, in the order in which they are shown."""
+    there = {split(case)[1] for case in cases}
+    return [way for way in WAYS if way in there]
