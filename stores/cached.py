@@ -121,6 +121,10 @@ class CachedStore(Store):
             await self._store.delete(key)
             await asyncio.to_thread(self._copies.drop, key)
 
+    async def delete_versions(self, prefix: str) -> None:
+        """See :meth:`Store.delete_versions`: those of the inner store."""
+        await self._store.delete_versions(prefix)
+
     async def forget(self, key: str) -> None:
         """Drop the copy, if there is one: the next :meth:`get` asks the inner store.
 

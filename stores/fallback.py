@@ -92,6 +92,10 @@ class FallbackStore(Store):
         """See :meth:`Store.delete`: from the primary."""
         await self._primary.delete(key)
 
+    async def delete_versions(self, prefix: str) -> None:
+        """See :meth:`Store.delete_versions`: those of the primary."""
+        await self._primary.delete_versions(prefix)
+
     def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         """See :meth:`Store.list_objects`: those of the primary."""
         return self._primary.list_objects(prefix)

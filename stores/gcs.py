@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from coatcheck.contracts import MAX_KEY_LENGTH, Store, StoredObject, check_key
@@ -111,6 +111,29 @@ class GCSStore(Store):
         if answer.status == HTTPStatus.NOT_FOUND:
             await self._check_bucket(answer)
 
+    async def delete_versions(self, prefix: str) -> None:
+        """See :meth:`Store.delete_versions`. Soft delete, where a bucket has it, keeps its own copies for its time."""
+        query = {
+            "prefix": self.prefix + prefix,
+            "versions": "true",
+            "maxResults": str(_PAGE),
+            "fields": "items(name,generation,timeDeleted),nextPageToken",
+        }
+        while True:
+            answer = await self._ask("GET", "", query, "")
+            if answer.status == HTTPStatus.NOT_FOUND:
+                raise no_bucket(self.bucket)
+            page = _json(answer)
+            for item in page.get("items", ()):
+                if "timeDeleted" in item:
+                    await self._ask(
+                        "DELETE", item["name"], {"generation": str(item["generation"])}, item["name"]
+                    )
+            token = page.get("nextPageToken")
+            if not token:
+                return
+            query["pageToken"] = token
+
     async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         """See :meth:`Store.list_objects`. One request for each 1,000 objects, in the order of their keys."""
         if not (prefix.isascii() and prefix.isprintable()):
@@ -172,17 +195,29 @@ class GCSStore(Store):
 
 def _page(answer: Answer) -> tuple[list[StoredObject], str]:
     """The objects of a page of a listing, and the token of the next; empty after the last."""
+    page = _json(answer)
     try:
-        page = json.loads(answer.body)
         entries = [
             StoredObject(item["name"], int(item["size"]), datetime.fromisoformat(item["timeCreated"]))
             for item in page.get("items", ())
         ]
-        return entries, str(page.get("nextPageToken", ""))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise StoreUnavailable(
-            "the service answered with a listing that cannot be read", "Check the endpoint."
-        ) from error
+        raise _unreadable() from error
+    return entries, str(page.get("nextPageToken", ""))
+
+
+def _json(answer: Answer) -> dict[str, Any]:
+    try:
+        page = json.loads(answer.body)
+    except ValueError as error:
+        raise _unreadable() from error
+    if not isinstance(page, dict):
+        raise _unreadable()
+    return page
+
+
+def _unreadable() -> StoreUnavailable:
+    return StoreUnavailable("the service answered with a listing that cannot be read", "Check the endpoint.")
 
 
 def _endpoint(url: str) -> str:

@@ -15,9 +15,11 @@ from coatcheck.contracts import MAX_KEY_LENGTH, Store, StoredObject, check_key
 from coatcheck.errors import CoatcheckError, ConfigError, StoreUnavailable
 from coatcheck.stores._obstore import Failure, failure
 from coatcheck.stores._s3_errors import is_already_there, is_other_region, other_region, typed
+from coatcheck.stores._s3_versions import delete_noncurrent
 
 if TYPE_CHECKING:
     import boto3
+    from mypy_boto3_s3 import S3Client
     from obstore import ObjectMeta
     from obstore.store import S3Config
     from obstore.store import S3Store as Client
@@ -56,7 +58,8 @@ class S3Store(Store):
     whole or not at all, and a cancelled one leaves no hidden parts to pay for. Nothing is retried here.
 
     The credentials need ``s3:PutObject``, ``s3:GetObject`` and ``s3:DeleteObject`` on the objects and
-    ``s3:ListBucket`` on the bucket; without the last, S3 calls a missing object a denied one.
+    ``s3:ListBucket`` on the bucket; without the last, S3 calls a missing object a denied one. To sweep a bucket with
+    versioning takes ``s3:GetBucketVersioning``, ``s3:ListBucketVersions`` and ``s3:DeleteObjectVersion`` as well.
 
     Args:
         bucket: Its name; it must exist.
@@ -112,6 +115,7 @@ class S3Store(Store):
         self._kms_key_id = kms_key_id
         self._timeout = timeout
         self._held: _Opened | None = None
+        self._boto3: S3Client | None = None
         self._opening = threading.Lock()
 
     def __repr__(self) -> str:
@@ -138,6 +142,10 @@ class S3Store(Store):
         path = self.prefix + check_key(key)
         opened = await self._opened()
         await self._ask(opened, lambda: opened.client.delete_async(path), key)
+
+    async def delete_versions(self, prefix: str) -> None:
+        """See :meth:`Store.delete_versions`. One request where the bucket keeps no versions."""
+        await asyncio.to_thread(self._delete_versions, prefix)
 
     async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         """See :meth:`Store.list_objects`. One request for each 1,000 objects.
@@ -168,7 +176,32 @@ class S3Store(Store):
 
     async def close(self) -> None:
         """See :meth:`Store.close`. Requests under way go on to their end."""
-        self._held = None
+        self._held = self._boto3 = None
+
+    def _delete_versions(self, prefix: str) -> None:
+        opened = self._open()
+        with self._opening:
+            if self._boto3 is None:
+                self._boto3 = self._new_boto3(opened)
+        delete_noncurrent(self._boto3, self.bucket, self.prefix + prefix)
+
+    def _new_boto3(self, opened: _Opened) -> "S3Client":
+        import boto3  # noqa: PLC0415 - optional, and slow to load
+        from botocore.config import Config  # noqa: PLC0415 - optional
+
+        session = self._session or boto3.Session()
+        style: Literal["path", "virtual"] = "path" if opened.bucket_in_path else "virtual"
+        return session.client(
+            "s3",
+            region_name=opened.region,
+            endpoint_url=self._endpoint_url,
+            config=Config(
+                connect_timeout=self._timeout,
+                read_timeout=self._timeout,
+                retries={"total_max_attempts": 1},
+                s3={"addressing_style": style},
+            ),
+        )
 
     async def _put(self, key: str, data: bytes, mode: Literal["create", "overwrite"]) -> bool:
         path = self.prefix + check_key(key)

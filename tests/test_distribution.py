@@ -1,31 +1,25 @@
 """sdist -> wheel: what a user installs has every module, and nothing of the tests."""
 
+import email
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+import coatcheck
+from tests.environments import ROOT, build
+
 PACKAGE = ROOT / "src" / "coatcheck"
 
 pytestmark = pytest.mark.skipif(
     not PACKAGE.exists(), reason="the suite runs against a wheel, without the sources"
 )
-
-
-def build(source: Path, kind: str, out: Path) -> Path:
-    subprocess.run(
-        [sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", out, source],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
-    (built,) = out.glob("*.tar.gz" if kind == "sdist" else "*.whl")
-    return built
 
 
 def test_the_wheel_built_from_the_sdist_has_every_module(tmp_path: Path) -> None:
@@ -45,6 +39,25 @@ def test_the_wheel_built_from_the_sdist_has_every_module(tmp_path: Path) -> None
     }
     assert inside == files
     assert {"coatcheck/codecs/zstd.py", "coatcheck/stores/file.py", "coatcheck/py.typed"} <= inside
+
+
+def test_one_version_everywhere(tmp_path: Path) -> None:
+    """``src/coatcheck/_version.py`` is where it stands; everything else repeats it."""
+    expected = coatcheck.__version__
+    sdist, wheel = (build(ROOT, kind, tmp_path / kind) for kind in ("sdist", "wheel"))
+    assert sdist.name == f"coatcheck-{expected}.tar.gz"
+    assert wheel.name == f"coatcheck-{expected}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = email.message_from_bytes(archive.read(f"coatcheck-{expected}.dist-info/METADATA"))
+    with tarfile.open(sdist) as archive:
+        information = archive.extractfile(f"coatcheck-{expected}/PKG-INFO")
+        assert information is not None
+        described = email.message_from_bytes(information.read())
+    assert (metadata["Version"], described["Version"], version("coatcheck")) == (expected,) * 3
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## \[(.+?)\]", changes.replace("## [Unreleased]", ""), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == expected
 
 
 def test_a_checkout_without_links_fails_to_build_with_a_clear_message(tmp_path: Path) -> None:

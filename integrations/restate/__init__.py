@@ -4,6 +4,9 @@
 (``docs/restate.md``). Needs the extra ``coatcheck[restate]``.
 """
 
-from coatcheck.integrations.restate.claim_check import ClaimCheck
+from coatcheck.extras import brought_by
+
+with brought_by("restate"):
+    from coatcheck.integrations.restate.claim_check import ClaimCheck
 
 __all__ = ["ClaimCheck"]

@@ -4,11 +4,14 @@
 ``coatcheck[temporal]``.
 """
 
-from coatcheck.integrations.temporal.codec import ENCODING, ClaimCheckCodec, Mode
-from coatcheck.integrations.temporal.datadog import DataDogReader
-from coatcheck.integrations.temporal.native import from_native
-from coatcheck.integrations.temporal.plugin import ClaimCheckPlugin, wrap_data_converter
-from coatcheck.integrations.temporal.sdk_drivers import GCSDriverReader, S3DriverReader
+from coatcheck.extras import brought_by
+
+with brought_by("temporal"):
+    from coatcheck.integrations.temporal.codec import ENCODING, ClaimCheckCodec, Mode
+    from coatcheck.integrations.temporal.datadog import DataDogReader
+    from coatcheck.integrations.temporal.native import from_native
+    from coatcheck.integrations.temporal.plugin import ClaimCheckPlugin, wrap_data_converter
+    from coatcheck.integrations.temporal.sdk_drivers import GCSDriverReader, S3DriverReader
 
 __all__ = [
     "ENCODING",

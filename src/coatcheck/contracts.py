@@ -198,6 +198,12 @@ class Store(ABC):
     async def delete(self, key: str) -> None:
         """Remove the object; nothing happens if there is none."""
 
+    async def delete_versions(self, prefix: str) -> None:  # noqa: B027 - most stores keep no versions
+        """Delete for good what this store still keeps of objects below ``prefix`` that were deleted or replaced.
+
+        Objects that are there stay, those that are written meanwhile as well.
+        """
+
     async def forget(self, key: str) -> None:  # noqa: B027 - most stores keep no copies
         """Drop copies of the object that this store made for itself: what they held was found to be damaged."""
 

@@ -82,6 +82,9 @@ class Lineage:
 
     def most_like(self, prints: Sketch) -> Member | None:
         """The member that shares most with a payload, of equals the latest; None where none shares anything."""
-        votes = Counter(entry for fingerprint in prints for entry in self._latest.get(fingerprint, ()))
-        best = max(votes, key=lambda entry: (votes[entry], entry[0]), default=None)
-        return None if best is None else best[1]
+        holders = [entry for fingerprint in prints for entry in self._latest.get(fingerprint, ())]
+        if not holders:
+            return None
+        votes = Counter(number for number, _ in holders)
+        _, best = max(zip(votes.values(), votes, strict=True))
+        return dict(holders)[best]

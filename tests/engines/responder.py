@@ -1,6 +1,7 @@
 """Answers what a service documents, where the real server of the tests cannot be made to."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
@@ -11,8 +12,10 @@ def xml_error(code: str, more: str = "") -> str:
 
 
 @asynccontextmanager
-async def responding(status: int, body: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[str]:
-    """Serve one answer to all requests from a free port; gives the endpoint."""
+async def responding(
+    status: int, body: str, headers: Mapping[str, str] | None = None, *, heard: list[bytes] | None = None
+) -> AsyncIterator[str]:
+    """Serve one answer to all requests from a free port; gives the endpoint. Requests are added to ``heard``, whole."""
     lines = [f"HTTP/1.1 {status} Answer", f"Content-Length: {len(body)}", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     head = "\r\n".join([*lines, "", ""])
@@ -21,6 +24,9 @@ async def responding(status: int, body: str, headers: Mapping[str, str] | None =
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = await reader.readuntil(b"\r\n\r\n")
+            if heard is not None:
+                length = re.search(rb"content-length: *([0-9]+)", request, re.IGNORECASE)
+                heard.append(request + await reader.readexactly(int(length[1]) if length else 0))
             writer.write((head if request.startswith(b"HEAD ") else head + body).encode())
             writer.write_eof()
             # To close on bytes that nobody read is to reset the connection.

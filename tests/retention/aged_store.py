@@ -36,6 +36,9 @@ class AgedStore(Store):
     async def delete(self, key: str) -> None:
         await self.inner.delete(key)
 
+    async def delete_versions(self, prefix: str) -> None:
+        await self.inner.delete_versions(prefix)
+
     async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         async for entry in self.inner.list_objects(prefix):
             older = sum((by for since, by in self._aged if entry.modified <= since), timedelta())

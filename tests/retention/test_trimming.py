@@ -236,4 +236,4 @@ def test_rules_that_keep_everything_or_nonsense_are_refused() -> None:
         {"idle": timedelta(hours=1)},
     ):
         with pytest.raises(ConfigError):
-            Rules(grace=GRACE, checkpoints=True, **bad)  # type: ignore[arg-type]
+            Rules(grace=GRACE, checkpoints=True, **bad)

@@ -140,8 +140,9 @@ class Verification:
                 await _check_record(room, of, name, stored)
                 found.records += 1
             else:
-                found.payload_bytes += await self._check_object(room, of, name, stored)
+                size = await self._check_object(room, of, name, stored)
                 found.objects += 1
+                found.payload_bytes += size
             found.stored_bytes += stored.size
         except _GoneError:
             found.gone += 1

@@ -2,9 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
+from typing import NewType
 
 from coatcheck.retention.addresses import Addresses
 from coatcheck.scope import Scope
+
+RunTag = NewType("RunTag", bytes)
+"""16 bytes of a reference that stand for the run, and tell nobody which one it is."""
 
 
 class LiveScopes(ABC):
@@ -26,11 +30,16 @@ class LiveRuns(LiveScopes):
     """Whose scopes it can tell about. Those of no other tenant are looked at."""
 
     @abstractmethod
-    def scopes(self) -> AsyncIterator[Scope]:
-        """Every such scope. A scope may come several times. Errors as above."""
+    def scopes(self) -> AsyncIterator[Scope | RunTag]:
+        """Every such scope, by name or by the run tag in a reference. A scope may come several times. Errors as above."""
 
     async def prefixes(self, addresses: Addresses) -> AsyncIterator[str]:
         """See :meth:`LiveScopes.prefixes`."""
-        async for scope in self.scopes():
-            for prefix in await addresses.of(scope):
-                yield prefix
+        tenants = [prefix for tenant in self.tenants for prefix in await addresses.of_tenant(tenant)]
+        async for found in self.scopes():
+            if isinstance(found, Scope):
+                for prefix in await addresses.of(found):
+                    yield prefix
+            else:
+                for tenant in tenants:
+                    yield f"{tenant}{found.hex()}/"

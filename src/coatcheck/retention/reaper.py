@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from coatcheck.access import DEFAULT_DEADLINE, retried
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store, StoredObject
-from coatcheck.errors import FormatError, IntegrityError, PayloadNotFound
+from coatcheck.errors import FormatError, IntegrityError, PayloadNotFound, StoreDenied
 from coatcheck.limiter import PROCESS_LIMITER, Limiter
 from coatcheck.retention.index import ScopeFacts
 from coatcheck.retention.latest import LatestCheckpoints
@@ -33,6 +33,8 @@ class Reaped:
     """Deleted."""
     size: int = 0
     """Bytes of those."""
+    versions_left: bool = False
+    """The store may keep versions of them, which it did not allow to delete."""
 
 
 class _OutOfTimeError(Exception):
@@ -137,8 +139,17 @@ class Reaper:
                 objects, size, batch = objects + len(batch), size + sum(one.size for one in batch), []
         await self._delete_owned(owner, batch)
         await self._withdraw(owner, *marks)
+        versions_left = not await self._delete_versions(owner.prefix)
         done = Verdict.TRIM if keep else Verdict.DELETE
-        return Reaped(done, objects + len(batch), size + sum(one.size for one in batch))
+        return Reaped(done, objects + len(batch), size + sum(one.size for one in batch), versions_left)
+
+    async def _delete_versions(self, prefix: str) -> bool:
+        """Whether it was allowed. It takes no ownership: whatever is written meanwhile is another version."""
+        try:
+            await self._ask(lambda: self._store.delete_versions(prefix))
+        except StoreDenied:
+            return False
+        return True
 
     async def _old(self, prefix: str, until: datetime) -> AsyncIterator[StoredObject]:
         async for entry in listed(self._store, prefix, self._limiter):

@@ -47,6 +47,8 @@ class Report:
     """Objects that are gone."""
     freed: int = 0
     """Bytes of those."""
+    versions_left: bool = False
+    """The store may keep versions of what was deleted: the credentials may not see or delete them."""
 
     def of(self, verdict: Verdict) -> Tally:
         """Of the scopes of which this became."""

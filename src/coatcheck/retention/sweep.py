@@ -4,12 +4,13 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
 from coatcheck.access import DEFAULT_DEADLINE, retried
 from coatcheck.contracts import Store, StoredObject
-from coatcheck.errors import LimitExceeded, StoreUnavailable
+from coatcheck.errors import LimitExceeded, StoreDenied, StoreUnavailable
 from coatcheck.limiter import PROCESS_LIMITER, Limiter
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import Index, ScopeFacts
@@ -110,11 +111,11 @@ class Sweep:
             return await self._do(index, now, begun)
 
     async def _listed(self) -> Index:
-        prefixes = {prefix for tenant in self._tenants for prefix in await self._addresses.of_tenant(tenant)}
+        prefixes = await self._prefixes()
         for attempt in range(1, _LISTINGS + 1):
             index = Index()
             try:
-                for prefix in sorted(prefixes):
+                for prefix in prefixes:
                     await index.list(self._told(prefix + self._part))
             except StoreUnavailable:
                 index.close()
@@ -126,6 +127,11 @@ class Sweep:
             else:
                 return index
         raise AssertionError("unreachable")
+
+    async def _prefixes(self) -> list[str]:
+        return sorted(
+            {prefix for tenant in self._tenants for prefix in await self._addresses.of_tenant(tenant)}
+        )
 
     async def _told(self, prefix: str) -> AsyncIterator[StoredObject]:
         count = 0
@@ -170,6 +176,7 @@ class Sweep:
             report.of(reaped.verdict).add(facts)
             report.deleted += reaped.objects
             report.freed += reaped.size
+            report.versions_left |= reaped.versions_left
             done += 1
             self._progress("scopes done", done)
 
@@ -242,3 +249,5 @@ async def store_time(store: Store) -> datetime:
         return await retried(found, DEFAULT_DEADLINE)
     finally:
         await retried(lambda: store.delete(key), DEFAULT_DEADLINE)
+        with suppress(StoreDenied):
+            await retried(lambda: store.delete_versions(key), DEFAULT_DEADLINE)

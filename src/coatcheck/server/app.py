@@ -11,24 +11,27 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-from temporalio.api.common.v1 import Payload
-
 from coatcheck.chain import Chain
 from coatcheck.errors import CoatcheckError
-from coatcheck.server.messages import read_payloads, write_payloads
-from coatcheck.server.metrics import CONTENT_TYPE, Metrics
-from coatcheck.server.openapi import NAMESPACE, actions, describe
-from coatcheck.server.payloads import PayloadDesk
-from coatcheck.server.refusals import Answer, Refused, refusal_of
+from coatcheck.extras import brought_by
 from coatcheck.server.settings import ServeSettings
-from coatcheck.server.tokens import ANYBODY, Caller, TokenVerifier
+
+with brought_by("serve"):
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.middleware import Middleware
+    from starlette.middleware.cors import CORSMiddleware
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+    from temporalio.api.common.v1 import Payload
+
+    from coatcheck.server.messages import read_payloads, write_payloads
+    from coatcheck.server.metrics import CONTENT_TYPE, Metrics
+    from coatcheck.server.openapi import NAMESPACE, actions, describe
+    from coatcheck.server.payloads import PayloadDesk
+    from coatcheck.server.refusals import Answer, Refused, refusal_of
+    from coatcheck.server.tokens import ANYBODY, Caller, TokenVerifier
 
 _log = logging.getLogger("coatcheck.server")
 

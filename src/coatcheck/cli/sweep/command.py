@@ -3,6 +3,8 @@
 import typer
 
 from coatcheck.cli.sweep.checkpoints import checkpoints
+from coatcheck.cli.sweep.inngest import inngest
+from coatcheck.cli.sweep.restate import restate
 from coatcheck.cli.sweep.temporal import temporal
 
 sweep = typer.Typer(
@@ -10,4 +12,6 @@ sweep = typer.Typer(
     help="Free what no run can reach any more: mark it, and after a grace, if still no run knows it, delete it.",
 )
 sweep.command()(checkpoints)
+sweep.command()(inngest)
+sweep.command()(restate)
 sweep.command()(temporal)

@@ -12,8 +12,10 @@ SHARE: Final = 0.2
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([dh])")
 
 
-def span(text: str) -> timedelta:
-    """The time that ``7d`` or ``36h`` says."""
+def span(text: str | timedelta) -> timedelta:
+    """The time that ``7d`` or ``36h`` says. Typer passes defaults through it as well."""
+    if isinstance(text, timedelta):
+        return text
     found = _SPAN.fullmatch(text)
     if not found:
         raise typer.BadParameter(f"{text!r} is not a time such as 7d or 36h")
@@ -26,7 +28,7 @@ Grace = Annotated[
         parser=span,
         metavar="TIME",
         show_default="7d",
-        help="How long to wait between the two looks, such as 7d; at least 1d, and longer than a workflow can take from "
+        help="How long to wait between the two looks, such as 7d; at least 1d, and longer than a run can take from "
         "the writing of its input until the server shows it.",
     ),
 ]
@@ -37,3 +39,11 @@ Delete = Annotated[
     bool, typer.Option("--delete", help="Mark and delete. Without it, only say what would be done.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print records instead of a table.")]
+Tenants = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tenant",
+        help="Whose payloads to sweep; can be given several times. No other server or engine may write for them.",
+        show_default="default",
+    ),
+]

@@ -22,6 +22,11 @@ def print_report(report: "Report", *, as_json: bool) -> None:
         typer.echo("Nothing was changed: --delete does it.")
     else:
         typer.echo(f"{report.deleted:,} objects of {report.freed:,} bytes were deleted.")
+    if report.versions_left:
+        typer.echo(
+            "Versions that the bucket keeps of them may be left: the credentials may not see or delete those. Let a rule do "
+            "it: coatcheck store lifecycle."
+        )
 
 
 def _line(tally: "Tally", what: str) -> str:

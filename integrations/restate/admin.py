@@ -1,0 +1,90 @@
+"""SQL on Restate's admin API, row by row."""
+
+from collections.abc import AsyncIterator
+from json import JSONDecodeError, JSONDecoder
+from typing import Any, Final, Self
+
+import httpx
+
+from coatcheck.errors import CoatcheckError
+
+_START: Final = '{"rows":['
+_END: Final = "]}"
+_MOST_OF_A_MESSAGE: Final = 1000
+_CONNECT_SECONDS: Final = 30.0
+_SILENT_SECONDS: Final = 900.0
+"""A query that finds nothing says nothing until it has looked at everything."""
+
+
+class Admin:
+    """A server's admin API. Reads only; use it as a context manager, on one event loop.
+
+    Args:
+        url: Of the API.
+        token: Sent as bearer token, where there is one.
+    """
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers={"Authorization": f"Bearer {token}"} if token else None,
+            timeout=httpx.Timeout(_CONNECT_SECONDS, read=_SILENT_SECONDS),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def rows(self, sql: str) -> AsyncIterator[dict[str, Any]]:
+        """What a query gives, as it arrives; columns that are null are left out.
+
+        Raises:
+            CoatcheckError: The server refuses the query, does not answer, or its answer does not come to its end.
+        """
+        ask = self._http.stream("POST", "/query", json={"query": sql}, headers={"Accept": "application/json"})
+        try:
+            async with ask as answer:
+                if not answer.is_success:
+                    said = (await answer.aread()).decode(errors="replace")[:_MOST_OF_A_MESSAGE]
+                    raise CoatcheckError(
+                        f"the Restate server says {answer.status_code}: {said}",
+                        "Nothing was deleted. Check that this is the admin API of a server from 1.7 on, and its token.",
+                    )
+                async for row in rows_in(answer.aiter_text()):
+                    yield row
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise CoatcheckError(
+                f"the admin API of Restate does not answer: {error or type(error).__name__}",
+                "Nothing was deleted. Check its address, and run it again.",
+            ) from None
+
+
+async def rows_in(pieces: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:
+    """The rows in ``{"rows":[...]}``, of which no more than one has to be in memory.
+
+    Raises:
+        CoatcheckError: It is something else, or ends too early.
+    """
+    decode = JSONDecoder().raw_decode
+    text, begun = "", False
+    async for piece in pieces:
+        text += piece
+        if not begun and text.startswith(_START):
+            text, begun = text[len(_START) :], True
+        if not begun or "}" not in piece:
+            continue
+        at = 0
+        while True:
+            try:
+                row, end = decode(text, at + text.startswith(",", at))
+            except JSONDecodeError:
+                break
+            yield row
+            at = end
+        text = text[at:]
+    if not begun or text.strip() != _END:
+        raise CoatcheckError(
+            "the answer of Restate's admin API is not whole", "Nothing was deleted. Run it again."
+        )

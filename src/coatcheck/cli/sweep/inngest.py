@@ -1,0 +1,97 @@
+"""The ``coatcheck sweep inngest`` command."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from coatcheck.cli.failures import told_in_one_line
+from coatcheck.cli.progress import with_progress
+from coatcheck.cli.sweep.options import SHARE, WEEK, AsJson, Delete, Grace, MaxShare, Tenants, span
+from coatcheck.cli.sweep.report import print_report
+from coatcheck.cli.sweep.running import swept
+from coatcheck.errors import ConfigError
+
+if TYPE_CHECKING:
+    from coatcheck.retention.report import Report
+    from coatcheck.retention.sweep import Progress
+
+
+def inngest(
+    *,
+    live: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="IDs of all runs that must be kept, one a line; - for standard input. Younger than half the grace.",
+            show_default=False,
+        ),
+    ] = None,
+    older_than: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=span,
+            metavar="TIME",
+            help="Only runs that wrote nothing for so long, such as 90d; for the grace at least. Without --live age alone "
+            "decides: it must be more than the longest run, with its waits, plus the time for which a finished one must be "
+            "readable.",
+            show_default=False,
+        ),
+    ] = None,
+    tenant: Tenants = None,
+    grace: Grace = WEEK,
+    max_share: MaxShare = SHARE,
+    delete: Delete = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sweep results of steps of runs that are not listed as live, or are old enough. Give --live, --older-than or both.
+
+    Results of functions, data of events and errors belong to the tenant, and are never swept.
+
+    The store and the keys are those of the settings.
+    Run it once a day: the first run marks, the first one after the grace deletes.
+    """
+    if live is None and older_than is None:
+        raise typer.BadParameter("give --live, --older-than or both")
+    tenants = tenant or ["default"]
+
+    async def work(progress: "Progress") -> "Report":
+        from coatcheck.retention.verdict import Rules  # noqa: PLC0415 - slow to load
+
+        rules = Rules(grace=grace, idle=max(older_than or grace, grace))
+        if live is None:
+            return await swept(None, tuple(tenants), rules, max_share, progress, delete=delete)
+        # The SDK is optional, and slow to load.
+        from coatcheck.integrations.inngest.live_runs import ListedRuns  # noqa: PLC0415
+
+        with _opened(live, grace) as lines:
+            runs = ListedRuns(lines, tenants)
+            return await swept(runs, runs.tenants, rules, max_share, progress, delete=delete)
+
+    with told_in_one_line("sweep inngest"):
+        if live and find_spec("inngest") is None:
+            raise ConfigError("inngest is not installed", "pip install 'coatcheck[inngest]'")
+        print_report(with_progress(work), as_json=as_json)
+
+
+@contextmanager
+def _opened(path: Path, grace: timedelta) -> Iterator[TextIO]:
+    """The list of live runs.
+
+    Raises:
+        ConfigError: It is so old that a run which began after it was written could be taken for one that has ended.
+        OSError: It cannot be read.
+    """
+    if path == Path("-"):
+        yield sys.stdin
+        return
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        if time.time() - path.stat().st_mtime > grace.total_seconds() / 2:
+            raise ConfigError(f"{path} is older than half the grace", "List the live runs anew.")
+        yield lines

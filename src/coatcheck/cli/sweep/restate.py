@@ -1,0 +1,55 @@
+"""The ``coatcheck sweep restate`` command."""
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from coatcheck.cli.failures import told_in_one_line
+from coatcheck.cli.progress import with_progress
+from coatcheck.cli.sweep.options import SHARE, WEEK, AsJson, Delete, Grace, MaxShare, Tenants
+from coatcheck.cli.sweep.report import print_report
+from coatcheck.cli.sweep.running import swept
+from coatcheck.errors import ConfigError
+
+if TYPE_CHECKING:
+    from coatcheck.retention.report import Report
+    from coatcheck.retention.sweep import Progress
+
+
+def restate(
+    *,
+    admin: Annotated[
+        str,
+        typer.Option(
+            envvar="RESTATE_ADMIN_URL",
+            help="URL of the server's admin API. RESTATE_AUTH_TOKEN is sent as bearer token, if it is set.",
+        ),
+    ] = "http://localhost:9070",
+    auth_token: Annotated[str | None, typer.Option(envvar="RESTATE_AUTH_TOKEN", hidden=True)] = None,
+    tenant: Tenants = None,
+    grace: Grace = WEEK,
+    max_share: MaxShare = SHARE,
+    delete: Delete = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sweep payloads that neither an invocation, nor state, nor a promise of the server can reach.
+
+    Completed invocations count until they are purged; state keeps its payloads for ever.
+    The store and the keys are those of the settings.
+    Run it once a day: the first run marks, the first one after the grace deletes.
+    """
+
+    async def work(progress: "Progress") -> "Report":
+        # The SDK is optional, and slow to load.
+        from coatcheck.integrations.restate.live_runs import RestateRuns  # noqa: PLC0415
+        from coatcheck.retention.verdict import Rules  # noqa: PLC0415
+
+        live = RestateRuns(admin, tenant or ["default"], token=auth_token)
+        rules = Rules(grace=grace, idle=grace)
+        return await swept(live, live.tenants, rules, max_share, progress, delete=delete)
+
+    with told_in_one_line("sweep restate"):
+        if find_spec("restate") is None:
+            raise ConfigError("restate-sdk is not installed", "pip install 'coatcheck[restate]'")
+        print_report(with_progress(work), as_json=as_json)

@@ -1,0 +1,80 @@
+"""What an S3 bucket with versioning keeps of objects that were deleted or replaced. Needs boto3."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from coatcheck.errors import CoatcheckError, StoreDenied, StoreUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ListObjectVersionsOutputTypeDef, ObjectIdentifierTypeDef
+
+_DENIED: Final = 403
+_UNVERSIONED: Final = "null"
+"""The ID of what was written while versioning was off or suspended. Only while it is on, no writer can reuse it."""
+
+
+def delete_noncurrent(client: "S3Client", bucket: str, prefix: str) -> None:
+    """Delete for good every version below ``prefix`` that is not current, then the delete markers.
+
+    Each by its ID, so that what is written meanwhile stays. A marker goes last: without it the version before it would
+    be current again.
+
+    Raises:
+        StoreDenied: That takes ``s3:GetBucketVersioning``, ``s3:ListBucketVersions`` and ``s3:DeleteObjectVersion``.
+        StoreUnavailable: S3 does not answer.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - optional
+
+    try:
+        status = client.get_bucket_versioning(Bucket=bucket).get("Status")
+        if status is None:
+            return
+        for markers in (False, True):
+            for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+                _delete(
+                    client,
+                    bucket,
+                    [found for found in _noncurrent(page, markers=markers) if _may_go(found, status)],
+                )
+    except ClientError as error:
+        raise _typed(
+            error.response["ResponseMetadata"].get("HTTPStatusCode"), error.response["Error"]
+        ) from None
+    except BotoCoreError as error:
+        raise StoreUnavailable(f"S3 cannot be asked: {type(error).__name__}", "Check the network.") from None
+
+
+def _noncurrent(
+    page: "ListObjectVersionsOutputTypeDef", *, markers: bool
+) -> "Iterator[ObjectIdentifierTypeDef]":
+    if markers:
+        for marker in page.get("DeleteMarkers", []):
+            yield {"Key": marker.get("Key", ""), "VersionId": marker.get("VersionId", "")}
+        return
+    for version in page.get("Versions", []):
+        if not version.get("IsLatest"):
+            yield {"Key": version.get("Key", ""), "VersionId": version.get("VersionId", "")}
+
+
+def _may_go(found: "ObjectIdentifierTypeDef", status: str) -> bool:
+    return status == "Enabled" or found["VersionId"] != _UNVERSIONED
+
+
+def _delete(client: "S3Client", bucket: str, found: "Sequence[ObjectIdentifierTypeDef]") -> None:
+    if not found:
+        return
+    answer = client.delete_objects(Bucket=bucket, Delete={"Objects": found, "Quiet": True})
+    for failed in answer.get("Errors", []):
+        raise _typed(_DENIED if failed.get("Code") == "AccessDenied" else None, failed)
+
+
+def _typed(status: int | None, error: Mapping[str, Any]) -> CoatcheckError:
+    code = error.get("Code", "")
+    if status == _DENIED:
+        return StoreDenied(
+            "the credentials may not see or delete versions that are not current",
+            "Allow s3:GetBucketVersioning, s3:ListBucketVersions and s3:DeleteObjectVersion, or let a rule delete them: "
+            "coatcheck store lifecycle.",
+        )
+    return StoreUnavailable(f"S3 answers {status or 'with an error'} {code}".rstrip(), "Try again.")

@@ -1,0 +1,65 @@
+"""Running ``coatcheck sweep`` on a folder whose objects can be made older."""
+
+import asyncio
+import json
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from typer.testing import CliRunner
+
+from coatcheck import Chain, Scope
+from coatcheck.cli.app import app
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def figures(self) -> dict[tuple[str, str], Any]:
+        """What ``--json`` says: values by case and name."""
+        return {(record["case"], record["name"]): record["value"] for record in json.loads(self.out)}
+
+    @property
+    def scopes(self) -> dict[str, int]:
+        """How many there are of each kind."""
+        return {case: value for (case, name), value in self.figures.items() if name == "scopes" and value}
+
+
+def run(command: str, *arguments: str | Path, given: str | None = None) -> Done:
+    done = CliRunner().invoke(app, ["sweep", command, *map(str, arguments)], input=given)
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Done(done.exit_code, done.stdout, done.stderr)
+
+
+def refusal(command: str, *arguments: str | Path, given: str | None = None) -> str:
+    done = run(command, *arguments, given=given)
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert done.err.startswith(f"coatcheck sweep {command}: ")
+    return done.err
+
+
+def keep(run: str | None, tenant: str = "default") -> None:
+    """Store a payload of a run."""
+
+    async def put() -> None:
+        async with Chain.from_settings() as chain:
+            await chain.put(os.urandom(500), Scope(tenant, run))
+
+    asyncio.run(put())
+
+
+def objects(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def age(folder: Path, days: int = 8) -> None:
+    """Everything there was written that much earlier."""
+    by = timedelta(days=days).total_seconds()
+    for path in objects(folder):
+        os.utime(path, (time.time(), path.stat().st_mtime - by))

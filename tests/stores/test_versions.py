@@ -1,0 +1,186 @@
+"""Buckets that keep versions, on the real servers: what a sweep deletes is gone for good, and all else stays."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+from coatcheck import GCSStore, S3Store, Scope, Store, StoreDenied
+from coatcheck.retention.verdict import Verdict
+from tests.engines.gcs import GCSServer
+from tests.retention.aged_store import AgedStore
+from tests.retention.sweeping import LONG, TENANT, Live, chain_on, sweep_of
+from tests.stores.s3_fixtures import REGION, Bucket, session_of
+
+SCOPE = f"{'ab' * 16}/{'cd' * 16}/"
+OTHER = f"{'ab' * 16}/{'ce' * 16}/"
+
+
+class Versioned:
+    """A bucket with versioning, seen without coatcheck."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self.name = f"versions-{secrets.token_hex(6)}"
+        bucket.client.create_bucket(Bucket=self.name)
+        self.switch("Enabled")
+
+    def switch(self, status: Any) -> None:
+        self.bucket.client.put_bucket_versioning(Bucket=self.name, VersioningConfiguration={"Status": status})
+
+    def store(self, access_key: str = "", secret_key: str = "") -> S3Store:
+        server = self.bucket.server
+        session = session_of(access_key or server.access_key, secret_key or server.secret_key)
+        return S3Store(self.name, "prod", endpoint_url=server.endpoint, region=REGION, session=session)
+
+    def versions(self, prefix: str = "") -> list[tuple[str, bool]]:
+        """Key and whether it is current, of every version and marker."""
+        found = self.bucket.client.list_object_versions(Bucket=self.name, Prefix=f"prod/{prefix}")
+        return sorted(
+            (one.get("Key", "").removeprefix("prod/"), one.get("IsLatest", False))
+            for kind in (found.get("Versions", []), found.get("DeleteMarkers", []))
+            for one in kind
+        )
+
+
+@pytest.fixture
+def versioned(bucket: Bucket) -> Versioned:
+    return Versioned(bucket)
+
+
+async def test_s3_deletes_what_is_not_current_and_nothing_else(versioned: Versioned) -> None:
+    store = versioned.store()
+    for key in (f"{SCOPE}kept", f"{SCOPE}gone", f"{OTHER}gone"):
+        await store.create(key, b"1")
+        await store.replace(key, b"2")
+    await store.delete(f"{SCOPE}gone")
+    await store.delete(f"{OTHER}gone")
+    assert len(versioned.versions(SCOPE)) == 5
+    await store.delete_versions(SCOPE)
+    assert versioned.versions(SCOPE) == [(f"{SCOPE}kept", True)]
+    assert await store.get(f"{SCOPE}kept") == b"2"
+    assert len(versioned.versions(OTHER)) == 3
+    await store.close()
+
+
+async def test_s3_keeps_what_is_written_meanwhile(versioned: Versioned) -> None:
+    store = versioned.store()
+    for number in range(20):
+        await store.create(f"{SCOPE}{number}", b"1")
+        await store.delete(f"{SCOPE}{number}")
+    await asyncio.gather(
+        store.delete_versions(SCOPE), *(store.replace(f"{SCOPE}{number}", b"new") for number in range(20))
+    )
+    for number in range(20):
+        assert await store.get(f"{SCOPE}{number}") == b"new"
+    await store.close()
+
+
+async def test_an_unversioned_bucket_of_s3_is_asked_once_and_loses_nothing(bucket: Bucket) -> None:
+    server = bucket.server
+    store = S3Store(
+        bucket.name,
+        f"plain-{secrets.token_hex(6)}",
+        endpoint_url=server.endpoint,
+        region=REGION,
+        session=session_of(server.access_key, server.secret_key),
+    )
+    await store.create(f"{SCOPE}kept", b"1")
+    await store.delete_versions(SCOPE)
+    assert await store.get(f"{SCOPE}kept") == b"1"
+    await store.close()
+
+
+async def test_who_may_not_delete_versions_is_told_what_it_takes(versioned: Versioned) -> None:
+    server = versioned.bucket.server
+    store = versioned.store()
+    await store.create(f"{SCOPE}gone", b"1")
+    await store.delete(f"{SCOPE}gone")
+    reader = versioned.store(server.reader_access_key, server.reader_secret_key)
+    with pytest.raises(StoreDenied, match="s3:DeleteObjectVersion"):
+        await reader.delete_versions(SCOPE)
+    assert len(versioned.versions(SCOPE)) == 2
+    await store.close()
+
+
+async def swept(store: Store) -> None:
+    aged = AgedStore(store)
+    scope = Scope(TENANT, "dead")
+    await chain_on(aged).encode_all(
+        [bytes([turn]) * 900 + secrets.token_bytes(900) for turn in range(3)], scope
+    )
+    for _ in range(2):
+        await aged.age(LONG)
+        report = await sweep_of(aged, Live()).run()
+    assert (report.of(Verdict.DELETE).scopes, report.deleted, report.versions_left) == (1, 3, False)
+
+
+async def test_a_sweep_leaves_no_version_in_s3(versioned: Versioned) -> None:
+    store = versioned.store()
+    await swept(store)
+    assert versioned.versions() == []
+    await store.close()
+
+
+async def test_a_sweep_that_may_not_delete_versions_says_so_and_goes_on() -> None:
+    class Denying(AgedStore):
+        async def delete_versions(self, prefix: str) -> None:
+            raise StoreDenied("no right to versions")
+
+    from coatcheck import MemoryStore  # noqa: PLC0415 - one test of this file needs it
+
+    store = Denying(MemoryStore())
+    await chain_on(store).encode(secrets.token_bytes(900), Scope(TENANT, "dead"))
+    for _ in range(2):
+        await store.age(LONG)
+        report = await sweep_of(store, Live()).run()
+    assert (report.deleted, report.versions_left) == (1, True)
+
+
+@pytest.fixture
+def gcs_bucket(gcs_server: GCSServer) -> str:
+    name = f"versions-{secrets.token_hex(6)}"
+    asked = Request(  # noqa: S310 - the server on loopback
+        f"{gcs_server.endpoint}/storage/v1/b?project=tests",
+        data=json.dumps({"name": name, "versioning": {"enabled": True}}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urlopen(asked, timeout=10):  # noqa: S310
+        return name
+
+
+@pytest.fixture
+async def gcs(gcs_server: GCSServer, gcs_bucket: str) -> AsyncIterator[GCSStore]:
+    store = GCSStore(gcs_bucket, "prod", endpoint_url=gcs_server.endpoint)
+    yield store
+    await store.close()
+
+
+def generations(server: GCSServer, store: GCSStore, prefix: str = "") -> list[tuple[str, bool]]:
+    """Name and whether it is current, of every generation."""
+    url = f"{server.endpoint}/storage/v1/b/{store.bucket}/o?versions=true&prefix=prod/{prefix}"
+    with urlopen(url, timeout=10) as answer:  # noqa: S310 - the server on loopback
+        found = json.load(answer).get("items", [])
+    return sorted((item["name"].removeprefix("prod/"), not item.get("timeDeleted")) for item in found)
+
+
+async def test_gcs_deletes_what_is_not_current_and_nothing_else(gcs: GCSStore, gcs_server: GCSServer) -> None:
+    for key in (f"{SCOPE}kept", f"{SCOPE}gone", f"{OTHER}gone"):
+        await gcs.create(key, b"1")
+        await gcs.replace(key, b"2")
+    await gcs.delete(f"{SCOPE}gone")
+    await gcs.delete(f"{OTHER}gone")
+    assert len(generations(gcs_server, gcs, SCOPE)) == 4
+    await gcs.delete_versions(SCOPE)
+    assert generations(gcs_server, gcs, SCOPE) == [(f"{SCOPE}kept", True)]
+    assert await gcs.get(f"{SCOPE}kept") == b"2"
+    assert len(generations(gcs_server, gcs, OTHER)) == 2
+
+
+async def test_a_sweep_leaves_no_generation_in_gcs(gcs: GCSStore, gcs_server: GCSServer) -> None:
+    await swept(gcs)
+    assert generations(gcs_server, gcs) == []
