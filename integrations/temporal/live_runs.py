@@ -6,8 +6,8 @@ holds is in the scope of the tenant, which is never swept.
 
 A run also refers into the scopes of others: what a child workflow gave back is sealed in the child's scope, what a Nexus
 operation gave back in that of the workflow that handled it. Those may be gone from the server long before the run that
-called them, and visibility does not tell, so the history of every run is read for the workflows that it names. So are the
-Nexus operations that clients started without a workflow.
+called them, and visibility does not tell, so the history of every run is read for the workflows that it names, and for every
+reference in it. So are the Nexus operations that clients started without a workflow.
 
 What has no part in this: activities that clients start without a workflow, and those that are completed by token, belong to
 the tenant, as schedules do; what an update gave back is in the history of its run; what a query gave back is nowhere.
@@ -41,7 +41,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from coatcheck.concurrency import all_at_once
 from coatcheck.errors import CoatcheckError, ConfigError
-from coatcheck.retention.live import LiveRuns
+from coatcheck.retention.live import LiveRuns, RunTag
+from coatcheck.retention.references import run_tags_in
 from coatcheck.scope import Scope
 
 _PAGE: Final = 1000
@@ -74,7 +75,7 @@ class TemporalRuns(LiveRuns):
         self._archived = archived
         self._callers_listed = callers_listed
 
-    async def scopes(self) -> AsyncIterator[Scope]:
+    async def scopes(self) -> AsyncIterator[Scope | RunTag]:
         """See :meth:`LiveRuns.scopes`: visibility once, and each run's history once.
 
         What the server cannot answer for a moment it is asked again, for as long as the SDK does that.
@@ -122,9 +123,9 @@ class TemporalRuns(LiveRuns):
             if not token:
                 break
 
-    async def _named_by(self, namespace: str, run: WorkflowExecution) -> set[Scope]:
-        """The run's own scope, and those of the workflows in its history, as far as they are of these tenants."""
-        found = {Scope(namespace, run.workflow_id)}
+    async def _named_by(self, namespace: str, run: WorkflowExecution) -> set[Scope | RunTag]:
+        """The run's own scope, and those of the workflows and references in its history."""
+        found: set[Scope | RunTag] = {Scope(namespace, run.workflow_id)}
         token = b""
         while True:
             try:
@@ -140,6 +141,7 @@ class TemporalRuns(LiveRuns):
                 raise
             for event in answer.history.events:
                 found.update(_named_in(event, namespace, self.tenants))
+                found.update(run_tags_in(event.SerializeToString()))
             token = answer.next_page_token
             if not token:
                 return found

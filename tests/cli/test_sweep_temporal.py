@@ -26,7 +26,6 @@ from tests.retention.aged_files import age
 from tests.retention.sweeping import LONG
 
 _ORPHANS = 150
-GRACE = ("--grace", "7d")
 
 
 class Done(NamedTuple):
@@ -64,7 +63,7 @@ def at(populated: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wor
 def run(*options: str) -> Done:
     """With a share that lets everything pass, unless another is given, and all callers said to be named."""
     share = () if "--max-share" in options else ("--max-share", "1")
-    done = CliRunner().invoke(app, ["sweep", "temporal", "--nexus-callers-listed", *GRACE, *share, *options])
+    done = CliRunner().invoke(app, ["sweep", "temporal", "--nexus-callers-listed", *share, *options])
     assert done.exception is None or isinstance(done.exception, SystemExit)
     return Done(done.exit_code, done.stdout, done.stderr)
 
@@ -144,7 +143,7 @@ def test_archival_that_is_not_set_up_is_an_error(at: World) -> None:
 
 def test_callers_by_nexus_that_were_not_named_stop_it(at: World) -> None:
     before = keys(at)
-    done = CliRunner().invoke(app, ["sweep", "temporal", "--delete", *GRACE])
+    done = CliRunner().invoke(app, ["sweep", "temporal", "--delete"])
     assert done.exit_code == 1
     assert "Nexus endpoints lead to" in done.stderr
     assert keys(at) == before
@@ -182,7 +181,7 @@ def test_ctrl_c_leaves_nothing_half_done(at: World) -> None:
         "--delete",
     ]
     with subprocess.Popen(
-        [*command, "--nexus-callers-listed", "--max-share", "1", *GRACE], stderr=subprocess.PIPE, text=True
+        [*command, "--nexus-callers-listed", "--max-share", "1"], stderr=subprocess.PIPE, text=True
     ) as process:
         names = {key.rpartition("/")[2] for key in before}
         completed(until(lambda: not names <= names_now(at)))

@@ -24,7 +24,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
-from coatcheck import ConfigError, FileStore
+from coatcheck import ConfigError, FileStore, Scope
 from coatcheck.integrations.temporal.live_runs import TemporalRuns
 from coatcheck.integrations.temporal.sweep import (
     TASK_QUEUE,
@@ -299,7 +299,5 @@ async def test_results_of_nexus_operations_that_clients_started_are_kept(tmp_pat
             assert await operation.result() == value("operation")
         (handler,) = [run.id async for run in plain.list_workflows()]
         await at.delete(handler)
-        live = {
-            scope.run async for scope in TemporalRuns(plain, [server.namespace], callers_listed=True).scopes()
-        }
-        assert live == {handler}
+        runs = TemporalRuns(plain, [server.namespace], callers_listed=True)
+        assert {scope async for scope in runs.scopes()} == {Scope(server.namespace, handler)}
