@@ -44,6 +44,15 @@ def run_tag(keyring_key: bytes | None, tenant: str, run: str | None) -> bytes:
     return hmac.digest(naming_key, run.encode(), "sha256")[:16]
 
 
+def series_run_tag(keyring_key: bytes | None, tenant: str, run: str, series: str) -> bytes:
+    if keyring_key is None:
+        start = digest("series-tag", tenant.encode(), series.encode())[:8]
+    else:
+        series_key = derive(derive(keyring_key, "tenant", 32, tenant.encode()), "series-tag", 32)
+        start = hmac.digest(series_key, series.encode(), "sha256")[:8]
+    return start + run_tag(keyring_key, tenant, run)[:8]
+
+
 def key_id(keyring_key: bytes | None) -> bytes:
     return bytes(4) if keyring_key is None else hmac.digest(keyring_key, b"coatcheck/v1/key-id", "sha256")[:4]
 

@@ -22,6 +22,7 @@ from coatcheck.concurrency import all_at_once
 from coatcheck.errors import CoatcheckError, ConfigError, FormatError, IntegrityError
 from coatcheck.integrations.temporal.native import ENCODING, from_native, is_native, to_native
 from coatcheck.integrations.temporal.schedules import is_scheduling
+from coatcheck.integrations.temporal.scopes import workflow_scope
 from coatcheck.reference import Reference
 from coatcheck.scope import Scope
 from coatcheck.wire import is_reference
@@ -147,6 +148,8 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
 def _scope_of(context: SerializationContext, default: Scope) -> Scope:
     match context:
         case WorkflowSerializationContext() | ActivitySerializationContext():
-            return Scope(context.namespace, context.workflow_id or None)
+            if context.workflow_id:
+                return workflow_scope(context.namespace, context.workflow_id)
+            return Scope(context.namespace)
         case _:
             return default

@@ -11,7 +11,8 @@ reference in it. So are the Nexus operations that clients started without a work
 
 What has no part in this: activities that clients start without a workflow, and those that are completed by token, belong to
 the tenant, as schedules do; what an update gave back is in the history of its run; what a query gave back is nowhere.
-The result of its last run that a schedule hands to the next one was sealed for that last run, and no other can open it.
+The result of its last run that a schedule hands to the next one is in the scope of that last run, and a reference in the
+history of the next one.
 
 Visibility may be behind: a run that began is listed a moment later. A scope is deleted only if two sweeps, a grace apart,
 were told of no run of it and nothing was written to it between them, so all that has to hold is that a run is listed less
@@ -41,6 +42,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from coatcheck.concurrency import all_at_once
 from coatcheck.errors import CoatcheckError, ConfigError
+from coatcheck.integrations.temporal.scopes import workflow_scope
 from coatcheck.retention.live import LiveRuns, RunTag
 from coatcheck.retention.references import run_tags_in
 from coatcheck.scope import Scope
@@ -125,7 +127,7 @@ class TemporalRuns(LiveRuns):
 
     async def _named_by(self, namespace: str, run: WorkflowExecution) -> set[Scope | RunTag]:
         """The run's own scope, and those of the workflows and references in its history."""
-        found: set[Scope | RunTag] = {Scope(namespace, run.workflow_id)}
+        found: set[Scope | RunTag] = {workflow_scope(namespace, run.workflow_id)}
         token = b""
         while True:
             try:
@@ -254,7 +256,7 @@ def _scopes(
     """Of those that are of the tenants; one without a namespace is of ``namespace``."""
     for where, workflow_id in workflows:
         if workflow_id and (where or namespace) in tenants:
-            yield Scope(where or namespace, workflow_id)
+            yield workflow_scope(where or namespace, workflow_id)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from temporalio.worker import (
 )
 
 from coatcheck.chain import Chain
-from coatcheck.scope import Scope
+from coatcheck.integrations.temporal.scopes import workflow_scope
 
 _EXTERN: Final = "coatcheck_replaying"
 
@@ -39,7 +39,7 @@ class ReplayInterceptor(Interceptor):
         """Called by the SDK."""
 
         def replaying(namespace: str, workflow_id: str) -> None:
-            self._chain.replaying(Scope(namespace, workflow_id))
+            self._chain.replaying(workflow_scope(namespace, workflow_id))
 
         input.unsafe_extern_functions[_EXTERN] = replaying
         return _Inbound

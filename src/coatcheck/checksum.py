@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from blake3 import blake3
 
-from coatcheck.contracts import TENANT_SCOPE_TAG, Sealer, Sealing
+from coatcheck.contracts import SERIES_TAG_LENGTH, TENANT_SCOPE_TAG, Sealer, Sealing
 from coatcheck.errors import IntegrityError, KeyUnavailable
 from coatcheck.scope import Scope
 from coatcheck.wire import KEY_ID_LENGTH, TAG_LENGTH
@@ -38,7 +38,11 @@ class Checksum(Sealing):
         _check_no_key(key_id)
         if scope.run is None:
             return TENANT_SCOPE_TAG
-        return _digest("run-tag", scope.tenant.encode(), scope.run.encode()).digest()[:TAG_LENGTH]
+        tag = _digest("run-tag", scope.tenant.encode(), scope.run.encode()).digest()
+        if scope.series is None:
+            return tag[:TAG_LENGTH]
+        series = _digest("series-tag", scope.tenant.encode(), scope.series.encode()).digest()
+        return series[:SERIES_TAG_LENGTH] + tag[: TAG_LENGTH - SERIES_TAG_LENGTH]
 
     def sealer(self, tenant: str, run_tag: bytes, key_id: bytes) -> Sealer:
         """See :meth:`Sealing.sealer`."""

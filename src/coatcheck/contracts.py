@@ -12,6 +12,8 @@ from coatcheck.scope import Scope
 
 TENANT_SCOPE_TAG = bytes(16)
 """The run tag of payloads that belong to the tenant scope (``Scope.run is None``)."""
+SERIES_TAG_LENGTH = 8
+"""Bytes at the start of a run tag that all runs of a series have in common."""
 
 
 class Codec(ABC):
@@ -136,6 +138,8 @@ class Sealing(ABC):
     @abstractmethod
     def run_tag(self, scope: Scope, key_id: bytes) -> bytes:
         """16 bytes that stand for the run; :data:`TENANT_SCOPE_TAG` for the tenant scope.
+
+        The first :data:`SERIES_TAG_LENGTH` of them stand for the series, where there is one.
 
         Raises:
             KeyUnavailable: No key has this id.

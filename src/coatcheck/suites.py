@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from coatcheck.checksum import Checksum
-from coatcheck.contracts import TENANT_SCOPE_TAG, Sealer, Sealing
+from coatcheck.contracts import SERIES_TAG_LENGTH, TENANT_SCOPE_TAG, Sealer, Sealing
 from coatcheck.envelope import EnvelopeHeader
 from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, KeyUnavailable
 from coatcheck.reference import Reference
@@ -90,7 +90,7 @@ class Suites:
         if (
             scope.run is not None
             and sealed.run_tag != TENANT_SCOPE_TAG
-            and sealed.run_tag != sealing.run_tag(scope, sealed.key_id)
+            and not _is_of(sealed.run_tag, scope, sealing.run_tag(scope, sealed.key_id))
         ):
             raise IntegrityError(
                 "the payload was sealed for another run, or another tenant",
@@ -113,6 +113,13 @@ class Suites:
                 "Nothing was fetched. Restore the original journal entry, and check the tenant.",
             )
         return sealer
+
+
+def _is_of(run_tag: bytes, scope: Scope, own: bytes) -> bool:
+    """Whether it is the run's own tag, or that of another run of its series."""
+    if scope.series is None:
+        return run_tag == own
+    return run_tag[:SERIES_TAG_LENGTH] == own[:SERIES_TAG_LENGTH]
 
 
 def scope_prefix(sealer: Sealer, run_tag: bytes) -> str:

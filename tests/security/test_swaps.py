@@ -38,6 +38,29 @@ def chains(store: WatchedStore, over: int) -> list[tuple[str, Chain]]:
 
 
 @pytest.mark.parametrize("over", [0, 10_000], ids=["reference", "inline"])
+async def test_runs_of_a_series_open_each_others_and_nobody_elses(over: int) -> None:
+    store = WatchedStore()
+    mine = Scope("tenant-a", "daily-1", "daily")
+    for _, chain in chains(store, over):
+        for other, opens in (
+            (Scope("tenant-a", "daily-2", "daily"), True),
+            (Scope("tenant-a", "hourly-1", "hourly"), False),
+            (Scope("tenant-a", "daily-1", "hourly"), False),
+            (Scope("tenant-a", "daily-1"), False),
+            (Scope("tenant-b", "daily-2", "daily"), False),
+        ):
+            for written_in, read_in in ((mine, other), (other, mine)):
+                form = await chain.encode(b"payload " * 20, written_in)
+                store.calls.clear()
+                if opens:
+                    assert await chain.open(form, read_in) == b"payload " * 20
+                    continue
+                with pytest.raises(IntegrityError):
+                    await chain.open(form, read_in)
+                assert store.calls == []
+
+
+@pytest.mark.parametrize("over", [0, 10_000], ids=["reference", "inline"])
 async def test_journal_entries(over: int) -> None:
     """Across keys, tenants and runs: 324 ways to put an entry somewhere, of which 42 are where it belongs."""
     store = WatchedStore()

@@ -14,7 +14,6 @@ from coatcheck.chain import Chain
 from coatcheck.errors import CoatcheckError, ConfigError, LimitExceeded, PayloadNotFound, StoreDenied
 from coatcheck.integrations.temporal.live_runs import TemporalRuns
 from coatcheck.integrations.temporal.sweep.options import ACT, ASK, FORGET, LOOK, Part, SweepOptions
-from coatcheck.integrations.temporal.sweep.schedule import check_client
 from coatcheck.integrations.temporal.sweep.workflow import HEARTBEAT_TIMEOUT
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import Index
@@ -33,16 +32,14 @@ class SweepActivities:
 
     Args:
         chain: Whose store is swept. It must hold every key of the namespaces, as when payloads are read.
-        client: Of the server that is asked, without :class:`~coatcheck.integrations.temporal.ClaimCheckPlugin`; the
-            worker's own will do.
+        client: Of the server that is asked; the worker's own will do.
         requests_per_second: To the store, by all activities of this object together.
 
     Raises:
-        ConfigError: The client has the plug-in, the chain has no store, or there is no rate.
+        ConfigError: The chain has no store, or there is no rate.
     """
 
     def __init__(self, chain: Chain, client: Client, *, requests_per_second: float = 1000) -> None:
-        check_client(client)
         self._chain = chain
         self._client = client
         self._store = chain.store

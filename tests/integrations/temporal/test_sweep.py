@@ -253,14 +253,6 @@ async def test_what_an_ended_sweep_recorded_is_removed_by_a_later_one(at: World)
     assert not [key for key in await at.keys() if key.startswith("sweep/")]
 
 
-async def test_a_client_with_the_plug_in_is_refused(at: World) -> None:
-    client = await connect(at.server, at.folder)
-    with pytest.raises(ConfigError, match="figures would be sealed"):
-        SweepActivities(chain_on(at.folder), client)
-    with pytest.raises(ConfigError, match="figures would be sealed"):
-        await create_schedule(client, options_for(at))
-
-
 @pytest.mark.parametrize(
     "wrong", [{"namespaces": []}, {"digits": 3}, {"digits": -1}, {"at_once": 0}, {"grace_days": 0}]
 )
