@@ -1,8 +1,8 @@
 """What does it take to import coatcheck, and to have a client of each store, beside what one would use without it?
 
-``python -m benchmarks.import_time [--rounds N] [--json [PATH]]``. Each import is a process of its own, with compiled modules in the
-file system's cache; the peers take turns. ``import_seconds`` is the time of the statement alone, ``cpu_seconds`` the processor's, ``memory_bytes`` by how much
-the process has grown then (resident). Clients are made, not connected.
+``python -m benchmarks.import_time [--rounds N] [--json [PATH]]``. Each import is a process of its own, with compiled modules in
+the file system's cache; the peers take turns. ``import_seconds`` is the time of the statement alone, ``cpu_seconds`` the
+processor's, ``memory_bytes`` by how much the process has grown then (resident). Clients are made, not connected.
 """
 
 import json

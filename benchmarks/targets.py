@@ -152,7 +152,7 @@ def import_time(value: Values) -> Iterator[Target]:
             and (f"{where} peer", name) in value
             and name in {"cpu_seconds", "memory_bytes"}
         ):
-            yield Target(f"{where}, {name}, times its peer", found / value[f"{where} peer", name], 1.5)
+            yield Target(f"{where}, {name}, times its peer", found / value[f"{where} peer", name], 2)
 
 
 def _ratio(value: Values, case: str, name: str) -> Target:
