@@ -3,6 +3,7 @@
 A sealer chooses its key, nonce and associated data by itself; here they are the vector's, and nothing else is changed.
 """
 
+import hmac
 from collections import Counter
 
 import pytest
@@ -22,7 +23,7 @@ class _VectorSealer(aead._AeadSealer):
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, key: bytes, nonce: bytes) -> None:
         self._cipher = AESGCM(key)
-        self._salt_key = bytes(32)
+        self._salt_mac = hmac.new(bytes(32), digestmod="sha256")
         monkeypatch.setattr(aead, "_NONCE", nonce)
         monkeypatch.setattr(aead, "_framed", lambda header, context: header + context)
 
