@@ -1,6 +1,7 @@
 """Cancelled at every await: no task is left, no place in the process's limits, and nothing refers to what is not there."""
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -31,6 +32,7 @@ from tests.chains import KEY, SCOPE, Reverse
 PAYLOADS = [bytes([number]) * 20 + b"".join(n.to_bytes(2, "big") for n in range(2000)) for number in range(4)]
 """Each much like the last: deltas."""
 SMALL = b"stays in the journal"
+_log = logging.getLogger(__name__)
 _MOST_TURNS = 400
 """Of the event loop; what takes longer never ends."""
 
@@ -170,6 +172,7 @@ async def test_every_operation_of_a_chain(kind: str, name: str) -> None:
         if finished:
             # The operation was quicker than the cut: every await of it has been cut once.
             assert cuts == turns
+            _log.info("%s, %s: cut at %d places", name, kind, cuts)
             return
     raise AssertionError("it never ends")
 
@@ -210,6 +213,7 @@ async def test_every_operation_on_keys(name: str) -> None:
             assert await after.decode(again, Scope("tenant")) == SMALL
         if finished:
             assert turns > 3
+            _log.info("%s of keys: cut at %d places", name, turns)
             return
     raise AssertionError("it never ends")
 
