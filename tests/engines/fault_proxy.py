@@ -310,7 +310,8 @@ def _damaged(head: bytes, body: bytes, fault: Fault) -> tuple[bytes, bytes]:
 
 def _joined(chunked: bytes) -> bytes:
     """The body that came in chunks."""
-    parts, rest = [], chunked
+    parts: list[bytes] = []
+    rest = chunked
     while True:
         line, _, rest = rest.partition(b"\r\n")
         size = int(line.split(b";", 1)[0], 16)

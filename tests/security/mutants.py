@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cosmic_ray import mutating, plugins
-from cosmic_ray.ast import ast_nodes, get_ast_from_path
+from cosmic_ray import mutating, plugins  # type: ignore[import-untyped]
+from cosmic_ray.ast import ast_nodes, get_ast_from_path  # type: ignore[import-untyped]
 
 MODULES = (Path("src/coatcheck/envelope.py"), Path("codecs/aead.py"), Path("src/coatcheck/reference.py"))
 """As they lie, not through the links: a mutant is written to the file."""
