@@ -146,9 +146,10 @@ async def test_inngest_ends_the_run_after_its_retries_and_says_why(
         if tenant == "theirs":
             assert runs[tenant]["status"] == "Completed", runs[tenant]
             assert await check.unwrap(runs[tenant]["output"]) == LARGE
-    assert runs["mine"]["status"] == "Failed", runs["mine"]
-    # What went wrong is sealed as well: under a new key, since the tenant has come back.
-    said = await open_message(check.payloads, runs["mine"]["output"]["message"], check.payloads.shared)
-    assert "was destroyed on" in said
+            continue
+        assert runs[tenant]["status"] == "Failed", runs[tenant]
+        # What went wrong is sealed as well: under a new key, since the tenant has come back.
+        said = await open_message(check.payloads, runs[tenant]["output"]["message"], check.payloads.shared)
+        assert "was destroyed on" in said
     # The function never ran without what it had thought.
     assert attempts["mine"] < attempts["theirs"]

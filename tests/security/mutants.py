@@ -88,7 +88,8 @@ def _tried() -> Iterator[tuple[str, bool]]:
                     yield _diff(before, after, module), _survives()
 
 
-def _diff(before: str, after: str, module: Path) -> str:
+def _diff(before: str, after: str | None, module: Path) -> str:
+    assert after is not None
     changed = [
         (number, old, new)
         for number, (old, new) in enumerate(
