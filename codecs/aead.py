@@ -36,7 +36,8 @@ def _hkdf(key: bytes, length: int, label: bytes, *fields: bytes, salt: bytes = b
 
 def _framed(*fields: bytes) -> bytes:
     """Fields that cannot run into each other: each after its length in 8 bytes, big-endian."""
-    return b"".join(part for field in fields for part in (len(field).to_bytes(8, "big"), field))
+    # A list: a generator takes three times as long, and every payload comes through here.
+    return b"".join([part for field in fields for part in (len(field).to_bytes(8, "big"), field)])
 
 
 class Encrypt(Sealing):
@@ -146,7 +147,9 @@ class _AeadSealer(Sealer):
     def __init__(self, tenant: _TenantKeys, run_tag: bytes) -> None:
         self.tenant_tag = tenant.tag
         self._reference_key = tenant.reference_key
-        self._address_key, self._data_key, self._salt_key = tenant.scope_keys(run_tag)
+        self._address_key, self._data_key, salt_key = tenant.scope_keys(run_tag)
+        # Keyed once: to copy it takes half as long as to key another one.
+        self._salt_mac = hmac.new(salt_key, digestmod="sha256")
 
     def object_id(self, payload: bytes) -> bytes:
         # Keyed BLAKE3 rather than HMAC-SHA256: four to five times as fast, and the one thing that is done to the
@@ -155,10 +158,12 @@ class _AeadSealer(Sealer):
 
     def seal(self, header: bytes, context: bytes, body: bytes) -> bytes:
         bound = _framed(header, context)
-        salt = hmac.new(self._salt_key, bound, "sha256")
-        salt.update(body)
-        cipher, commitment = self._message_key(salt.digest(), bound)
-        return b"".join((header, salt.digest(), commitment, cipher.encrypt(_NONCE, body, bound)))
+        mac = self._salt_mac.copy()
+        mac.update(bound)
+        mac.update(body)
+        salt = mac.digest()
+        cipher, commitment = self._message_key(salt, bound)
+        return b"".join((header, salt, commitment, cipher.encrypt(_NONCE, body, bound)))
 
     def open(self, header: bytes, context: bytes, sealed: memoryview) -> bytes:
         bound = _framed(header, context)

@@ -1,6 +1,7 @@
 """Fixtures of the whole suite: the real servers."""
 
 import pytest
+from hypothesis import settings
 
 from coatcheck.cache import PROCESS_CACHE
 from tests.engines.gcs import gcs_server
@@ -10,6 +11,10 @@ from tests.engines.temporal import temporal_server
 from tests.stores.s3_fixtures import bucket, new_store
 
 __all__ = ["bucket", "gcs_server", "new_store", "postgres_server", "s3_server", "temporal_server"]
+
+# A machine that is busy fails no property.
+settings.register_profile("coatcheck", deadline=None)
+settings.load_profile("coatcheck")
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,8 @@
 A sealer chooses its key, nonce and associated data by itself; here they are the vector's, and nothing else is changed.
 """
 
+import hmac
+import logging
 from collections import Counter
 
 import pytest
@@ -12,6 +14,7 @@ from coatcheck import IntegrityError
 from coatcheck.codecs import aead
 from tests.published.sources import NIST, records, wycheproof
 
+_log = logging.getLogger(__name__)
 _BEFORE = 64
 """Bytes of the salt and the commitment, which stand before the ciphertext."""
 _TAG = 16
@@ -22,7 +25,7 @@ class _VectorSealer(aead._AeadSealer):
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, key: bytes, nonce: bytes) -> None:
         self._cipher = AESGCM(key)
-        self._salt_key = bytes(32)
+        self._salt_mac = hmac.new(bytes(32), digestmod="sha256")
         monkeypatch.setattr(aead, "_NONCE", nonce)
         monkeypatch.setattr(aead, "_framed", lambda header, context: header + context)
 
@@ -61,6 +64,7 @@ def test_nist_encryption(monkeypatch: pytest.MonkeyPatch, key_size: int) -> None
             assert sealed[-_TAG:][: len(tag)] == tag
             assert sealer.plaintext(sealed, associated) == plaintext
         ran["sealed"] += 1
+    _log.info("AES-%d-GCM, NIST, encryption: %s", key_size, dict(ran))
     assert ran == {"sealed": 5250, "nonce refused": 2625}
 
 
@@ -87,6 +91,7 @@ def test_nist_decryption(monkeypatch: pytest.MonkeyPatch, key_size: int, opened_
                 assert "FAIL" not in record
                 assert opened == bytes.fromhex(record["PT"])
         ran[outcome] += 1
+    _log.info("AES-%d-GCM, NIST, decryption: %s", key_size, dict(ran))
     assert ran.total() == 7875
     assert ran["opened"] == opened_count
 
@@ -111,5 +116,6 @@ def test_wycheproof(monkeypatch: pytest.MonkeyPatch) -> None:
                 with pytest.raises(IntegrityError):
                     sealer.plaintext(ciphertext + tag, associated)
                 ran["refused"] += 1
+    _log.info("AES-GCM, Wycheproof: %s", dict(ran))
     assert ran.total() == 316
     assert ran["refused"] == 81

@@ -1,5 +1,7 @@
 """HMAC-SHA256 by Wycheproof's and the RFC's vectors, through the MAC of references and the salt of envelopes."""
 
+import hmac
+
 import pytest
 
 from coatcheck.codecs import aead
@@ -13,7 +15,8 @@ class _VectorSealer(aead._AeadSealer):
     """The sealer, with reference and salt keys that are given."""
 
     def __init__(self, key: bytes) -> None:
-        self._reference_key = self._salt_key = key
+        self._reference_key = key
+        self._salt_mac = hmac.new(key, digestmod="sha256")
         self._data_key = bytes(32)
 
     def salt(self, bound: bytes, body: bytes) -> bytes:

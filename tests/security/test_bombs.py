@@ -4,6 +4,7 @@ A forger has to authenticate a bomb before anything is decompressed; without key
 suite 0 with the right checksum: what is left when authentication does not help.
 """
 
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from tests.codecs.test_zstd import forged_frame
 from tests.security.bomb_process import CAP
 
 HUGE = 2**30
+_log = logging.getLogger(__name__)
 SPARE = 32 * 2**20
 """Bytes above the cap."""
 
@@ -85,6 +87,13 @@ def test_memory_stays_below_the_cap_and_some(bomb: str) -> None:
     )
     assert done.returncode == 0, done.stderr.decode()
     outcome, growth = done.stdout.decode().split()
+    _log.info(
+        "%s: %s, %.1f MiB above a process that does nothing; allowed are %d",
+        bomb,
+        outcome,
+        int(growth) / 2**20,
+        (CAP + SPARE) >> 20,
+    )
     assert outcome == expected
     assert int(growth) < CAP + SPARE
 

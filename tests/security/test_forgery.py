@@ -1,5 +1,6 @@
 """Forged references: ten thousand of them, in every way that a forger has, and not one call of a store."""
 
+import logging
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from coatcheck.wire import MAGIC
 from tests.chains import KEY, OTHER_KEY, SCOPE
 from tests.security.stores import WatchedStore
 
+_log = logging.getLogger(__name__)
 FORGERIES = 10_000
 VICTIM = Scope("tenant-b", "run-9")
 _ALIASES = ["default", "other", "prod", "a" * 32, "__", "0"]
@@ -120,6 +122,7 @@ async def test_ten_thousand_forgeries_cause_no_io() -> None:
         with pytest.raises(CoatcheckError) as caught:
             await chain.open(forged, draw.choice([SCOPE, Scope(SCOPE.tenant)]))
         refused[type(caught.value).__name__] += 1
+    _log.info("%d forged references: %d calls of the store, %s", FORGERIES, len(store.calls), dict(refused))
     assert store.calls == []
     assert refused.total() == FORGERIES
     assert set(refused) == {"FormatError", "IntegrityError", "KeyUnavailable"}

@@ -12,8 +12,11 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 
+from tests.engines.gcs import GCSServer
+from tests.engines.postgres import PostgresServer
 from tests.stores.s3_fixtures import Bucket
 from tests.stores.writers import key, payload, store_of
 
@@ -22,11 +25,20 @@ KILLS = int(os.environ.get("COATCHECK_SOAK_KILLS", "20"))
 _log = logging.getLogger(__name__)
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(params=["file", "s3", "gcs", "postgres"])
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     """A store as the writers' command line names it."""
-    if request.param == "file":
-        return ["file", str(tmp_path)]
+    match request.param:
+        case "file":
+            return ["file", str(tmp_path)]
+        case "gcs":
+            fake: GCSServer = request.getfixturevalue("gcs_server")
+            name = f"killed-{uuid4().hex}"
+            httpx.post(f"{fake.endpoint}/storage/v1/b", json={"name": name}).raise_for_status()
+            return ["gcs", fake.endpoint, name]
+        case "postgres":
+            database: PostgresServer = request.getfixturevalue("postgres_server")
+            return ["postgres", database.dsn(), f"killed_{uuid4().hex}"]
     bucket: Bucket = request.getfixturevalue("bucket")
     server = bucket.server
     return ["s3", server.endpoint, bucket.name, f"killed-{uuid4().hex}", server.access_key, server.secret_key]

@@ -18,6 +18,8 @@ import boto3
 
 from coatcheck.contracts import Store
 from coatcheck.stores.file import FileStore
+from coatcheck.stores.gcs import GCSStore
+from coatcheck.stores.postgres import PostgresStore
 from coatcheck.stores.s3 import S3Store
 from tests.stores.s3_fixtures import REGION
 
@@ -40,9 +42,16 @@ def key(writer: int, number: int) -> str:
 
 
 def store_of(kind: str, *where: str) -> Store:
-    """``file FOLDER``, or ``s3 ENDPOINT BUCKET PREFIX ACCESS_KEY SECRET_KEY``."""
-    if kind == "file":
-        return FileStore(*where)
+    """A store: ``file FOLDER``, ``gcs ENDPOINT BUCKET``, ``postgres DSN TABLE`` or, for S3, what else it needs."""
+    match kind:
+        case "file":
+            return FileStore(*where)
+        case "gcs":
+            endpoint, bucket = where
+            return GCSStore(bucket, endpoint_url=endpoint)
+        case "postgres":
+            dsn, table = where
+            return PostgresStore(dsn, table=table)
     endpoint, bucket, prefix, access_key, secret_key = where
     session = boto3.Session(access_key, secret_key, region_name=REGION)
     # The first client reads botocore's data files; the session keeps what they say for all writers.
