@@ -34,6 +34,7 @@ verify: engines
 	COVERAGE_FILE=build/coverage $(BIN)/coverage run --branch --include='*/coatcheck/envelope.py,*/codecs/aead.py,*/coatcheck/reference.py,*/coatcheck/wire.py' -m pytest tests/test_envelope.py tests/test_reference.py tests/test_wire_format.py tests/test_chain.py tests/codecs tests/keys tests/published tests/security
 	COVERAGE_FILE=build/coverage $(BIN)/coverage report --show-missing --fail-under=100
 	$(BIN)/python -m benchmarks.sealing
+	$(BIN)/python -m tests.model.checker
 	$(BIN)/python -m tests.security.mutation
 	$(BIN)/python -m tests.fuzz.run
 
