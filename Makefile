@@ -69,6 +69,8 @@ verify: engines
 	COATCHECK_SWEEP_STEPS=100000 $(BIN)/python -m pytest $(FIGURES) tests/retention/test_machine.py
 	COATCHECK_SWEEP_RACES=1000 $(BIN)/python -m pytest $(FIGURES) -s tests/retention/test_races.py
 	COATCHECK_SWEEP_WORKFLOWS=500 $(BIN)/python -m pytest $(FIGURES) tests/integrations/temporal/test_sweep.py -k nothing_else
+	@echo '== retention: the protocol, state by state'
+	$(BIN)/python -m tests.model.checker
 	@echo '== retention: a million objects'
 	$(BIN)/python -m benchmarks.sweep --objects 1000000
 	@echo '== what sealing costs'

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from tests.engines import chromium, restate
 from tests.engines.gcs import FOLDER, MODULE, PROGRAM, VERSION
 from tests.engines.postgres import find_programs
+from tests.model import checker
 
 _SECONDS = 900
 
@@ -28,6 +29,7 @@ def main() -> None:
         ("fake-gcs-server", _fake_gcs_server),
         ("Chromium", _chromium),
         ("Restate", _restate),
+        ("Spin", _spin),
     ):
         try:
             said = install()
@@ -46,6 +48,12 @@ def _chromium() -> str:
     if chromium.find_programs() is None:
         _install(*chromium.PACKAGES)
     return f"ready in {chromium.find_programs()}"
+
+
+def _spin() -> str:
+    if checker.missing():
+        _install(*checker.PACKAGES)
+    return f"ready in {shutil.which('spin')}"
 
 
 def _install(*packages: str) -> None:
