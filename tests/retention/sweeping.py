@@ -6,8 +6,10 @@ from datetime import timedelta
 from coatcheck import Chain, Encrypt, Key, Keyring, Offload, PayloadCache, Scope, Store, Zstd
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.live import LiveRuns
+from coatcheck.retention.report import Report
 from coatcheck.retention.sweep import Sweep
 from coatcheck.retention.verdict import Rules
+from tests.retention.aged_store import AgedStore
 
 TENANT = "tenant"
 GRACE = timedelta(days=7)
@@ -48,6 +50,14 @@ def sweep_of(
     """A sweep that minds no share."""
     addresses = Addresses(chain_on(store, keyring).sealings)
     return Sweep(store, addresses, live, tenants=tenants, rules=rules, max_share=max_share)
+
+
+async def swept_twice(sweep: Sweep, store: AgedStore) -> Report:
+    """Once to mark and once to delete, each when everything is older than the grace; what the second one did."""
+    await store.age(LONG)
+    await sweep.run()
+    await store.age(LONG)
+    return await sweep.run()
 
 
 async def keys_of(store: Store, prefixes: Iterable[str] = ("",)) -> list[str]:

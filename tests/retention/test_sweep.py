@@ -23,7 +23,7 @@ from coatcheck.retention.live import LiveRuns
 from coatcheck.retention.markers import ALIVE, TOMBSTONE, claim
 from coatcheck.retention.verdict import Rules, Verdict
 from tests.retention.aged_store import AgedStore
-from tests.retention.sweeping import GRACE, KEY, LONG, TENANT, Live, chain_on, keys_of, sweep_of
+from tests.retention.sweeping import GRACE, KEY, LONG, TENANT, Live, chain_on, keys_of, sweep_of, swept_twice
 from tests.retention.test_trimming import Cut, _CutError
 
 
@@ -130,9 +130,7 @@ async def test_a_rotation_hides_no_live_run_and_no_dead_one() -> None:
     store = AgedStore(MemoryStore())
     before = await written(store, "live", "dead", keyring=Keyring(old))
     after = await written(store, "live", "dead", keyring=Keyring(new, old))
-    for _ in range(2):
-        await store.age(LONG)
-        report = await sweep_of(store, Live("live"), keyring=Keyring(new, old)).run()
+    report = await swept_twice(sweep_of(store, Live("live"), keyring=Keyring(new, old)), store)
     assert report.of(Verdict.DELETE).scopes == 2
     for journal in (before["live"], after["live"]):
         assert await is_there(store, "live", journal, Keyring(new, old))

@@ -13,7 +13,7 @@ from coatcheck import GCSStore, S3Store, Scope, Store, StoreDenied
 from coatcheck.retention.verdict import Verdict
 from tests.engines.gcs import GCSServer
 from tests.retention.aged_store import AgedStore
-from tests.retention.sweeping import LONG, TENANT, Live, chain_on, sweep_of
+from tests.retention.sweeping import TENANT, Live, chain_on, sweep_of, swept_twice
 from tests.stores.s3_fixtures import REGION, Bucket, session_of
 
 SCOPE = f"{'ab' * 16}/{'cd' * 16}/"
@@ -113,9 +113,7 @@ async def swept(store: Store) -> None:
     await chain_on(aged).encode_all(
         [bytes([turn]) * 900 + secrets.token_bytes(900) for turn in range(3)], scope
     )
-    for _ in range(2):
-        await aged.age(LONG)
-        report = await sweep_of(aged, Live()).run()
+    report = await swept_twice(sweep_of(aged, Live()), aged)
     assert (report.of(Verdict.DELETE).scopes, report.deleted, report.versions_left) == (1, 3, False)
 
 
@@ -135,9 +133,7 @@ async def test_a_sweep_that_may_not_delete_versions_says_so_and_goes_on() -> Non
 
     store = Denying(MemoryStore())
     await chain_on(store).encode(secrets.token_bytes(900), Scope(TENANT, "dead"))
-    for _ in range(2):
-        await store.age(LONG)
-        report = await sweep_of(store, Live()).run()
+    report = await swept_twice(sweep_of(store, Live()), store)
     assert (report.deleted, report.versions_left) == (1, True)
 
 
