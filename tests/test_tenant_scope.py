@@ -2,7 +2,6 @@
 
 import random
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 
@@ -20,11 +19,11 @@ def turns(count: int) -> list[bytes]:
 
 
 class Clock:
-    """In place of the module that ``scope_memory`` looks at."""
+    """In place of the one that ``scope_memory`` looks at."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.seconds = 0.0
-        patch.setattr(scope_memory, "time", SimpleNamespace(monotonic=lambda: self.seconds))
+        patch.setattr(scope_memory, "uptime", lambda: self.seconds)
 
 
 class Counting(MemoryStore):

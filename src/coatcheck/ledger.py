@@ -139,6 +139,8 @@ class Records:
 
     async def get(self, entry: Entry) -> bytes:
         """See :meth:`Ledger.get`."""
+        # A record can be replaced elsewhere: what a store keeps for itself of it may be an older one.
+        await self.access.forget(entry.stored.key)
         data = await self.access.get(entry.stored.key, entry.stored.size)
         try:
             envelope = Envelope.from_bytes(data)

@@ -8,12 +8,12 @@ written after it are fetched in that order, in a window that moves with the repl
 import asyncio
 import bisect
 import logging
-import time
 from collections import OrderedDict
 from typing import Final
 from weakref import WeakKeyDictionary
 
 from coatcheck.access import Access
+from coatcheck.clock import uptime
 from coatcheck.contracts import StoredObject
 from coatcheck.errors import CoatcheckError, StoreDenied
 from coatcheck.limiter import AHEAD_LIMITER
@@ -90,18 +90,22 @@ class ReadAhead:
         if self._denied:
             return None
         windows = self._of_this_loop()
-        if memory.prefix not in windows:
+        window = windows.get(memory.prefix)
+        if window is None or window.memory is not memory:
+            # What an earlier memory was told of the scope is too long ago.
+            if window is not None:
+                window.give_up()
             listing = asyncio.ensure_future(self._list(memory))
-            windows[memory.prefix] = _Window(self._unlimited, listing, from_start=memory.replayed)
+            window = windows[memory.prefix] = _Window(memory, self._unlimited, listing)
             if len(windows) > _RUNS:
                 _, oldest = windows.popitem(last=False)
                 oldest.give_up()
         windows.move_to_end(memory.prefix)
-        return windows[memory.prefix]
+        return window
 
     async def _list(self, memory: ScopeMemory) -> list[StoredObject]:
-        memory.looking()
-        begun = time.monotonic()
+        nobody_sweeps = memory.is_confirmed
+        begun = uptime()
         try:
             found = await self._access.list_up_to(_MAX_LISTING + 1, memory.prefix)
         except StoreDenied as error:
@@ -116,19 +120,22 @@ class ReadAhead:
         # Beside its objects a scope has records (ledger.py): no reference leads to them, and their names are shorter.
         length = len(memory.prefix) + 2 * OBJECT_ID_LENGTH
         objects = [entry for entry in found if len(entry.key) == length]
-        memory.listed(entry.key for entry in objects)
         if not any(entry.key == memory.prefix + TOMBSTONE for entry in found):
             memory.confirmed(begun)
+            nobody_sweeps = True
+        if nobody_sweeps:
+            memory.listed(entry.key for entry in objects)
         return sorted(objects, key=lambda entry: entry.modified)
 
 
 class _Window:
     def __init__(
-        self, access: Access, listing: asyncio.Task[list[StoredObject]], *, from_start: bool
+        self, memory: ScopeMemory, access: Access, listing: asyncio.Task[list[StoredObject]]
     ) -> None:
+        self.memory = memory
         self.listing = listing
         self._access = access
-        self._from_start = from_start
+        self._from_start = memory.replayed
         self._order: list[StoredObject] = []
         self._position: dict[str, int] = {}
         self._ahead: dict[str, asyncio.Task[bytes]] = {}

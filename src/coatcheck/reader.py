@@ -7,7 +7,14 @@ from coatcheck.cache import PayloadCache
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.contracts import Sealer
 from coatcheck.envelope import INLINE, Envelope, EnvelopeHeader, object_context
-from coatcheck.errors import CoatcheckError, ConfigError, FormatError, IntegrityError, LimitExceeded
+from coatcheck.errors import (
+    CoatcheckError,
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    LimitExceeded,
+    PayloadNotFound,
+)
 from coatcheck.lineage import Member
 from coatcheck.reference import Reference
 from coatcheck.scope import Scope
@@ -126,15 +133,30 @@ class Reader:
     ) -> bytes:
         """Fetch what is missing until all of it is there, and open it."""
         reference = assembly.reference
+        gone: dict[bytes, PayloadNotFound] = {}
+
+        async def fetch(object_id: bytes) -> int:
+            try:
+                data = await room.get(
+                    memory, object_id, reference.size, follow=object_id == reference.object_id
+                )
+            except PayloadNotFound as error:
+                # The object decides which bases it needs: it may have been deleted and made anew with others.
+                gone[object_id] = error.about(object_id.hex())
+                return 0
+            assembly.sealed[object_id] = data
+            return len(data)
+
         while True:
-            fetched = await all_at_once(
-                room.get(memory, item, reference.size, follow=item == reference.object_id) for item in missing
-            )
-            assembly.sealed.update(zip(missing, fetched, strict=True))
-            size = sum(map(len, fetched)) + reference.size
+            size = sum(await all_at_once(map(fetch, missing))) + reference.size
+            if reference.object_id in gone:
+                raise gone[reference.object_id]
             missing = await off_loop(size, DECODE_INLINE_UP_TO, self._assemble, assembly, memory)
             if not missing:
                 return assembly.payloads[reference.object_id]
+            for object_id in missing:
+                if object_id in gone:
+                    raise gone[object_id]
 
     def _assemble(self, assembly: "_Assembly", memory: ScopeMemory) -> list[bytes]:
         """Open everything if all of it is there; else say which objects are missing."""

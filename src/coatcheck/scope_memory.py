@@ -1,13 +1,13 @@
 """What this process knows of a scope: which objects are there, and what they hold."""
 
 import threading
-import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from coatcheck.cache import PayloadCache
+from coatcheck.clock import uptime
 from coatcheck.contracts import TENANT_SCOPE_TAG
 from coatcheck.lineage import Lineage, Member, Sketch, sketch
 
@@ -31,11 +31,12 @@ class Base:
 
 
 class _Known(NamedTuple):
-    """An object that is there."""
+    """An object that was written, found or read."""
 
     bases: tuple[bytes, ...]
-    own: bool
-    """Whether this process created it."""
+    proven: bool
+    """Whether it is there to stay: this process created it, or the store said that it is there after a look for a sweep.
+    To have read it proves nothing: it may come from a copy, or be on its way out."""
 
 
 class ScopeMemory:
@@ -51,14 +52,13 @@ class ScopeMemory:
         self.of_tenant = prefix.endswith(f"/{TENANT_SCOPE_TAG.hex()}/")
         """Whether it is the tenant scope. Nobody sweeps that, but an operator can set a time after which its objects go.
         So an object there is relied on only for an hour after this process wrote it."""
-        self.last_sign = time.monotonic()
+        self.last_sign = uptime()
         """Of life: see :data:`TRUSTED_FOR`. To read is none, since it leaves no trace that a sweep could see."""
         self.is_confirmed = False
         """Whether the store was seen to be without a sweep of the scope."""
         self.replayed = False
         """Whether somebody wrote here before, and it is about to be written and read again from the start."""
         self._cache = cache
-        self._looked_at = False
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._listed: frozenset[str] = frozenset()
         self._lineage = Lineage()
@@ -73,10 +73,10 @@ class ScopeMemory:
     def bases_of(self, object_id: bytes) -> tuple[bytes, ...] | None:
         """The bases of an object that is there, and holds what it should; None if that is not known."""
         known = self._known.get(object_id)
-        return known.bases if known and (known.own or self.is_confirmed) else None
+        return known.bases if known and (known.proven or self.is_listed(object_id)) else None
 
     def is_listed(self, object_id: bytes) -> bool:
-        """Whether a listing of the scope had the object. What it holds was not looked at."""
+        """Whether a listing proves that the object is there to stay. What it holds was not looked at."""
         return self.key(object_id) in self._listed
 
     @property
@@ -85,35 +85,33 @@ class ScopeMemory:
         return not self._known
 
     def listed(self, keys: Iterable[str]) -> None:
-        """The scope was listed."""
+        """These were in a listing that found no sweep of the scope, or began after it was known that there is none."""
         self._listed = frozenset(keys)
 
-    def looking(self) -> None:
-        """Whether the scope is being swept is about to be found out. What is read from now on counts, if it is not."""
-        self._looked_at = True
-
     def confirmed(self, since: float) -> None:
-        """No sweep is under way that could end within a day of ``since``, by :func:`time.monotonic`."""
+        """No sweep is under way that could end within a day of ``since``, by :func:`~coatcheck.clock.uptime`."""
         self.is_confirmed = True
         self.last_sign = max(self.last_sign, since)
 
     def wrote(self, member: Member, payload: bytes, prints: Sketch | None) -> None:
         """An object is durable. ``prints`` are those of the payload, if they are at hand."""
         if not self.of_tenant:
-            self.last_sign = time.monotonic()
-        self._learned(member, payload, own=True)
+            self.last_sign = uptime()
+        self._learned(member, payload, proven=True)
         if prints is None:
             self._pending.append(member)
         else:
             self._lineage.add(member, prints)
 
+    def found(self, member: Member, payload: bytes) -> None:
+        """The store said that the object is there, after it was known that nobody sweeps the scope."""
+        self._learned(member, payload, proven=not self.of_tenant)
+        self._pending.append(member)
+
     def read(self, member: Member, payload: bytes) -> None:
         """An object was fetched and opened."""
-        if self._looked_at:
-            self._learned(member, payload, own=False)
-            self._pending.append(member)
-        else:
-            self._cache.put(self.key(member.object_id), payload)
+        self._learned(member, payload, proven=False)
+        self._pending.append(member)
 
     def base_for(self, payload: bytes) -> tuple[Base | None, Sketch | None]:
         """The best base for a payload, and the payload's sketch if one was made.
@@ -135,13 +133,12 @@ class ScopeMemory:
         payloads = [self._cache.get(self.key(base)) for base in reversed(bases)]
         return None if payloads[-1] is None else Base(payloads[-1], place, bases)
 
-    def _learned(self, member: Member, payload: bytes, *, own: bool) -> None:
+    def _learned(self, member: Member, payload: bytes, *, proven: bool) -> None:
         self._cache.put(self.key(member.object_id), payload)
         with self._lock:
             before = self._known.get(member.object_id)
-            self._known[member.object_id] = _Known(
-                member.bases, own=own or (before is not None and before.own)
-            )
+            if proven or before is None or not before.proven:
+                self._known[member.object_id] = _Known(member.bases, proven)
             if len(self._known) > _KNOWN:
                 self._known.popitem(last=False)
 
@@ -168,7 +165,7 @@ class ScopeMemories:
         """What is known of the scope whose keys start with ``prefix``: nothing, if that is too long ago."""
         with self._lock:
             memory = self._scopes.get(prefix)
-            if memory is None or time.monotonic() - memory.last_sign > TRUSTED_FOR:
+            if memory is None or uptime() - memory.last_sign > TRUSTED_FOR:
                 memory = self._scopes[prefix] = ScopeMemory(self._cache, prefix)
             self._scopes.move_to_end(prefix)
             if len(self._scopes) > _SCOPES:

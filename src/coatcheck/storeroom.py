@@ -1,9 +1,8 @@
 """A store as the chain uses it: limited and retried, with what is known of it, and looking ahead."""
 
-import time
-
 from coatcheck.access import Access
 from coatcheck.cache import PayloadCache
+from coatcheck.clock import uptime
 from coatcheck.contracts import Sealer, Store
 from coatcheck.read_ahead import ReadAhead
 from coatcheck.retention.revival import revive
@@ -52,7 +51,9 @@ class Storeroom:
         await self._ahead.settled(memory)
 
     async def confirm(self, memory: ScopeMemory) -> None:
-        """Make sure that no sweep takes away what is found in the scope after this, or found it on its way already.
+        """Make sure that no sweep takes away what the store says is in the scope after this.
+
+        What was seen there before may be gone, and what was read says nothing: a copy is read as well.
 
         Makes at most one request if the scope was listed before and is not being swept, and none if that is known, or in the
         tenant scope, which is never swept.
@@ -66,8 +67,7 @@ class Storeroom:
         if not memory.is_confirmed:
             await self._ahead.listed(memory)
         if not memory.is_confirmed:
-            memory.looking()
-            begun = time.monotonic()
+            begun = uptime()
             await revive(self.access, memory.prefix)
             memory.confirmed(begun)
 

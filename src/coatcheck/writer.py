@@ -212,7 +212,6 @@ class Writer:
         room, memory = draft.room, draft.memory
         await room.settled(memory)
         if memory.is_listed(draft.object_id):
-            await room.confirm(memory)
             try:
                 found = await room.get(memory, draft.object_id, len(draft.payload), follow=True)
             except PayloadNotFound:
@@ -233,9 +232,16 @@ class Writer:
             await access.replace(key, draft.envelope)
             return _wrote(draft)
         for _ in range(_CREATE_ATTEMPTS):
-            if not await access.create(key, draft.envelope):
-                # A fresh process that finds its object there is likely to replay: this lists the scope.
+            nobody_sweeps = draft.memory.is_confirmed
+            created = await access.create(key, draft.envelope)
+            if not created and not nobody_sweeps:
+                # Only what the store says after this counts. A fresh process that finds its object there is likely to
+                # replay, so this lists the scope.
                 await draft.room.confirm(draft.memory)
+                created = not draft.memory.is_listed(draft.object_id) and await access.create(
+                    key, draft.envelope
+                )
+            if not created:
                 try:
                     found = await draft.room.get(
                         draft.memory, draft.object_id, len(draft.payload), follow=True
@@ -265,7 +271,7 @@ class Writer:
             member = Member(draft.object_id, self._transforms.place(body, header), header.bases)
         except (FormatError, IntegrityError, LimitExceeded):
             return None
-        draft.memory.read(member, draft.payload)
+        draft.memory.found(member, draft.payload)
         return member
 
 

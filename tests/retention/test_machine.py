@@ -30,7 +30,7 @@ SPANS = [
     GRACE - timedelta(hours=4),
     GRACE + timedelta(hours=1),
 ]
-WOBBLES = [timedelta(), timedelta(minutes=10), timedelta(minutes=-10)]
+WOBBLES = [timedelta(), timedelta(minutes=5), timedelta(minutes=-5)]
 _MODULES = ("scope_memory", "read_ahead", "storeroom", "retention.reaper", "retention.sweep")
 
 
@@ -46,7 +46,7 @@ class Machine(RuleBasedStateMachine):
         self.world = World()
         self.patch = pytest.MonkeyPatch()
         for module in _MODULES:
-            self.patch.setattr(f"coatcheck.{module}.time", self.world.time)
+            self.patch.setattr(f"coatcheck.{module}.uptime", self.world.uptime)
         for module in ("reaper", "sweep"):
             self.patch.setattr(f"coatcheck.retention.{module}.DEFAULT_DEADLINE", 1e9)
         self.workers = [Worker(self.world) for _ in range(2)]

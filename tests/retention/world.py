@@ -1,14 +1,13 @@
 """A store, an engine and clocks that stand still until they are told to go on, so that anything can happen between.
 
 Every request to the store waits until it is carried out, and its answer waits until it is handed over. Time passes only
-where it is moved; a request is under way for 20 minutes at most, and a payload is journaled within two hours of its writing.
+where it is moved; a request is under way for 10 minutes at most, and a payload is journaled within two hours of its writing.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 from coatcheck import Chain, Encrypt, Key, Keyring, Offload, PayloadCache, PayloadNotFound, Scope, Store, Zstd
@@ -21,7 +20,7 @@ from coatcheck.retention.verdict import Rules
 
 TENANT = "tenant"
 GRACE = timedelta(days=7)
-REQUEST = timedelta(minutes=20)
+REQUEST = timedelta(minutes=10)
 """As long as a request can be under way."""
 WRITING = timedelta(hours=2)
 """As long as it can take from the writing of a payload until its reference is journaled."""
@@ -185,10 +184,9 @@ class World:
         """By the store's clock."""
         return _START + self.elapsed + self.wobble
 
-    @property
-    def time(self) -> SimpleNamespace:
-        """In place of the module: what processes measure waiting with. Their calendars are never looked at."""
-        return SimpleNamespace(monotonic=lambda: self.elapsed.total_seconds())  # noqa: PLW0108 - elapsed is replaced
+    def uptime(self) -> float:
+        """What processes measure waiting with. Their calendars are never looked at."""
+        return self.elapsed.total_seconds()
 
     async def ask(self, asker: Asker, action: Callable[[], Any]) -> Any:
         request = Request(action, self.loop.create_future(), asker, self.elapsed)

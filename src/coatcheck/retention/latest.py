@@ -4,12 +4,13 @@ from coatcheck.access import Access
 from coatcheck.checkpoints import STEP, Checkpoint
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store
+from coatcheck.envelope import Envelope
 from coatcheck.ledger import Records
 from coatcheck.retention.addresses import Addresses
 
 
 class LatestCheckpoints:
-    """Reads records; no state is fetched. For any number of tasks.
+    """Reads records, and the headers of objects. For any number of tasks.
 
     Args:
         store: Where they are.
@@ -26,7 +27,7 @@ class LatestCheckpoints:
         Raises:
             FormatError: A record is none of a version known here.
             IntegrityError: A record is not what was written under its name.
-            PayloadNotFound: A record was removed meanwhile.
+            PayloadNotFound: A record was removed meanwhile, or an object is gone.
             KeyUnavailable: The key that they are sealed under cannot be had.
             LimitExceeded: There are more than 100,000.
             StoreError: The store cannot or will not give them.
@@ -39,11 +40,17 @@ class LatestCheckpoints:
             Checkpoint.from_record(entry, data)
             for entry, data in zip(entries, await all_at_once(map(records.get, entries)), strict=True)
         ]
-        objects = {
-            object_id
-            for checkpoint in checkpoints
-            for object_id in (checkpoint.reference.object_id, *checkpoint.reference.bases)
-        }
-        return frozenset(
-            [entry.stored.key for entry in entries] + [prefix + object_id.hex() for object_id in objects]
-        )
+        needed = {entry.stored.key for entry in entries}
+        for checkpoint in checkpoints:
+            await self._add(needed, prefix, checkpoint.reference.object_id, checkpoint.reference.size)
+        return frozenset(needed)
+
+    async def _add(self, needed: set[str], prefix: str, object_id: bytes, size: int) -> None:
+        """An object, and all that it is a delta against. It says that itself: its reference may be older than it is."""
+        key = prefix + object_id.hex()
+        if key in needed:
+            return
+        needed.add(key)
+        await self._access.forget(key)
+        for base in Envelope.from_bytes(await self._access.get(key, size)).header.bases:
+            await self._add(needed, prefix, base, size)

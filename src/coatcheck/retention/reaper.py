@@ -1,15 +1,16 @@
 """Marking, sparing and deleting one scope. Each step is one object in the store, so any of them can be the last."""
 
-import time
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
 from coatcheck.access import DEFAULT_DEADLINE, retried
+from coatcheck.clock import uptime
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store, StoredObject
-from coatcheck.errors import FormatError, IntegrityError, PayloadNotFound, StoreDenied
+from coatcheck.errors import FormatError, IntegrityError, PayloadNotFound, StoreDenied, StoreUnavailable
 from coatcheck.limiter import PROCESS_LIMITER, Limiter
 from coatcheck.retention.index import ScopeFacts
 from coatcheck.retention.latest import LatestCheckpoints
@@ -37,8 +38,8 @@ class Reaped:
     """The store may keep versions of them, which it did not allow to delete."""
 
 
-class _OutOfTimeError(Exception):
-    """The claim may soon be taken over."""
+class _GivenUpError(Exception):
+    """The claim may soon be taken over, or nobody knows what became of a request."""
 
 
 class Reaper:
@@ -93,12 +94,12 @@ class Reaper:
             facts: What the listing said.
             needed: The engine knows a run of the scope.
         """
-        owner = _Ownership(facts.prefix, 0 if facts.claim is None else facts.claim + 1, time.monotonic())
+        owner = _Ownership(facts.prefix, 0 if facts.claim is None else facts.claim + 1, uptime())
         if not await self._create(facts.prefix + claim(owner.number)):
             return Reaped(Verdict.UNDER_WAY)
         try:
             return await self._reap(owner, needed=needed)
-        except _OutOfTimeError:
+        except _GivenUpError:
             return Reaped(Verdict.UNDER_WAY)
 
     async def _reap(self, owner: "_Ownership", *, needed: bool) -> Reaped:
@@ -158,7 +159,7 @@ class Reaper:
 
     async def _delete_owned(self, owner: "_Ownership", batch: list[StoredObject]) -> None:
         owner.check()
-        await all_at_once(self._delete(entry.key) for entry in batch)
+        await all_at_once(self._delete_once(entry.key) for entry in batch)
 
     async def _withdraw(self, owner: "_Ownership", *marks: str) -> None:
         """Remove marks, then the claims: the first claim last, since it stands for all of them."""
@@ -172,6 +173,18 @@ class Reaper:
     async def _delete(self, key: str) -> None:
         await self._ask(lambda: self._store.delete(key))
 
+    async def _delete_once(self, key: str) -> None:
+        """Without another attempt: if only the answer of the first was lost, that could delete what was written since.
+
+        Raises:
+            _GivenUpError: There was no answer. The scope stays claimed for as long as the request can be on its way.
+        """
+        try:
+            async with self._limiter.hold(0), asyncio.timeout(DEFAULT_DEADLINE):
+                await self._store.delete(key)
+        except (TimeoutError, StoreUnavailable):
+            raise _GivenUpError from None
+
     async def _ask(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         return await retried(attempt, DEFAULT_DEADLINE, limiter=self._limiter)
 
@@ -181,13 +194,13 @@ class _Ownership:
     prefix: str
     number: int
     since: float
-    """By :func:`time.monotonic`, from before the claim was made."""
+    """By :func:`~coatcheck.clock.uptime`, from before the claim was made."""
 
     def check(self) -> None:
         """See that there is time left for a request.
 
         Raises:
-            _OutOfTimeError: There is not.
+            _GivenUpError: There is not.
         """
-        if time.monotonic() - self.since > _OWNED_FOR:
-            raise _OutOfTimeError
+        if uptime() - self.since > _OWNED_FOR:
+            raise _GivenUpError

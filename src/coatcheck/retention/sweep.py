@@ -2,13 +2,13 @@
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
 from coatcheck.access import DEFAULT_DEADLINE, retried
+from coatcheck.clock import uptime
 from coatcheck.contracts import Store, StoredObject
 from coatcheck.errors import LimitExceeded, StoreDenied, StoreUnavailable
 from coatcheck.limiter import PROCESS_LIMITER, Limiter
@@ -96,7 +96,7 @@ class Sweep:
         return await self._run(delete=True)
 
     async def _run(self, *, delete: bool) -> Report:
-        begun = time.monotonic()
+        begun = uptime()
         now = await store_time(self._store)
         if self._begun is not None:
             begun -= (now - self._begun).total_seconds()
@@ -196,7 +196,7 @@ class Sweep:
 
     def _check_time(self, begun: float) -> None:
         """What was old when the listing began must still be older than a tombstone by far when that is written."""
-        if time.monotonic() - begun > self._rules.grace.total_seconds() / 2:
+        if uptime() - begun > self._rules.grace.total_seconds() / 2:
             raise LimitExceeded("the sweep takes longer than half its grace", "Use a longer grace.")
 
 

@@ -1,0 +1,134 @@
+"""How fast is a sweep, and how much memory does it take?
+
+``python -m benchmarks.sweep [--objects N] [--json [PATH]]``. A folder with N objects in N / 100 runs, of which the engine knows half.
+Four sweeps in processes of their own: one that only looks, one that marks, one that deletes what was marked, and one after that. A
+grace passes between them by changing the files' times.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+from benchmarks.records import Record, arguments, note, show
+from coatcheck import Encrypt, FileStore, Key, Keyring, Scope
+from coatcheck.retention.addresses import Addresses
+from coatcheck.retention.live import LiveRuns
+from coatcheck.retention.sweep import Sweep
+from coatcheck.retention.verdict import Rules
+
+TENANT = "default"
+EACH = 100
+"""Objects of a run."""
+GRACE = timedelta(days=7)
+LONG = timedelta(days=8)
+_BODY = bytes(64)
+
+
+class HalfOfThem(LiveRuns):
+    """An engine that knows every other run."""
+
+    tenants = (TENANT,)
+
+    def __init__(self, runs: int) -> None:
+        self._runs = runs
+
+    async def scopes(self) -> AsyncIterator[Scope]:
+        """See :meth:`LiveRuns.scopes`."""
+        for number in range(0, self._runs, 2):
+            yield Scope(TENANT, f"run-{number}")
+
+
+def addresses() -> Addresses:
+    """Of a keyring with one key."""
+    return Addresses([Encrypt(Keyring(Key(bytes(32))))])
+
+
+async def fill(folder: Path, objects: int) -> None:
+    """Write objects as a store would, without making each durable."""
+    of = addresses()
+    then = time.time() - LONG.total_seconds()
+    for run in range(objects // EACH):
+        (prefix,) = await of.of(Scope(TENANT, f"run-{run}"))
+        place = folder / prefix
+        place.mkdir(parents=True)
+        for number in range(EACH):
+            path = place / f"{number:064x}"
+            path.write_bytes(_BODY)
+            os.utime(path, (then, then))
+
+
+def age(folder: Path) -> None:
+    """Let more than a grace pass for everything that sweeps wrote."""
+    then = time.time() - LONG.total_seconds()
+    for path in folder.glob("*/*/tombstone"):
+        os.utime(path, (then, then))
+
+
+async def sweep(folder: Path, objects: int, *, look: bool) -> dict[str, float]:
+    """One sweep, and what it took."""
+    work = Sweep(
+        FileStore(folder),
+        addresses(),
+        HalfOfThem(objects // EACH),
+        tenants=(TENANT,),
+        rules=Rules(grace=GRACE, idle=GRACE),
+        max_share=1,
+    )
+    begun, cpu = time.perf_counter(), time.process_time()
+    report = await (work.look() if look else work.run())
+    return {
+        "objects": report.objects,
+        "deleted": report.deleted,
+        "wall_seconds": time.perf_counter() - begun,
+        "cpu_seconds": time.process_time() - cpu,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+
+
+def measure(objects: int) -> list[Record]:
+    """All four."""
+    records = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        note(f"writing {objects:,} objects")
+        asyncio.run(fill(folder, objects))
+        for case in ("look", "mark", "delete", "nothing to do"):
+            age(folder)
+            note(case)
+            command = [sys.executable, "-m", "benchmarks.sweep", "--sweep", name, "--objects", str(objects)]
+            done = subprocess.run(  # noqa: S603 - this module
+                [*command, *(["--look"] if case == "look" else [])], check=True, stdout=subprocess.PIPE
+            )
+            found: dict[str, float] = json.loads(done.stdout)
+            for figure, value in found.items():
+                unit = {"wall_seconds": "s", "cpu_seconds": "s", "peak_bytes": "bytes"}.get(figure, "count")
+                records.append(Record(case, figure, value, unit))
+            handled = found["deleted"] or found["objects"]
+            records.append(Record(case, "rate", handled / found["wall_seconds"], "objects/s"))
+    return records
+
+
+def main() -> None:
+    """The command line."""
+    parser = arguments(__doc__)
+    parser.add_argument("--objects", type=int, default=100_000, metavar="N")
+    parser.add_argument("--sweep", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--look", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.sweep:
+        print(json.dumps(asyncio.run(sweep(options.sweep, options.objects, look=options.look))))
+        return
+    show(measure(options.objects), options.json)
+
+
+if __name__ == "__main__":
+    main()
