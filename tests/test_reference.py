@@ -163,3 +163,9 @@ def test_a_list_of_bases_has_a_length_of_one_byte(count: int) -> None:
         return
     reference = Reference(**fields, size=1, store="default", bases=bases)
     assert Reference.from_bytes(reference.to_bytes()) == reference
+
+
+@given(references)
+def test_what_was_verified_cannot_be_changed(reference: Reference) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        reference.size = 0  # type: ignore[misc]

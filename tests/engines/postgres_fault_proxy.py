@@ -43,16 +43,18 @@ class PostgresFaultProxy(Proxy):
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """See :meth:`Proxy.serve`."""
-        from_server, to_server = await asyncio.open_connection(*self.upstream)
         try:
-            if await _log_in(reader, writer, from_server, to_server):
-                while await self._exchange(reader, writer, from_server, to_server):
-                    pass
+            from_server, to_server = await asyncio.open_connection(*self.upstream)
+            try:
+                if await _log_in(reader, writer, from_server, to_server):
+                    while await self._exchange(reader, writer, from_server, to_server):
+                        pass
+            finally:
+                await closed(to_server)
         except (OSError, asyncio.IncompleteReadError):
             pass  # Either side may go away at any time: that is what this proxy is for.
         finally:
             await closed(writer)
-            await closed(to_server)
 
     async def _exchange(
         self,

@@ -98,3 +98,8 @@ async def test_an_unsealed_object_never_stands_in_for_a_sealed_one(accept_unseal
     await store.replace(key, forged)
     with pytest.raises(IntegrityError):
         await chain.open(form, SCOPE)
+
+
+def test_unsealed_payloads_are_accepted_by_name_only() -> None:
+    with pytest.raises(TypeError, match="positional"):
+        Encrypt(Keyring(KEY), True)  # type: ignore[call-arg]
