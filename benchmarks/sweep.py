@@ -55,7 +55,8 @@ def addresses() -> Addresses:
 async def fill(folder: Path, objects: int) -> None:
     """Write objects as a store would, without making each durable."""
     of = addresses()
-    then = time.time() - LONG.total_seconds()
+    # Older by more than a grace than the tombstone will be.
+    then = time.time() - 3 * LONG.total_seconds()
     for run in range(objects // EACH):
         (prefix,) = await of.of(Scope(TENANT, f"run-{run}"))
         place = folder / prefix
