@@ -7,6 +7,7 @@ grace passes between them by changing the files' times.
 
 import argparse
 import asyncio
+import hashlib
 import json
 import os
 import resource
@@ -54,15 +55,15 @@ def addresses() -> Addresses:
 
 async def fill(folder: Path, objects: int) -> None:
     """Write objects as a store would, without making each durable."""
-    of = addresses()
+    of, store = addresses(), FileStore(folder)
     # Older by more than a grace than the tombstone will be.
     then = time.time() - 3 * LONG.total_seconds()
     for run in range(objects // EACH):
         (prefix,) = await of.of(Scope(TENANT, f"run-{run}"))
-        place = folder / prefix
-        place.mkdir(parents=True)
         for number in range(EACH):
-            path = place / f"{number:064x}"
+            name = hashlib.sha256(number.to_bytes(4, "big")).hexdigest()
+            path = store._path(prefix + name)  # noqa: SLF001 - to make each durable would take hours
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(_BODY)
             os.utime(path, (then, then))
 
@@ -70,7 +71,7 @@ async def fill(folder: Path, objects: int) -> None:
 def age(folder: Path) -> None:
     """Let more than a grace pass for everything that sweeps wrote."""
     then = time.time() - LONG.total_seconds()
-    for path in folder.glob("*/*/tombstone"):
+    for path in folder.rglob("tombstone"):
         os.utime(path, (then, then))
 
 
