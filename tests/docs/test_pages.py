@@ -36,6 +36,7 @@ NOT_RUN = {
     r"pip install": "the environment is not for a page to change",
     r"make ": "CI runs the targets",
     r"coatcheck serve": "runs until it is stopped: tests/server/",
+    r"coatcheck sweep": "asks a server, or needs a list: tests/cli/test_sweep_*.py",
     r"temporal server": "runs until it is stopped",
     r"temporal workflow show .*--codec-endpoint": "tests/server/test_temporal_tools.py",
     PLACEHOLDER.pattern: "the reader has to fill something in",

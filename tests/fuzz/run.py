@@ -62,6 +62,8 @@ def fuzz(target: str, runs: int, seed: int = 1) -> Outcome:
         started = time.perf_counter()
         done = subprocess.run(
             [
+                # By a process in between: what its peak of memory is begins with that of the one which starts it.
+                *("sh", "-c", '"$@"; exit $?', "sh"),
                 *(sys.executable, "-m", "tests.fuzz.fuzzer", target),
                 *(f"-{name}={value}" for name, value in flags.items()),
                 str(corpus),
