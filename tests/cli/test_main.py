@@ -43,3 +43,24 @@ def test_the_entry_point_loads_neither_typer_nor_an_engine() -> None:
         "import sys, coatcheck.cli; print({'typer', 'rich', 'temporalio', 'matplotlib'} & set(sys.modules))"
     )
     assert done.stdout == "set()\n"
+
+
+def test_a_command_that_had_done_its_work_crashed_while_the_interpreter_took_itself_apart() -> None:
+    """Seen with threads of Temporal's client, in one of ten runs of ``coatcheck doctor``."""
+    done = run(
+        "import atexit, sys\n"
+        "class Late:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "late = Late()\n"
+        "atexit.register(print, 'at exit')\n"
+        "sys.argv[1:] = ['--version']\n"
+        "from coatcheck.cli import main; main()"
+    )
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1:] == ["at exit"]
+
+
+def test_the_status_of_a_command_is_that_of_its_process() -> None:
+    done = run("import sys; sys.argv[1:] = ['no-such-command']; from coatcheck.cli import main; main()")
+    assert done.returncode == 2
+    assert "no-such-command" in done.stderr

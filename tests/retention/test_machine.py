@@ -31,7 +31,7 @@ SPANS = [
     GRACE + timedelta(hours=1),
 ]
 WOBBLES = [timedelta(), timedelta(minutes=5), timedelta(minutes=-5)]
-_MODULES = ("scope_memory", "read_ahead", "storeroom", "retention.reaper", "retention.sweep")
+SKEWS = [timedelta(), timedelta(days=7), timedelta(days=-7)]
 
 
 def payload(workflow: str, turn: int) -> bytes:
@@ -45,10 +45,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.world = World()
         self.patch = pytest.MonkeyPatch()
-        for module in _MODULES:
-            self.patch.setattr(f"coatcheck.{module}.uptime", self.world.uptime)
-        for module in ("reaper", "sweep"):
-            self.patch.setattr(f"coatcheck.retention.{module}.DEFAULT_DEADLINE", 1e9)
+        self.world.lead_clocks(self.patch)
         self.workers = [Worker(self.world) for _ in range(2)]
         self.sweepers: list[Asker] = []
         self.addresses = Addresses(self.workers[0].chain.sealings)
@@ -133,15 +130,19 @@ class Machine(RuleBasedStateMachine):
     def all_runs_of_a_workflow_are_deleted(self, workflow: str) -> None:
         self.world.runs = [run for run in self.world.runs if run.workflow != workflow]
 
-    @rule(worker=st.integers(0, 1))
-    def a_worker_is_killed(self, worker: int) -> None:
+    @rule(worker=st.integers(0, 1), skew=st.sampled_from(SKEWS))
+    def a_worker_is_killed(self, worker: int, skew: timedelta) -> None:
         self.workers[worker].kill()
-        self.workers[worker] = Worker(self.world)
+        self.workers[worker] = Worker(self.world, skew)
         self.world.settle()
 
-    @rule(now=st.booleans())
-    def a_sweep_begins(self, now: bool) -> None:
-        sweeper = Asker(self.world)
+    @rule(worker=st.integers(0, 1), skew=st.sampled_from(SKEWS))
+    def a_calendar_is_set(self, worker: int, skew: timedelta) -> None:
+        self.workers[worker].skew = skew
+
+    @rule(now=st.booleans(), skew=st.sampled_from(SKEWS))
+    def a_sweep_begins(self, now: bool, skew: timedelta) -> None:
+        sweeper = Asker(self.world, skew)
         self.sweepers = [*(one for one in self.sweepers if one.busy), sweeper]
         self.begin(sweeper, self.swept(sweeper), now=now)
 
@@ -181,16 +182,23 @@ class Machine(RuleBasedStateMachine):
             if worker.killed:
                 self.workers[number] = Worker(self.world)
 
-    @rule(workflow=st.sampled_from(WORKFLOWS), turns=st.integers(1, 3), steps=st.integers(0, 50))
-    def a_workflow_is_about_to_be_deleted(self, workflow: str, turns: int, steps: int) -> None:
+    @rule(
+        workflow=st.sampled_from(WORKFLOWS),
+        turns=st.integers(1, 3),
+        steps=st.integers(0, 50),
+        skew=st.sampled_from(SKEWS),
+    )
+    def a_workflow_is_about_to_be_deleted(
+        self, workflow: str, turns: int, steps: int, skew: timedelta
+    ) -> None:
         """Chance alone would rarely come so far: it was written, forgotten by the engine, and marked; and it is due."""
         for turn in range(turns):
             self.begin(self.workers[0], self.start(self.workers[0], workflow, turn), now=True)
         self.all_runs_of_a_workflow_are_deleted(workflow)
         self.time_passes(GRACE + timedelta(hours=1), timedelta())
-        self.a_sweep_begins(now=True)
+        self.a_sweep_begins(now=True, skew=skew)
         self.time_passes(GRACE + timedelta(hours=1), timedelta())
-        self.a_sweep_begins(now=False)
+        self.a_sweep_begins(now=False, skew=-skew)
         self.go_on(self.sweepers[-1], steps)
 
     # What holds

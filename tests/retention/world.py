@@ -6,9 +6,12 @@ where it is moved; a request is under way for 10 minutes at most, and a payload 
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pytest
 
 from coatcheck import Chain, Encrypt, Key, Keyring, Offload, PayloadCache, PayloadNotFound, Scope, Store, Zstd
 from coatcheck.contracts import StoredObject, check_key
@@ -17,6 +20,7 @@ from coatcheck.retention.live import LiveRuns
 from coatcheck.retention.report import Report
 from coatcheck.retention.sweep import Sweep
 from coatcheck.retention.verdict import Rules
+from tests.retention import calendars
 
 TENANT = "tenant"
 GRACE = timedelta(days=7)
@@ -27,6 +31,7 @@ WRITING = timedelta(hours=2)
 UNSEEN = timedelta(minutes=30)
 """As long as the engine does not show a run that was started."""
 _PAGE = 3
+_MODULES = ("scope_memory", "read_ahead", "storeroom", "retention.reaper", "retention.sweep")
 _KEYRING = Keyring(Key(bytes(range(32))))
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -63,15 +68,19 @@ class Request:
 class Asker:
     """A process: it can be killed with everything that it is in the middle of."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "World", skew: timedelta = timedelta()) -> None:
         self.world = world
+        self.skew = skew
+        """By how much its calendar is wrong."""
         self.store = GatedStore(self)
         self.tasks: dict[asyncio.Task[Any], timedelta] = {}
         """With the time at which each began."""
         self.killed = False
 
     def begin(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-        task = self.world.loop.create_task(work)
+        context = copy_context()
+        context.run(_running.set, self)
+        task = self.world.loop.create_task(work, context=context)
         self.tasks[task] = self.world.elapsed
         task.add_done_callback(self.world.note)
         return task
@@ -87,11 +96,14 @@ class Asker:
             task.cancel()
 
 
+_running: ContextVar[Asker | None] = ContextVar("running", default=None)
+
+
 class Worker(Asker):
     """Writes and reads payloads, with what it remembers of them."""
 
-    def __init__(self, world: "World") -> None:
-        super().__init__(world)
+    def __init__(self, world: "World", skew: timedelta = timedelta()) -> None:
+        super().__init__(world, skew)
         self.chain = Chain(
             Zstd(),
             Encrypt(_KEYRING),
@@ -184,9 +196,22 @@ class World:
         """By the store's clock."""
         return _START + self.elapsed + self.wobble
 
+    def lead_clocks(self, patch: pytest.MonkeyPatch) -> None:
+        """Until ``patch`` is undone, all clocks and calendars of coatcheck are this world's, and no call has a deadline."""
+        calendars.lead(patch, self.calendar)
+        for module in _MODULES:
+            patch.setattr(f"coatcheck.{module}.uptime", self.uptime)
+        for module in ("reaper", "sweep"):
+            patch.setattr(f"coatcheck.retention.{module}.DEFAULT_DEADLINE", 1e9)
+
     def uptime(self) -> float:
-        """What processes measure waiting with. Their calendars are never looked at."""
+        """What processes measure waiting with."""
         return self.elapsed.total_seconds()
+
+    def calendar(self) -> datetime:
+        """What the process that asks takes for the time: as far from the store's as its own is wrong."""
+        asker = _running.get()
+        return _START + self.elapsed + (asker.skew if asker is not None else timedelta())
 
     async def ask(self, asker: Asker, action: Callable[[], Any]) -> Any:
         request = Request(action, self.loop.create_future(), asker, self.elapsed)
