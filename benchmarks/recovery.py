@@ -8,7 +8,7 @@ next step has its own: the worker has gone through the whole history by then. ``
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from itertools import zip_longest
 from pathlib import Path
@@ -105,12 +105,14 @@ class Case:
         await asyncio.sleep(1.2)
 
 
-async def measure_all(rounds: int, steps: tuple[int, ...] = STEPS) -> list[Record]:
+async def measure_all(
+    rounds: int, steps: tuple[int, ...] = STEPS, names: Iterable[str] = CASES
+) -> list[Record]:
     """The medians of the rounds."""
     records: list[Record] = []
     async with dev_server() as server, s3() as store:
         client = await Client.connect(server.address, namespace=server.namespace)
-        cases = {name: Case(name, client, store) for name in CASES}
+        cases = {name: Case(name, client, store) for name in names}
         for number in range(rounds):
             for name, case in cases.items():
                 note(f"{name}, round {number + 1} of {rounds}")
