@@ -51,18 +51,18 @@ test-versions: engines
 
 # The long forms of what `make test` does in short, each with its figures: hours. RUNS are the inputs for each fuzz target.
 FIGURES := -q -p no:xdist --log-cli-level=INFO
-SEALING := */coatcheck/envelope.py,*/codecs/aead.py,*/coatcheck/reference.py,*/coatcheck/wire.py
+SEALING := */coatcheck/format/envelope.py,*/codecs/aead.py,*/coatcheck/format/reference.py,*/coatcheck/format/wire.py
 RUNS ?= 10000000
 
 verify: engines
 	@echo '== published vectors, forgeries, swaps, commitment, downgrades, bombs, canary, clocks, cancellation; what they cover'
 	mkdir -p build
-	COVERAGE_FILE=build/coverage $(BIN)/coverage run --branch --include='$(SEALING)' -m pytest $(FIGURES) tests/published tests/security tests/codecs tests/test_envelope.py tests/test_reference.py tests/test_wire_format.py tests/test_chain.py
+	COVERAGE_FILE=build/coverage $(BIN)/coverage run --branch --include='$(SEALING)' -m pytest $(FIGURES) tests/published tests/security tests/codecs tests/format/test_envelope.py tests/format/test_reference.py tests/format/test_wire_format.py tests/test_chain.py
 	COVERAGE_FILE=build/coverage $(BIN)/coverage report --show-missing --fail-under=100
 	@echo '== keys: services, rotation, rekey, shredding, with runs in flight'
 	$(BIN)/python -m pytest -q tests/keys tests/integrations/temporal/test_rotation.py tests/integrations/restate/test_tenant_keys.py
 	@echo '== faults: of each kind for each store, damage, a slow store inside a workflow task'
-	$(BIN)/python -m pytest -q -n 2 tests/test_tampering.py tests/test_access.py tests/stores/test_fault_matrix.py tests/stores/test_file_faults.py tests/stores/test_cached_disk.py tests/stores/test_faults_in_temporal.py
+	$(BIN)/python -m pytest -q -n 2 tests/test_tampering.py tests/storage/test_access.py tests/stores/test_fault_matrix.py tests/stores/test_file_faults.py tests/stores/test_cached_disk.py tests/stores/test_faults_in_temporal.py
 	@echo '== faults: 10,000 operations in bad weather, 1,000 writers killed for each store'
 	COATCHECK_SOAK_OPERATIONS=10000 COATCHECK_SOAK_KILLS=1000 $(BIN)/python -m pytest $(FIGURES) tests/stores/test_fault_soak.py tests/stores/test_kills.py
 	@echo '== retention: 100,000 steps of the state machine, 1,000 races on the real S3 server, 500 workflows on the real Temporal server'

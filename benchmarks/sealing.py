@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from benchmarks.data import payloads
 from benchmarks.records import Record, arguments, in_turn, median_ratio, show
 from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, PayloadCache, Scope, Zstd
-from coatcheck.envelope import EnvelopeHeader, object_context
+from coatcheck.format.envelope import EnvelopeHeader, object_context
 
 ROUNDS = 25
 SIZES = (1_000, 10_000, 100_000, 1_000_000)

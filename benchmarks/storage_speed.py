@@ -8,7 +8,7 @@ from benchmarks.counted import Counted
 from benchmarks.schemes import SCHEMES
 from benchmarks.series import Series
 from coatcheck import MemoryStore, Zstd
-from coatcheck.lineage import sketch
+from coatcheck.storage.lineage import sketch
 
 _ROUNDS = 5
 _MAX_SIZE = 300e6

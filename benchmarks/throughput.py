@@ -23,7 +23,7 @@ from benchmarks.data import payloads, transcript
 from benchmarks.records import Record, arguments, in_turn, median_ratio, show, values
 from benchmarks.ways import COMPRESS_ONLY
 from coatcheck import Chain, Encrypt, Key, Keyring, MemoryStore, Offload, PayloadCache, Scope, Zstd
-from coatcheck.envelope import EnvelopeHeader, object_context
+from coatcheck.format.envelope import EnvelopeHeader, object_context
 
 SCOPE, SEARCHED = Scope("default", "workflow"), Scope("default", "searched")
 SIZES = (1_000, 10_000, 100_000, 1_000_000)

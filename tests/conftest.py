@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import settings
 
-from coatcheck.cache import PROCESS_CACHE
+from coatcheck.storage.cache import PROCESS_CACHE
 from tests.engines.gcs import gcs_server
 from tests.engines.postgres import postgres_server
 from tests.engines.seaweed import s3_server

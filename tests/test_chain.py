@@ -28,7 +28,7 @@ from coatcheck import (
     StoreUnavailable,
     Zstd,
 )
-from coatcheck.wire import MAGIC
+from coatcheck.format.wire import MAGIC
 from tests.chains import (
     CODECS,
     KEY,

@@ -88,6 +88,10 @@ def test_dependencies_point_one_way() -> None:
     """Contracts know nobody; codecs and stores know only contracts; the core knows neither; nobody knows the cli."""
     package = Path(str(coatcheck.__file__)).parent
     foundation = {"coatcheck.contracts", "coatcheck.errors", "coatcheck.scope"}
+    tools = {"coatcheck.clock", "coatcheck.concurrency", "coatcheck.telemetry"}
+    exchangeable = ("coatcheck.codecs", "coatcheck.stores")
+    outside = ("coatcheck.cli", "coatcheck.integrations")
+    after_the_fact = ("coatcheck.audit", "coatcheck.retention")
     for path in modules_of(package):
         room = path.relative_to(package).parts[0]
         if room == "__init__.py":
@@ -95,27 +99,30 @@ def test_dependencies_point_one_way() -> None:
         for imported in imports_of(path):
             if not imported.startswith("coatcheck"):
                 continue
+            known = imported in foundation
             allowed = {
-                "contracts.py": imported in foundation,
+                "contracts.py": known,
                 "errors.py": False,
-                "scope.py": imported in foundation,
-                "codecs": imported in foundation or imported.startswith("coatcheck.codecs."),
-                "stores": imported in foundation or imported.startswith("coatcheck.stores."),
+                "scope.py": known,
+                "clock.py": False,
+                "concurrency.py": False,
+                "telemetry.py": imported == "coatcheck._version",
+                "codecs": known or imported.startswith("coatcheck.codecs."),
+                "stores": known or imported.startswith("coatcheck.stores."),
+                "testing": known or imported.startswith("coatcheck.testing"),
+                "format": known or imported.startswith("coatcheck.format."),
+                "storage": known
+                or imported in tools
+                or imported.startswith(("coatcheck.format.", "coatcheck.storage.")),
                 "cli": True,
-                "integrations": not imported.startswith(
-                    ("coatcheck.cli", "coatcheck.codecs", "coatcheck.stores")
-                ),
-                "testing": imported in foundation or imported.startswith("coatcheck.testing"),
+                "integrations": not imported.startswith(("coatcheck.cli", *exchangeable)),
                 # They are to services what stores are: the keys of codecs, by the clients of stores.
-                "keys": not imported.startswith(("coatcheck.cli", "coatcheck.integrations")),
-                "server": not imported.startswith(("coatcheck.cli", "coatcheck.codecs", "coatcheck.stores")),
-                "settings.py": not imported.startswith(("coatcheck.cli", "coatcheck.integrations")),
-            }.get(
-                room,
-                not imported.startswith(
-                    ("coatcheck.cli", "coatcheck.codecs", "coatcheck.stores", "coatcheck.integrations")
-                ),
-            )
+                "keys": not imported.startswith(outside),
+                "settings.py": not imported.startswith(outside),
+                "server": not imported.startswith(("coatcheck.cli", *exchangeable)),
+                "audit": not imported.startswith((*outside, *exchangeable)),
+                "retention": not imported.startswith((*outside, *exchangeable, "coatcheck.audit")),
+            }.get(room, not imported.startswith((*outside, *exchangeable, *after_the_fact)))
             assert allowed, f"{path.relative_to(package)} imports {imported}"
 
 

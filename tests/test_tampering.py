@@ -17,7 +17,7 @@ from coatcheck import (
     Sealing,
     Zstd,
 )
-from coatcheck.wire import MAGIC
+from coatcheck.format.wire import MAGIC
 from tests.chains import KEY, SCOPE, keys_in
 
 SIZES = [0, 100, 3000]

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from coatcheck import MemoryStore, Scope, scope_memory
-from coatcheck.reference import Reference
+from coatcheck.format.reference import Reference
 from tests.retention.sweeping import TENANT, chain_on, keys_of
 
 SCOPE = Scope(TENANT)

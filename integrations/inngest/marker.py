@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from coatcheck.errors import FormatError
-from coatcheck.wire import is_ours
+from coatcheck.format.wire import is_ours
 
 MARKER: Final = "__coatcheck__"
 """The key of the JSON object that stands for a value."""

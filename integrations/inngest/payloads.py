@@ -5,6 +5,8 @@ from typing import Any, Final, Protocol
 
 from coatcheck.chain import Chain
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, all_at_once, off_loop
+from coatcheck.format.reference import Reference
+from coatcheck.format.wire import is_ours, is_reference
 from coatcheck.integrations.inngest.marker import (
     MARKED_SIZE,
     MARKER,
@@ -17,9 +19,7 @@ from coatcheck.integrations.inngest.marker import (
     sealed_in,
     to_json,
 )
-from coatcheck.reference import Reference
 from coatcheck.scope import Scope
-from coatcheck.wire import is_ours, is_reference
 
 
 class FormatReader(Protocol):

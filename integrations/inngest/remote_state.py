@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from coatcheck.cache import PROCESS_CACHE, PayloadCache
 from coatcheck.contracts import Store
 from coatcheck.errors import ConfigError, FormatError, LimitExceeded
 from coatcheck.integrations.inngest.marker import from_json
-from coatcheck.single_flight import SingleFlight
+from coatcheck.storage.cache import PROCESS_CACHE, PayloadCache
+from coatcheck.storage.single_flight import SingleFlight
 
 _MAX_SIZE: Final = 64 * 2**20
 """Bytes: 64 MiB, twice what a whole run may come to in Inngest."""

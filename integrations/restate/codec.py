@@ -7,10 +7,10 @@ from restate.server_context import restate_context_is_replaying
 from coatcheck.chain import Chain
 from coatcheck.concurrency import ENCODE_INLINE_UP_TO
 from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, LimitExceeded
+from coatcheck.format.wire import is_ours, is_reference
 from coatcheck.integrations.restate.barrier import current_barrier
 from coatcheck.integrations.restate.scopes import current_scope
 from coatcheck.scope import Scope
-from coatcheck.wire import is_ours, is_reference
 
 _FOR_GOOD = (FormatError, IntegrityError, LimitExceeded)
 """What no other attempt can mend."""

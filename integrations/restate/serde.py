@@ -6,9 +6,9 @@ from restate.serde import Serde
 
 from coatcheck.chain import Chain
 from coatcheck.errors import FormatError
+from coatcheck.format.wire import is_ours, is_reference
 from coatcheck.integrations.restate.scopes import current_scope
 from coatcheck.scope import Scope
-from coatcheck.wire import is_ours, is_reference
 
 T = TypeVar("T")
 

@@ -20,12 +20,12 @@ from temporalio.exceptions import ApplicationError
 from coatcheck.chain import Chain
 from coatcheck.concurrency import all_at_once
 from coatcheck.errors import CoatcheckError, ConfigError, FormatError, IntegrityError
+from coatcheck.format.reference import Reference
+from coatcheck.format.wire import is_reference
 from coatcheck.integrations.temporal.native import ENCODING, from_native, is_native, to_native
 from coatcheck.integrations.temporal.schedules import is_scheduling
 from coatcheck.integrations.temporal.scopes import workflow_scope
-from coatcheck.reference import Reference
 from coatcheck.scope import Scope
-from coatcheck.wire import is_reference
 
 __all__ = ["ENCODING", "ClaimCheckCodec", "Mode"]
 

@@ -32,7 +32,7 @@ from temporalio.converter import (
 )
 
 from coatcheck.errors import ConfigError, FormatError
-from coatcheck.reference import Reference
+from coatcheck.format.reference import Reference
 
 DRIVER = "coatcheck"
 """The name and the type of the driver in every native reference."""

@@ -20,7 +20,6 @@ from temporalio.converter import (
     StorageDriverStoreContext,
 )
 
-from coatcheck.access import Access
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store
 from coatcheck.errors import ConfigError, FormatError
@@ -31,6 +30,7 @@ from coatcheck.integrations.temporal.read_also import (
     no_namespace,
     no_writing,
 )
+from coatcheck.storage.access import Access
 
 if TYPE_CHECKING:
     import boto3

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from coatcheck._version import __version__
 
 if TYPE_CHECKING:
-    from coatcheck.cache import CacheStats as CacheStats
-    from coatcheck.cache import PayloadCache as PayloadCache
     from coatcheck.chain import Chain as Chain
     from coatcheck.checkpoints import Checkpoint as Checkpoint
     from coatcheck.checkpoints import Checkpoints as Checkpoints
@@ -37,14 +35,16 @@ if TYPE_CHECKING:
     from coatcheck.errors import StoreDenied as StoreDenied
     from coatcheck.errors import StoreError as StoreError
     from coatcheck.errors import StoreUnavailable as StoreUnavailable
+    from coatcheck.format.reference import Reference as Reference
     from coatcheck.keys.aws import AwsKms as AwsKms
     from coatcheck.keys.google import GoogleKms as GoogleKms
     from coatcheck.keys.service import KeyService as KeyService
     from coatcheck.keys.tenant_keys import TenantKeys as TenantKeys
     from coatcheck.offload import Offload as Offload
-    from coatcheck.reference import Reference as Reference
     from coatcheck.scope import Scope as Scope
     from coatcheck.settings import Settings as Settings
+    from coatcheck.storage.cache import CacheStats as CacheStats
+    from coatcheck.storage.cache import PayloadCache as PayloadCache
     from coatcheck.stores.cached import CachedStore as CachedStore
     from coatcheck.stores.fallback import FallbackStore as FallbackStore
     from coatcheck.stores.file import FileStore as FileStore
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from coatcheck.stores.s3 import S3Store as S3Store
 
 _HOMES = {
-    "cache": ("CacheStats", "PayloadCache"),
     "chain": ("Chain",),
     "checkpoints": ("Checkpoint", "Checkpoints", "idempotency_key"),
     "codecs.aead": ("Encrypt",),
@@ -73,14 +72,15 @@ _HOMES = {
         "StoreError",
         "StoreUnavailable",
     ),
+    "format.reference": ("Reference",),
     "keys.aws": ("AwsKms",),
     "keys.google": ("GoogleKms",),
     "keys.service": ("KeyService",),
     "keys.tenant_keys": ("TenantKeys",),
     "offload": ("Offload",),
-    "reference": ("Reference",),
     "scope": ("Scope",),
     "settings": ("Settings",),
+    "storage.cache": ("CacheStats", "PayloadCache"),
     "stores.cached": ("CachedStore",),
     "stores.fallback": ("FallbackStore",),
     "stores.file": ("FileStore",),

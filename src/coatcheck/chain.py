@@ -5,21 +5,21 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from coatcheck.cache import PROCESS_CACHE, PayloadCache
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.contracts import Codec, Sealing, Store
-from coatcheck.envelope import Envelope
 from coatcheck.errors import ConfigError, KeyUnavailable
-from coatcheck.ledger import Ledger
+from coatcheck.format.envelope import Envelope
+from coatcheck.format.reference import Reference
+from coatcheck.format.suites import Suites
+from coatcheck.format.transforms import Transforms
+from coatcheck.format.wire import is_ours, is_reference
 from coatcheck.offload import Offload
 from coatcheck.reader import Reader
-from coatcheck.reference import Reference
 from coatcheck.scope import Scope
-from coatcheck.storeroom import Storeroom
-from coatcheck.suites import Suites
+from coatcheck.storage.cache import PROCESS_CACHE, PayloadCache
+from coatcheck.storage.ledger import Ledger
+from coatcheck.storage.storeroom import Storeroom
 from coatcheck.telemetry import counting_errors
-from coatcheck.transforms import Transforms
-from coatcheck.wire import is_ours, is_reference
 from coatcheck.writer import Writer
 
 MAX_PAYLOAD = 256 * 2**20

@@ -18,10 +18,10 @@ from pydantic import (
 from coatcheck.chain import Chain
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.errors import CoatcheckError, ConfigError, FormatError, PayloadNotFound
-from coatcheck.ledger import Entry
-from coatcheck.reference import Reference
+from coatcheck.format.reference import Reference
 from coatcheck.scope import Scope
 from coatcheck.states import Kind, kind_of, pack, size_of, unpack
+from coatcheck.storage.ledger import Entry
 
 _T = TypeVar("_T")
 

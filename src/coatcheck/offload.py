@@ -3,10 +3,10 @@
 import re
 from collections.abc import Mapping
 
-from coatcheck.access import DEFAULT_DEADLINE
 from coatcheck.contracts import Store
 from coatcheck.errors import ConfigError
-from coatcheck.wire import NAME_PATTERN
+from coatcheck.format.wire import NAME_PATTERN
+from coatcheck.storage.access import DEFAULT_DEADLINE
 
 DEFAULT_THRESHOLD = 2048
 """Bytes. A history of 51,200 events reaches 50 MB if its events average 1 KB, and payloads stand in about every

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from coatcheck.cache import PayloadCache
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.contracts import Sealer
-from coatcheck.envelope import INLINE, Envelope, EnvelopeHeader, object_context
 from coatcheck.errors import (
     CoatcheckError,
     ConfigError,
@@ -15,14 +13,16 @@ from coatcheck.errors import (
     LimitExceeded,
     PayloadNotFound,
 )
-from coatcheck.lineage import Member
-from coatcheck.reference import Reference
+from coatcheck.format.envelope import INLINE, Envelope, EnvelopeHeader, object_context
+from coatcheck.format.reference import Reference
+from coatcheck.format.suites import ScopeSealer, Suites
+from coatcheck.format.transforms import Transforms
 from coatcheck.scope import Scope
-from coatcheck.scope_memory import ScopeMemory
-from coatcheck.storeroom import Storeroom
-from coatcheck.suites import ScopeSealer, Suites
+from coatcheck.storage.cache import PayloadCache
+from coatcheck.storage.lineage import Member
+from coatcheck.storage.scope_memory import ScopeMemory
+from coatcheck.storage.storeroom import Storeroom
 from coatcheck.telemetry import Outcome, decoded, span
-from coatcheck.transforms import Transforms
 
 _MAX_DEPTH = 64
 """Deltas in a row; a lineage of 2**64 payloads would have them. Only a forged chain without keys goes in circles."""

@@ -45,19 +45,19 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from coatcheck.access import DEFAULT_DEADLINE
 from coatcheck.chain import MAX_PAYLOAD, Chain
 from coatcheck.codecs.aead import Encrypt
 from coatcheck.codecs.keyring import Keyring, KeySource
 from coatcheck.contracts import Sealing
 from coatcheck.errors import ConfigError
+from coatcheck.format.wire import NAME_PATTERN
 from coatcheck.keys.settings import KeyringSettings
 from coatcheck.offload import DEFAULT_THRESHOLD, Offload
 from coatcheck.registry import make_codec, open_store
 from coatcheck.server.settings import JwtSettings, ServeSettings
 from coatcheck.setting_mistakes import in_words, misspelt, reason
+from coatcheck.storage.access import DEFAULT_DEADLINE
 from coatcheck.stores.file import FileStore
-from coatcheck.wire import NAME_PATTERN
 
 _PREFIX = "COATCHECK_"
 _FILE = "coatcheck.toml"

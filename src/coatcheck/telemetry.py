@@ -5,7 +5,7 @@ spans object ids. Names and units follow OpenTelemetry's semantic conventions. `
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from types import TracebackType
@@ -14,7 +14,6 @@ from typing import Final, Self
 from opentelemetry import metrics, trace
 
 from coatcheck._version import __version__
-from coatcheck.cache import PROCESS_CACHE
 
 
 class Outcome(StrEnum):
@@ -55,22 +54,21 @@ _store_seconds = _meter.create_histogram(
 _errors = _meter.create_counter("coatcheck.errors", "{error}", "Payloads that could not pass.")
 
 
-def _observe(name: str) -> Sequence["metrics.Observation"]:
-    return [metrics.Observation(getattr(PROCESS_CACHE.stats, name))]
+def observe_cache(size: Callable[[], int], hits: Callable[[], int], misses: Callable[[], int]) -> None:
+    """Show what the process's cache holds and has done, whenever metrics are collected; ``size`` in bytes."""
 
+    def reading(read: Callable[[], int]) -> Callable[[object], Sequence[metrics.Observation]]:
+        return lambda _: [metrics.Observation(read())]
 
-_meter.create_observable_up_down_counter(
-    "coatcheck.cache.size", [lambda _: _observe("size")], "By", "Opened payloads in the process's cache."
-)
-_meter.create_observable_counter(
-    "coatcheck.cache.hits", [lambda _: _observe("hits")], "{lookup}", "Payloads that the cache had."
-)
-_meter.create_observable_counter(
-    "coatcheck.cache.misses",
-    [lambda _: _observe("misses")],
-    "{lookup}",
-    "Payloads that the cache lacked.",
-)
+    _meter.create_observable_up_down_counter(
+        "coatcheck.cache.size", [reading(size)], "By", "Opened payloads in the process's cache."
+    )
+    _meter.create_observable_counter(
+        "coatcheck.cache.hits", [reading(hits)], "{lookup}", "Payloads that the cache had."
+    )
+    _meter.create_observable_counter(
+        "coatcheck.cache.misses", [reading(misses)], "{lookup}", "Payloads that the cache lacked."
+    )
 
 
 def encoded(outcome: Outcome, payload: int, journal: int) -> None:

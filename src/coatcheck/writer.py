@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, off_loop
 from coatcheck.contracts import Sealer
-from coatcheck.envelope import INLINE, Envelope, EnvelopeHeader, object_context
 from coatcheck.errors import (
     CoatcheckError,
     ConfigError,
@@ -14,15 +13,16 @@ from coatcheck.errors import (
     PayloadNotFound,
     StoreUnavailable,
 )
-from coatcheck.lineage import Member, Sketch
-from coatcheck.reference import Reference
+from coatcheck.format.envelope import INLINE, Envelope, EnvelopeHeader, object_context
+from coatcheck.format.reference import Reference
+from coatcheck.format.suites import Suites
+from coatcheck.format.transforms import Encoded, Transforms
+from coatcheck.format.wire import is_ours
 from coatcheck.scope import Scope
-from coatcheck.scope_memory import Base, ScopeMemory
-from coatcheck.storeroom import Storeroom
-from coatcheck.suites import Suites
+from coatcheck.storage.lineage import Member, Sketch
+from coatcheck.storage.scope_memory import Base, ScopeMemory
+from coatcheck.storage.storeroom import Storeroom
 from coatcheck.telemetry import Outcome, encoded, span
-from coatcheck.transforms import Encoded, Transforms
-from coatcheck.wire import is_ours
 
 _CREATE_ATTEMPTS = 3
 _SAMPLE = 4

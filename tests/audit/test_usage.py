@@ -8,7 +8,7 @@ from coatcheck import Chain, Checkpoints, Encrypt, Keyring, MemoryStore, Offload
 from coatcheck.audit.usage import OLDER, Census, Kind, Usage, _choose
 from coatcheck.contracts import StoredObject
 from coatcheck.retention.addresses import Addresses
-from coatcheck.retention.markers import TOMBSTONE
+from coatcheck.storage.markers import TOMBSTONE
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import KEY, TENANT, chain_on, keys_of
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from coatcheck import Chain, Checkpoints, MemoryStore, Scope, Store
 from coatcheck.audit.verification import Findings, Verification
 from coatcheck.errors import FormatError, IntegrityError, PayloadNotFound
-from coatcheck.reference import Reference
+from coatcheck.format.reference import Reference
 from tests.retention.sweeping import TENANT, chain_on, keys_of
 
 

@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from coatcheck import Chain, Checkpoints, FileStore
-from coatcheck.cache import PROCESS_CACHE
 from coatcheck.cli.app import app
 from coatcheck.cli.output import write_output
+from coatcheck.storage.cache import PROCESS_CACHE
 from tests.chains import KEY, OTHER_KEY
 
 _T = TypeVar("_T")

@@ -15,9 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from coatcheck import Chain, Reference, Scope
-from coatcheck.cache import PROCESS_CACHE
 from coatcheck.cli.app import app
 from coatcheck.integrations.temporal.codec import Mode
+from coatcheck.storage.cache import PROCESS_CACHE
 from tests.chains import KEY, OTHER_KEY
 from tests.cli.temporal_runs import completed, run_echo
 from tests.engines.temporal import TemporalServer

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from coatcheck import Chain, Checkpoints
-from coatcheck.cache import PROCESS_CACHE
 from coatcheck.cli.app import app
+from coatcheck.storage.cache import PROCESS_CACHE
 from tests.audit.test_usage import conversation
 from tests.chains import KEY
 

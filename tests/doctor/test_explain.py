@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from coatcheck import Chain, FormatError, MemoryStore, Offload, PayloadCache, Reference, Scope, Zstd
 from coatcheck.doctor.explain import explain
-from coatcheck.wire import MAGIC
+from coatcheck.format.wire import MAGIC
 from tests.chains import KEY, SCOPE, encrypted_chain, plain_chain
 
 LARGE = b"The same words again and again. " * 100

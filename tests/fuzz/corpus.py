@@ -5,7 +5,7 @@ from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
 
 from coatcheck.codecs.zstd import Zstd
-from coatcheck.wire import is_reference
+from coatcheck.format.wire import is_reference
 from tests.fuzz.targets import BASE, VECTORS
 
 

@@ -11,25 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from coatcheck.chain import Chain
-from coatcheck.checksum import Checksum
 from coatcheck.codecs.aead import Encrypt
 from coatcheck.codecs.keyring import Key, Keyring
 from coatcheck.codecs.zstd import Zstd
-from coatcheck.envelope import INLINE, Envelope, EnvelopeHeader
 from coatcheck.errors import CoatcheckError, FormatError, LimitExceeded
+from coatcheck.format.checksum import Checksum
+from coatcheck.format.envelope import INLINE, Envelope, EnvelopeHeader
+from coatcheck.format.reference import Reference
+from coatcheck.format.suites import Suites
+from coatcheck.format.transforms import Transforms
 from coatcheck.integrations.inngest import marker
-from coatcheck.reference import Reference
 from coatcheck.scope import Scope
 from coatcheck.server import messages
 from coatcheck.server.payloads import PayloadDesk
 from coatcheck.server.refusals import Refused
-from coatcheck.suites import Suites
-from coatcheck.transforms import Transforms
 
 CAP = 2**20
 """Bytes that a payload has at most."""
 VECTORS: list[dict[str, Any]] = json.loads(
-    (Path(__file__).parent.parent / "vectors/v1.json").read_text(encoding="utf-8")
+    (Path(__file__).parent.parent / "format/vectors/v1.json").read_text(encoding="utf-8")
 )
 _SEALED = [vector for vector in VECTORS if vector["keyring_key"]]
 _GENUINE = {bytes.fromhex(vector["journal"]) for vector in _SEALED}

@@ -23,9 +23,9 @@ from coatcheck import (
     TenantKeys,
     Zstd,
 )
+from coatcheck.format.reference import Reference
 from coatcheck.keys.record import KeyRecord
 from coatcheck.keys.shelf import NAMES, Shelves, Slot
-from coatcheck.reference import Reference
 from tests.chains import SCOPE, keys_in
 from tests.engines.google_kms import GoogleKmsServer
 from tests.keys.conftest import Kms, of_google

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from coatcheck.contracts import TENANT_SCOPE_TAG, StoredObject
 from coatcheck.retention import index as module
 from coatcheck.retention.index import Index, ScopeFacts
-from coatcheck.retention.markers import ALIVE, TOMBSTONE, claim, deleting
+from coatcheck.storage.markers import ALIVE, TOMBSTONE, claim, deleting
 
 SCOPES = [f"{'ab' * 16}/{number:032x}/" for number in range(1, 4)]
 NAMES = [

@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from coatcheck import Scope
 from coatcheck.errors import CoatcheckError, LimitExceeded, StoreUnavailable
-from coatcheck.reference import Reference
+from coatcheck.format.reference import Reference
+from coatcheck.format.wire import is_reference
 from coatcheck.retention.addresses import Addresses
-from coatcheck.wire import is_reference
 from tests.retention.world import GRACE, TENANT, Asker, Run, Worker, World
 
 STEPS = int(os.environ.get("COATCHECK_SWEEP_STEPS", "2000"))

@@ -8,8 +8,8 @@ import pytest
 
 from coatcheck import ConfigError, MemoryStore
 from coatcheck.concurrency import all_at_once
-from coatcheck.limiter import Limiter
 from coatcheck.retention.pace import Pace, listed
+from coatcheck.storage.limiter import Limiter
 
 
 class Counting(Limiter):

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 from coatcheck import Scope, Store, StoredObject, StoreUnavailable
-from coatcheck.retention.markers import claim
 from coatcheck.retention.verdict import Verdict
+from coatcheck.storage.markers import claim
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import LONG, TENANT, Live, chain_on, sweep_of
 from tests.stores.s3_fixtures import NewStore

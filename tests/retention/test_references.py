@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coatcheck.reference import Reference
+from coatcheck.format.reference import Reference
+from coatcheck.format.wire import KEY_ID_LENGTH, MAC_LENGTH, OBJECT_ID_LENGTH, TAG_LENGTH
 from coatcheck.retention.references import run_tags_in
-from coatcheck.wire import KEY_ID_LENGTH, MAC_LENGTH, OBJECT_ID_LENGTH, TAG_LENGTH
 
 _FIELDS = st.fixed_dictionaries(
     {

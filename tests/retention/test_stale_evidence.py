@@ -8,8 +8,8 @@ import pytest
 
 from coatcheck import Chain, Checkpoints, Encrypt, Keyring, Offload, PayloadCache, Scope, Store
 from coatcheck.errors import StoreUnavailable
-from coatcheck.retention.markers import claim
 from coatcheck.retention.verdict import Rules, Verdict
+from coatcheck.storage.markers import claim
 from coatcheck.stores.cached import CachedStore
 from coatcheck.stores.memory import MemoryStore
 from tests.retention.aged_store import AgedStore

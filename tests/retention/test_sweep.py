@@ -20,8 +20,8 @@ from coatcheck import (
 )
 from coatcheck.errors import CoatcheckError, ConfigError, KeyUnavailable, LimitExceeded, StoreDenied
 from coatcheck.retention.live import LiveRuns
-from coatcheck.retention.markers import ALIVE, TOMBSTONE, claim
 from coatcheck.retention.verdict import Rules, Verdict
+from coatcheck.storage.markers import ALIVE, TOMBSTONE, claim
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import GRACE, KEY, LONG, TENANT, Live, chain_on, keys_of, sweep_of, swept_twice
 from tests.retention.test_trimming import Cut, _CutError

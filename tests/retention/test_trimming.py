@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from coatcheck import Checkpoints, MemoryStore, PayloadNotFound, Store, StoredObject, StoreUnavailable
 from coatcheck.errors import ConfigError
-from coatcheck.retention.markers import deleting
 from coatcheck.retention.report import Report
 from coatcheck.retention.verdict import Rules, Verdict
+from coatcheck.storage.markers import deleting
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import GRACE, LONG, TENANT, chain_on, keys_of, sweep_of
 

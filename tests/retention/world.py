@@ -31,7 +31,13 @@ WRITING = timedelta(hours=2)
 UNSEEN = timedelta(minutes=30)
 """As long as the engine does not show a run that was started."""
 _PAGE = 3
-_MODULES = ("scope_memory", "read_ahead", "storeroom", "retention.reaper", "retention.sweep")
+_MODULES = (
+    "storage.scope_memory",
+    "storage.read_ahead",
+    "storage.storeroom",
+    "retention.reaper",
+    "retention.sweep",
+)
 _KEYRING = Keyring(Key(bytes(range(32))))
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -17,13 +17,17 @@ import pytest
 from cosmic_ray import mutating, plugins  # type: ignore[import-untyped]
 from cosmic_ray.ast import ast_nodes, get_ast_from_path  # type: ignore[import-untyped]
 
-MODULES = (Path("src/coatcheck/envelope.py"), Path("codecs/aead.py"), Path("src/coatcheck/reference.py"))
+MODULES = (
+    Path("src/coatcheck/format/envelope.py"),
+    Path("codecs/aead.py"),
+    Path("src/coatcheck/format/reference.py"),
+)
 """As they lie, not through the links: a mutant is written to the file."""
 STAGES = (
-    ("tests/test_wire_format.py",),
+    ("tests/format/test_wire_format.py",),
     (
-        "tests/test_envelope.py",
-        "tests/test_reference.py",
+        "tests/format/test_envelope.py",
+        "tests/format/test_reference.py",
         "tests/codecs/test_keyring.py",
         "tests/published/test_sealing.py",
         "tests/published/test_hkdf.py",

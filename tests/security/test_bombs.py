@@ -12,10 +12,10 @@ from collections.abc import Callable
 import pytest
 
 from coatcheck import FormatError, Zstd
-from coatcheck.checksum import Checksum
 from coatcheck.codecs.zstd import zstd
-from coatcheck.envelope import INLINE, EnvelopeHeader
-from coatcheck.transforms import Transforms
+from coatcheck.format.checksum import Checksum
+from coatcheck.format.envelope import INLINE, EnvelopeHeader
+from coatcheck.format.transforms import Transforms
 from tests.chains import SCOPE
 from tests.codecs.test_zstd import forged_frame
 from tests.security.bomb_process import CAP

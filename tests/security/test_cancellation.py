@@ -26,7 +26,7 @@ from coatcheck import (
     TenantKeys,
     Zstd,
 )
-from coatcheck.limiter import AHEAD_LIMITER, PROCESS_LIMITER
+from coatcheck.storage.limiter import AHEAD_LIMITER, PROCESS_LIMITER
 from tests.chains import KEY, SCOPE, Reverse
 
 PAYLOADS = [bytes([number]) * 20 + b"".join(n.to_bytes(2, "big") for n in range(2000)) for number in range(4)]

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from coatcheck import Chain, Encrypt, IntegrityError, Keyring, Scope
-from coatcheck.envelope import INLINE, EnvelopeHeader
+from coatcheck.format.envelope import INLINE, EnvelopeHeader
 from tests import reader
 from tests.chains import KEY
 

@@ -19,9 +19,9 @@ from coatcheck import (
     Scope,
     Zstd,
 )
-from coatcheck.checksum import Checksum
 from coatcheck.contracts import Sealing
-from coatcheck.wire import MAGIC
+from coatcheck.format.checksum import Checksum
+from coatcheck.format.wire import MAGIC
 from tests.chains import KEY, OTHER_KEY, SCOPE
 from tests.security.stores import WatchedStore
 

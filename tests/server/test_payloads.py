@@ -18,8 +18,8 @@ from coatcheck import (
     StoreUnavailable,
     Zstd,
 )
+from coatcheck.format.reference import Reference
 from coatcheck.integrations.temporal import ENCODING, ClaimCheckCodec, Mode, from_native
-from coatcheck.reference import Reference
 from tests.chains import KEY, OTHER_KEY, encrypted_chain, keys_in, plain_chain
 from tests.server.serving import (
     JSON,

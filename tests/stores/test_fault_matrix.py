@@ -29,9 +29,9 @@ from coatcheck import (
     StoreUnavailable,
     Zstd,
 )
-from coatcheck.access import Access
-from coatcheck.limiter import PROCESS_LIMITER, Limiter
-from coatcheck.reference import Reference
+from coatcheck.format.reference import Reference
+from coatcheck.storage.access import Access
+from coatcheck.storage.limiter import PROCESS_LIMITER, Limiter
 from tests.chains import KEY
 from tests.engines.fault_proxy import DAMAGE, Fault, FaultProxy, Plan, Proxy, Request
 from tests.engines.gcs import GCSServer

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from coatcheck import Chain, Encrypt, Keyring, Offload, PayloadCache, Scope, Zstd
 from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, PayloadNotFound, StoreUnavailable
-from coatcheck.reference import Reference
+from coatcheck.format.reference import Reference
 from coatcheck.stores.s3 import S3Store
 from tests.chains import KEY
 from tests.engines.fault_proxy import Fault, FaultProxy, Request, seeded

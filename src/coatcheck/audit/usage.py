@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from coatcheck.access import Access
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store, StoredObject
-from coatcheck.envelope import Envelope
 from coatcheck.errors import FormatError, PayloadNotFound
-from coatcheck.retention.markers import ALIVE, is_object, is_record, is_sweeps_own, split
+from coatcheck.format.envelope import Envelope
 from coatcheck.retention.sweep import Progress
+from coatcheck.storage.access import Access
+from coatcheck.storage.markers import ALIVE, is_object, is_record, is_sweeps_own, split
 
 AGES: Final = {
     "1d": timedelta(days=1),

@@ -11,13 +11,13 @@ from coatcheck.checkpoints import STEP, Checkpoint
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, off_loop
 from coatcheck.contracts import StoredObject
 from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, PayloadNotFound
-from coatcheck.ledger import Entry, Records
+from coatcheck.format.suites import ScopeSealer
 from coatcheck.retention.addresses import Addresses
-from coatcheck.retention.markers import is_object, is_record, split
 from coatcheck.retention.sweep import Progress
 from coatcheck.scope import Scope
-from coatcheck.storeroom import Storeroom
-from coatcheck.suites import ScopeSealer
+from coatcheck.storage.ledger import Entry, Records
+from coatcheck.storage.markers import is_object, is_record, split
+from coatcheck.storage.storeroom import Storeroom
 
 _AT_ONCE: Final = 16
 

@@ -32,7 +32,7 @@ def _end(status: int) -> NoReturn:
     Threads of native code (Temporal's client, obstore) that still hold an object of Python's then crash the process, after
     its work is done: https://github.com/temporalio/sdk-python/issues/300.
     """
-    atexit._run_exitfuncs()
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

@@ -73,7 +73,7 @@ def _behind(text: str, tenant: str) -> bytes:
     """The payload behind a reference, as it was given to the chain."""
     # Slow to load, and other commands need none of it.
     from coatcheck.chain import Chain  # noqa: PLC0415
-    from coatcheck.reference import Reference  # noqa: PLC0415
+    from coatcheck.format.reference import Reference  # noqa: PLC0415
     from coatcheck.scope import Scope  # noqa: PLC0415
 
     reference, scope = Reference.from_text(text), Scope(tenant)

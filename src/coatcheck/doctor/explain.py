@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from coatcheck.contracts import TENANT_SCOPE_TAG
-from coatcheck.envelope import Envelope
 from coatcheck.errors import FormatError
-from coatcheck.reference import Reference
-from coatcheck.wire import KEY_ID_LENGTH, MAGIC, SUITES, VERSION, is_ours, is_reference
+from coatcheck.format.envelope import Envelope
+from coatcheck.format.reference import Reference
+from coatcheck.format.wire import KEY_ID_LENGTH, MAGIC, SUITES, VERSION, is_ours, is_reference
 
 Fact = str | int | list[str]
 Facts = dict[str, Fact]

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from coatcheck.envelope import Envelope
 from coatcheck.errors import FormatError
-from coatcheck.reference import Reference
-from coatcheck.wire import is_reference
+from coatcheck.format.envelope import Envelope
+from coatcheck.format.reference import Reference
+from coatcheck.format.wire import is_reference
 
 
 class Form(StrEnum):

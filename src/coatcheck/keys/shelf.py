@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from sys import maxsize
 from typing import Final
 
-from coatcheck.access import Access
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store
 from coatcheck.errors import FormatError, PayloadNotFound
 from coatcheck.keys.record import KeyRecord, Tombstone
+from coatcheck.storage.access import Access
 
 NAMES: Final = "keys/names"
 """The record of the key that tenants' folders are named with."""

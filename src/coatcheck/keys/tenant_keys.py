@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from coatcheck.access import DEFAULT_DEADLINE, retried
 from coatcheck.codecs.keyring import Key, KeySource
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store
@@ -15,7 +14,8 @@ from coatcheck.keys.held import DEFAULT_MAX_AGE, DEFAULT_MAX_BYTES, DEFAULT_MAX_
 from coatcheck.keys.record import KeyRecord
 from coatcheck.keys.service import KeyService
 from coatcheck.keys.shelf import NAMES, Shelf, Shelves, Slot
-from coatcheck.single_flight import SingleFlight
+from coatcheck.storage.access import DEFAULT_DEADLINE, retried
+from coatcheck.storage.single_flight import SingleFlight
 
 _T = TypeVar("_T")
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from coatcheck.contracts import Sealing
 from coatcheck.errors import KeyUnavailable
+from coatcheck.format.suites import ScopeSealer, scope_sealer
 from coatcheck.scope import Scope
-from coatcheck.suites import ScopeSealer, scope_sealer
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from coatcheck.contracts import TENANT_SCOPE_TAG, StoredObject
-from coatcheck.retention.markers import (
+from coatcheck.storage.markers import (
     ALIVE,
     TOMBSTONE,
     claim_of,

@@ -1,12 +1,12 @@
 """What the latest checkpoints of a run need: their records, and the objects that those refer to."""
 
-from coatcheck.access import Access
 from coatcheck.checkpoints import STEP, Checkpoint
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store
-from coatcheck.envelope import Envelope
-from coatcheck.ledger import Records
+from coatcheck.format.envelope import Envelope
 from coatcheck.retention.addresses import Addresses
+from coatcheck.storage.access import Access
+from coatcheck.storage.ledger import Records
 
 
 class LatestCheckpoints:

@@ -8,7 +8,7 @@ from typing import Final
 
 from coatcheck.contracts import Store, StoredObject
 from coatcheck.errors import ConfigError
-from coatcheck.limiter import Limiter
+from coatcheck.storage.limiter import Limiter
 
 _PAGE: Final = 1000
 """Objects that come with one request of a listing: what S3 and GCS give."""

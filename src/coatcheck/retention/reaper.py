@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
-from coatcheck.access import DEFAULT_DEADLINE, retried
 from coatcheck.clock import uptime
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store, StoredObject
 from coatcheck.errors import FormatError, IntegrityError, PayloadNotFound, StoreDenied, StoreUnavailable
-from coatcheck.limiter import PROCESS_LIMITER, Limiter
 from coatcheck.retention.index import ScopeFacts
 from coatcheck.retention.latest import LatestCheckpoints
-from coatcheck.retention.markers import ALIVE, TOMBSTONE, claim, deleting, is_sweeps_own
 from coatcheck.retention.pace import listed
 from coatcheck.retention.verdict import TAKEN_OVER_AFTER, Rules, Verdict
+from coatcheck.storage.access import DEFAULT_DEADLINE, retried
+from coatcheck.storage.limiter import PROCESS_LIMITER, Limiter
+from coatcheck.storage.markers import ALIVE, TOMBSTONE, claim, deleting, is_sweeps_own
 
 _T = TypeVar("_T")
 

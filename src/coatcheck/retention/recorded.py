@@ -6,12 +6,12 @@ from functools import partial
 from itertools import groupby
 from typing import Final
 
-from coatcheck.access import DEFAULT_DEADLINE, retried
 from coatcheck.contracts import TENANT_SCOPE_TAG, Store
 from coatcheck.errors import FormatError
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import Index
 from coatcheck.retention.live import LiveScopes
+from coatcheck.storage.access import DEFAULT_DEADLINE, retried
 
 _FOLDER: Final = "sweep/live/"
 _TAG: Final = len(TENANT_SCOPE_TAG)

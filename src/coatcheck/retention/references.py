@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from coatcheck.format.wire import KEY_ID_LENGTH, MAGIC, REFERENCE, TAG_LENGTH, VERSION
 from coatcheck.retention.live import RunTag
-from coatcheck.wire import KEY_ID_LENGTH, MAGIC, REFERENCE, TAG_LENGTH, VERSION
 
 MARK: Final = MAGIC + bytes((VERSION, REFERENCE))
 """Every reference begins so."""

@@ -7,11 +7,9 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
-from coatcheck.access import DEFAULT_DEADLINE, retried
 from coatcheck.clock import uptime
 from coatcheck.contracts import Store, StoredObject
 from coatcheck.errors import LimitExceeded, StoreDenied, StoreUnavailable
-from coatcheck.limiter import PROCESS_LIMITER, Limiter
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import Index, ScopeFacts
 from coatcheck.retention.latest import LatestCheckpoints
@@ -20,6 +18,8 @@ from coatcheck.retention.pace import listed
 from coatcheck.retention.reaper import Reaped, Reaper
 from coatcheck.retention.report import Report
 from coatcheck.retention.verdict import Rules, Verdict
+from coatcheck.storage.access import DEFAULT_DEADLINE, retried
+from coatcheck.storage.limiter import PROCESS_LIMITER, Limiter
 
 DEFAULT_MAX_SHARE: Final = 0.2
 _SCOPES_AT_ONCE: Final = 16

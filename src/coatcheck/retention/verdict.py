@@ -7,7 +7,7 @@ from typing import Final
 
 from coatcheck.errors import ConfigError
 from coatcheck.retention.index import ScopeFacts
-from coatcheck.retention.markers import MOST_KEPT
+from coatcheck.storage.markers import MOST_KEPT
 
 MIN_GRACE: Final = timedelta(days=1)
 """Must be longer than all of these together: how long a process trusts what it knows of a scope (an hour), how long

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from temporalio.api.common.v1 import Payload
 
 from coatcheck.chain import Chain
-from coatcheck.envelope import Envelope
 from coatcheck.errors import LimitExceeded
+from coatcheck.format.envelope import Envelope
+from coatcheck.format.reference import Reference
+from coatcheck.format.wire import is_reference
 from coatcheck.integrations.temporal.codec import ENCODING, ClaimCheckCodec
 from coatcheck.integrations.temporal.native import from_native, to_native
-from coatcheck.reference import Reference
 from coatcheck.scope import Scope
 from coatcheck.server.refusals import Answer, Refused
-from coatcheck.wire import is_reference
 
 
 class PayloadDesk:

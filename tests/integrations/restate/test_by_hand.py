@@ -12,8 +12,8 @@ from restate import Context, ObjectContext, Service, VirtualObject
 from restate.serde import BytesSerde, JsonSerde
 
 from coatcheck import Chain, ConfigError, FileStore, FormatError, IntegrityError, MemoryStore, Scope
+from coatcheck.format.wire import is_ours
 from coatcheck.integrations.restate import ClaimCheck
-from coatcheck.wire import is_ours
 from tests.chains import encrypted_chain, keys_in
 from tests.engines.process import free_port, running
 from tests.engines.restate import RestateServer

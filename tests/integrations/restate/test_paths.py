@@ -7,8 +7,8 @@ import pytest
 from restate import HttpError, RestateClient
 
 from coatcheck import IntegrityError, Scope
+from coatcheck.format.wire import MAGIC
 from coatcheck.integrations.restate import ClaimCheck
-from coatcheck.wire import MAGIC
 from tests.chains import encrypted_chain
 from tests.engines.restate import RestateServer
 from tests.integrations.restate.agents import SECRET, World, text

@@ -34,10 +34,10 @@ from coatcheck.integrations.temporal.sweep import (
     create_schedule,
 )
 from coatcheck.retention.addresses import Addresses
-from coatcheck.retention.markers import is_sweeps_own
 from coatcheck.retention.report import Report
 from coatcheck.retention.sweep import Sweep
 from coatcheck.retention.verdict import Verdict
+from coatcheck.storage.markers import is_sweeps_own
 from tests.engines.requirement import unavailable
 from tests.engines.temporal import TemporalServer, find_temporal
 from tests.integrations.temporal.paths.mirror import Mirror

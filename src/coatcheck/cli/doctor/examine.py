@@ -5,7 +5,6 @@ from pathlib import Path
 
 from temporalio.client import Client, WorkflowHistory
 
-from coatcheck.cache import PayloadCache
 from coatcheck.chain import Chain
 from coatcheck.cli.doctor.bar import Bar
 from coatcheck.cli.temporal_options import Server
@@ -20,6 +19,7 @@ from coatcheck.offload import Offload
 from coatcheck.registry import make_codec
 from coatcheck.scope import Scope
 from coatcheck.settings import Settings
+from coatcheck.storage.cache import PayloadCache
 from coatcheck.stores.memory import MemoryStore
 
 _CACHE_SIZE = 64 * 2**20

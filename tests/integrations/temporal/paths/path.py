@@ -13,9 +13,9 @@ from temporalio.client import WorkflowHandle, WorkflowHistory
 from temporalio.worker import Replayer
 
 from benchmarks.counted import Counted
+from coatcheck.format.wire import is_reference
 from coatcheck.integrations.temporal import ENCODING, from_native
 from coatcheck.integrations.temporal.history import payloads_of
-from coatcheck.wire import is_reference
 from tests.integrations.temporal.paths.flows import FLOWS
 from tests.integrations.temporal.paths.site import Site
 from tests.integrations.temporal.paths.values import large

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from coatcheck.contracts import Codec, DeltaCodec
-from coatcheck.envelope import EnvelopeHeader
 from coatcheck.errors import ConfigError, FormatError
-from coatcheck.wire import NAME_PATTERN, Reader, size_to_bytes
+from coatcheck.format.envelope import EnvelopeHeader
+from coatcheck.format.wire import NAME_PATTERN, Reader, size_to_bytes
 
 
 class Encoded(NamedTuple):

@@ -8,14 +8,14 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from coatcheck.access import Access
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import StoredObject
-from coatcheck.envelope import Envelope, EnvelopeHeader
 from coatcheck.errors import CoatcheckError, ConfigError, IntegrityError, LimitExceeded
+from coatcheck.format.envelope import Envelope, EnvelopeHeader
+from coatcheck.format.suites import ScopeSealer, Suites
 from coatcheck.scope import Scope
-from coatcheck.storeroom import Storeroom
-from coatcheck.suites import ScopeSealer, Suites
+from coatcheck.storage.access import Access
+from coatcheck.storage.storeroom import Storeroom
 
 _NAME: Final = re.compile(r"[a-z]{1,20}-[0-9]{20}")
 """Has a hyphen and fewer than 64 characters, so that it is never taken for an object id; sorts as its number does."""

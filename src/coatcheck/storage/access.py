@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from coatcheck.contracts import Store, StoredObject
 from coatcheck.errors import StoreUnavailable
-from coatcheck.limiter import PROCESS_LIMITER, Limiter
+from coatcheck.storage.limiter import PROCESS_LIMITER, Limiter
 from coatcheck.telemetry import StoreCall
 
 _T = TypeVar("_T")

@@ -12,14 +12,14 @@ from collections import OrderedDict
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from coatcheck.access import Access
 from coatcheck.clock import uptime
 from coatcheck.contracts import StoredObject
 from coatcheck.errors import CoatcheckError, StoreDenied
-from coatcheck.limiter import AHEAD_LIMITER
-from coatcheck.retention.markers import TOMBSTONE
-from coatcheck.scope_memory import ScopeMemory
-from coatcheck.wire import OBJECT_ID_LENGTH
+from coatcheck.format.wire import OBJECT_ID_LENGTH
+from coatcheck.storage.access import Access
+from coatcheck.storage.limiter import AHEAD_LIMITER
+from coatcheck.storage.markers import TOMBSTONE
+from coatcheck.storage.scope_memory import ScopeMemory
 
 _WINDOW_SIZE: Final = 32 * 2**20
 """Bytes fetched ahead and not yet asked for, for one scope."""

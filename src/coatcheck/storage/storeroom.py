@@ -1,14 +1,14 @@
 """A store as the chain uses it: limited and retried, with what is known of it, and looking ahead."""
 
-from coatcheck.access import Access
-from coatcheck.cache import PayloadCache
 from coatcheck.clock import uptime
 from coatcheck.contracts import Sealer, Store
-from coatcheck.read_ahead import ReadAhead
-from coatcheck.retention.revival import revive
-from coatcheck.scope_memory import ScopeMemories, ScopeMemory
-from coatcheck.single_flight import SingleFlight
-from coatcheck.suites import scope_prefix
+from coatcheck.format.suites import scope_prefix
+from coatcheck.storage.access import Access
+from coatcheck.storage.cache import PayloadCache
+from coatcheck.storage.read_ahead import ReadAhead
+from coatcheck.storage.revival import revive
+from coatcheck.storage.scope_memory import ScopeMemories, ScopeMemory
+from coatcheck.storage.single_flight import SingleFlight
 
 
 class Storeroom:

@@ -37,7 +37,7 @@ def is_object(name: str) -> bool:
 
 
 def is_record(name: str) -> bool:
-    """Whether it is what :class:`~coatcheck.ledger.Ledger` calls something."""
+    """Whether it is what :class:`~coatcheck.storage.ledger.Ledger` calls something."""
     return _RECORD.fullmatch(name) is not None
 
 

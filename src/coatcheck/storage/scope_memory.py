@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from coatcheck.cache import PayloadCache
 from coatcheck.clock import uptime
 from coatcheck.contracts import TENANT_SCOPE_TAG
-from coatcheck.lineage import Lineage, Member, Sketch, sketch
+from coatcheck.storage.cache import PayloadCache
+from coatcheck.storage.lineage import Lineage, Member, Sketch, sketch
 
 TRUSTED_FOR: Final = 3600.0
 """Seconds after the last sign of life in a scope for which what is known of it holds: an object that was created there,

@@ -5,6 +5,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from coatcheck.telemetry import observe_cache
+
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
@@ -68,3 +70,8 @@ class PayloadCache:
 
 PROCESS_CACHE: Final = PayloadCache(256 * 2**20)
 """The one that every chain uses unless it is given another: 256 MiB."""
+observe_cache(
+    size=lambda: PROCESS_CACHE.stats.size,
+    hits=lambda: PROCESS_CACHE.stats.hits,
+    misses=lambda: PROCESS_CACHE.stats.misses,
+)

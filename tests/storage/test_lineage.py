@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coatcheck.lineage import Lineage, Member, sketch
+from coatcheck.storage.lineage import Lineage, Member, sketch
 
 
 def lineage_of(count: int) -> list[Member]:
@@ -94,7 +94,7 @@ def test_two_agents_in_one_run_do_not_mix() -> None:
 
 
 def test_what_is_remembered_is_bounded_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coatcheck.lineage._MAX_REMEMBERED", 20)
+    monkeypatch.setattr("coatcheck.storage.lineage._MAX_REMEMBERED", 20)
     payloads = [text(n, 100_000) for n in range(20)]
     lineage = filled(*payloads)
     assert len(lineage._latest) <= 20

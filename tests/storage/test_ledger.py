@@ -24,9 +24,9 @@ from coatcheck import (
     StoreUnavailable,
     Zstd,
 )
-from coatcheck.envelope import INLINE, EnvelopeHeader, object_context
-from coatcheck.ledger import Ledger
-from coatcheck.suites import Suites
+from coatcheck.format.envelope import INLINE, EnvelopeHeader, object_context
+from coatcheck.format.suites import Suites
+from coatcheck.storage.ledger import Ledger
 from tests import reader
 from tests.chains import KEY, OTHER_KEY, SCOPE, encrypted_chain, keys_in, plain_chain
 
@@ -207,7 +207,7 @@ async def test_an_earlier_store_is_read_and_what_was_written_last_counts() -> No
 
 
 async def test_more_records_than_fit_are_an_error_not_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coatcheck.ledger._MAX_RECORDS", 3)
+    monkeypatch.setattr("coatcheck.storage.ledger._MAX_RECORDS", 3)
     ledger = encrypted_chain().ledger(SCOPE)
     for name in NAMES[:4]:
         await ledger.put(name, b"")

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from coatcheck.errors import FormatError
-from coatcheck.wire import (
+from coatcheck.format.wire import (
     KEY_ID_LENGTH,
     MAC_LENGTH,
     NAME_PATTERN,

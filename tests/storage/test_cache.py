@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coatcheck import PayloadCache, StoreDenied
-from coatcheck.single_flight import SingleFlight
+from coatcheck.storage.single_flight import SingleFlight
 
 KEYS = "abcdefgh"
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from coatcheck.wire import (
+from coatcheck.format.wire import (
     ENVELOPE,
     Prefix,
     Reader,

@@ -1,8 +1,8 @@
 """What a writer does before it relies on something that it did not write."""
 
-from coatcheck.access import Access
 from coatcheck.errors import PayloadNotFound, StoreDenied, StoreUnavailable
-from coatcheck.retention.markers import ALIVE, CONDEMNED, TOMBSTONE, claim
+from coatcheck.storage.access import Access
+from coatcheck.storage.markers import ALIVE, CONDEMNED, TOMBSTONE, claim
 
 
 async def revive(access: Access, prefix: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 
 from coatcheck import Chain, MemoryStore, Offload, PayloadCache, Scope, StoreUnavailable
-from coatcheck.reference import Reference
+from coatcheck.format.reference import Reference
 
 RUNS, PAYLOADS = 20, 70
 DEADLINE = 1.0

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coatcheck import FormatError
-from coatcheck.envelope import Envelope, EnvelopeHeader
-from coatcheck.wire import Reader, size_to_bytes
+from coatcheck.format.envelope import Envelope, EnvelopeHeader
+from coatcheck.format.wire import Reader, size_to_bytes
 
 headers = st.builds(
     EnvelopeHeader,

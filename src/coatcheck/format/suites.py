@@ -4,13 +4,13 @@ import hmac
 from functools import lru_cache
 from typing import NamedTuple
 
-from coatcheck.checksum import Checksum
 from coatcheck.contracts import SERIES_TAG_LENGTH, TENANT_SCOPE_TAG, Sealer, Sealing
-from coatcheck.envelope import EnvelopeHeader
 from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, KeyUnavailable
-from coatcheck.reference import Reference
+from coatcheck.format.checksum import Checksum
+from coatcheck.format.envelope import EnvelopeHeader
+from coatcheck.format.reference import Reference
+from coatcheck.format.wire import SUITES
 from coatcheck.scope import Scope
-from coatcheck.wire import SUITES
 
 
 class ScopeSealer(NamedTuple):

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from coatcheck import IntegrityError, MemoryStore, StoreDenied, StoreUnavailable
-from coatcheck.access import Access
-from coatcheck.limiter import Limiter
+from coatcheck.storage.access import Access
+from coatcheck.storage.limiter import Limiter
 from tests.chains import SCOPE, encrypted_chain
 
 DOWN = StoreUnavailable("down")

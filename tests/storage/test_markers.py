@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coatcheck.contracts import check_key
-from coatcheck.retention.markers import (
+from coatcheck.storage.markers import (
     ALIVE,
     MOST_KEPT,
     TOMBSTONE,

@@ -8,8 +8,8 @@ from blake3 import blake3
 
 from coatcheck.contracts import SERIES_TAG_LENGTH, TENANT_SCOPE_TAG, Sealer, Sealing
 from coatcheck.errors import IntegrityError, KeyUnavailable
+from coatcheck.format.wire import KEY_ID_LENGTH, TAG_LENGTH
 from coatcheck.scope import Scope
-from coatcheck.wire import KEY_ID_LENGTH, TAG_LENGTH
 
 _NO_KEY = bytes(KEY_ID_LENGTH)
 _DIGEST_LENGTH = 16
