@@ -4,38 +4,30 @@
 """
 
 import sys
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from benchmarks.drawing import (
+    GREY,
+    Bar,
+    bars,
+    count,
+    groups,
+    new_figure,
+    nothing,
+    save,
+    seconds,
+    short_label,
+    size,
+)
 from benchmarks.records import from_json, values
 from benchmarks.targets import Values
 from benchmarks.ways import CODEC, COMPRESS_ONLY, NATIVE, PLAIN, SDK, WAYS, split
 from coatcheck.cli.demo.chart import LIMIT_BYTES, WARNING_BYTES
-
-_STYLE: Any = {
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#9ca3af",
-    "axes.titlesize": 11.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "figure.titlesize": 14,
-    "figure.titleweight": "bold",
-    "xtick.color": "#4b5563",
-    "ytick.color": "#111827",
-}
-_WIDTH, _DPI = 10.0, 120
-_GREY = "#6b7280"
-
-Form = Callable[[float], str]
 
 
 def growth(value: Values) -> Figure:
@@ -46,14 +38,14 @@ def growth(value: Values) -> Figure:
         if where.startswith("turn "):
             lines.setdefault(way, []).append(found)
     longest = max(map(len, lines.values()))
-    figure = _figure(5.2, f"An agent of {longest} turns: what Temporal's history and S3 have to hold")
+    figure = new_figure(5.2, f"An agent of {longest} turns: what Temporal's history and S3 have to hold")
     left, right = figure.subplots(1, 2, width_ratios=(2.3, 1))
     for limit, text in (
         (WARNING_BYTES, "Temporal warns: 10 MiB"),
         (LIMIT_BYTES, "Temporal terminates: 50 MiB"),
     ):
-        left.axhline(limit, color=_GREY, linestyle="--", linewidth=1)
-        left.annotate(text, (1, limit), (0, 3), textcoords="offset points", color=_GREY, fontsize=9.5)
+        left.axhline(limit, color=GREY, linestyle="--", linewidth=1)
+        left.annotate(text, (1, limit), (0, 3), textcoords="offset points", color=GREY, fontsize=9.5)
     for way, sizes in lines.items():
         left.plot(
             range(1, len(sizes) + 1), sizes, color=WAYS[way].colour, linewidth=3 if way == CODEC else 2.2
@@ -81,9 +73,9 @@ def growth(value: Values) -> Figure:
     left.set_title("event history of the workflow (log scale)")
     for way in (SDK, CODEC):
         stored_bytes = value[f"{longest} turns {way}", "stored_bytes"]
-        bars = right.bar([_short(way)], [stored_bytes], color=WAYS[way].colour, width=0.62)
+        drawn = right.bar([short_label(way)], [stored_bytes], color=WAYS[way].colour, width=0.62)
         texts = [size(stored_bytes)]
-        right.bar_label(bars, texts, padding=4, color=WAYS[way].colour, fontweight="bold", fontsize=13)
+        right.bar_label(drawn, texts, padding=4, color=WAYS[way].colour, fontweight="bold", fontsize=13)
     right.margins(y=0.12)
     right.set_yticks([])
     right.spines["left"].set_visible(False)
@@ -94,7 +86,7 @@ def growth(value: Values) -> Figure:
 def history(value: Values) -> Figure:
     """What a run leaves behind, and what it costs."""
     ways = [way for way in (PLAIN, COMPRESS_ONLY, SDK, CODEC, NATIVE) if (way, "history_bytes") in value]
-    figure = _figure(4.4, "A run of the agent on Temporal: what it leaves, and what it asks of the store")
+    figure = new_figure(4.4, "A run of the agent on Temporal: what it leaves, and what it asks of the store")
     panels = figure.subplots(1, 4, sharey=True)
     for axes, (name, title, form) in zip(
         panels,
@@ -106,21 +98,23 @@ def history(value: Values) -> Figure:
         ),
         strict=True,
     ):
-        _bars(axes, [Bar(way, value[way, name]) for way in ways], form, title)
+        bars(axes, [Bar(way, value[way, name]) for way in ways], form, title)
     return figure
 
 
 def stored(value: Values) -> Figure:
     """What every scheme stores of growing turns."""
-    figure = _figure(3.9, "Turns that each carry the whole conversation: what is stored, in how many objects")
+    figure = new_figure(
+        3.9, "Turns that each carry the whole conversation: what is stored, in how many objects"
+    )
     panels = figure.subplots(1, 3, sharey=True, width_ratios=(1.2, 1.2, 1))
     ways = [way for way in WAYS if (f"120 turns {way}", "stored") in value]
     for axes, series in zip(panels, ("60 turns", "120 turns"), strict=False):
         raw = value[f"{series} whole", "stored"] * 1e6
         rows = [Bar(way, value[f"{series} {way}", "stored"] * 1e6) for way in ways]
-        _bars(axes, rows, lambda found, raw=raw: _times_less(found, raw), f"stored, {series}")  # type: ignore[misc]
+        bars(axes, rows, lambda found, raw=raw: _times_less(found, raw), f"stored, {series}")  # type: ignore[misc]
     rows = [Bar(way, value[f"120 turns {way}", "puts"]) for way in ways]
-    _bars(panels[2], rows, count, "PUTs, 120 turns")
+    bars(panels[2], rows, count, "PUTs, 120 turns")
     return figure
 
 
@@ -128,19 +122,19 @@ def replay(value: Values) -> Figure:
     """Requests and seconds of replays, and of a worker that takes over."""
     where = _only(value, "replay, ")
     restart = _only(value, "restart, ")
-    figure = _figure(4.2, "Replay of a workflow whose payloads are far away")
+    figure = new_figure(4.2, "Replay of a workflow whose payloads are far away")
     warm, cold, taken_over = figure.subplots(1, 3, width_ratios=(1, 1.15, 1.5))
     ways = [way for way in (PLAIN, COMPRESS_ONLY, SDK, CODEC) if (f"{where} {way}", "warm_requests") in value]
     rows = [Bar(way, value[f"{where} {way}", "warm_requests"]) for way in ways]
-    _bars(warm, rows, count, "requests of a replay\nby a warm process")
+    bars(warm, rows, count, "requests of a replay\nby a warm process")
     rows = [Bar(way, value[f"{where} {way}", "cold_seconds"]) for way in ways]
-    _bars(cold, rows, seconds, f"replay by a new process\n{where.removeprefix('replay, ')} a request")
+    bars(cold, rows, seconds, f"replay by a new process\n{where.removeprefix('replay, ')} a request")
     cold.set_yticklabels([])
     rows = [
         Bar(way, value[f"{restart} {way}", "seconds"], cut_off=bool(value[f"{restart} {way}", "unfinished"]))
         for way in (SDK, CODEC)
     ]
-    _bars(
+    bars(
         taken_over,
         rows,
         seconds,
@@ -151,7 +145,7 @@ def replay(value: Values) -> Figure:
 
 def recovery(value: Values) -> Figure:
     """Seconds until a killed worker's successor is at work again, over the step that it was in."""
-    figure = _figure(4.4, "Back at work after a kill: seconds in a new process, the store 50 ms away")
+    figure = new_figure(4.4, "Back at work after a kill: seconds in a new process, the store 50 ms away")
     axes = figure.subplots()
     lines: dict[str, list[tuple[int, float]]] = {}
     for (case, name), found in value.items():
@@ -180,7 +174,9 @@ def recovery(value: Values) -> Figure:
 
 def throughput(value: Values) -> Figure:
     """Encode and decode, beside the parts alone and beside zlib."""
-    figure = _figure(4.6, "Speed of the whole chain, compressed and sealed: MB/s of payload, more is better")
+    figure = new_figure(
+        4.6, "Speed of the whole chain, compressed and sealed: MB/s of payload, more is better"
+    )
     panels = figure.subplots(1, 2)
     for axes, (title, names) in zip(
         panels,
@@ -190,18 +186,18 @@ def throughput(value: Values) -> Figure:
         ),
         strict=True,
     ):
-        _groups(axes, value, names, count, title=title)
+        groups(axes, value, names, count, title=title)
     return figure
 
 
 def stores(value: Values) -> Figure:
     """Objects a second."""
-    figure = _figure(4.6, "S3, 16 requests at once: objects a second, more is better")
+    figure = new_figure(4.6, "S3, 16 requests at once: objects a second, more is better")
     panels = figure.subplots(1, 2)
     shown = {key: found for key, found in value.items() if ", 16 at once" in key[0]}
     for axes, task in zip(panels, ("put", "get"), strict=True):
         names = dict.fromkeys(("boto3", "aioboto3", "coatcheck"), f"{task}_per_second")
-        _groups(
+        groups(
             axes, shown, names, count, title=f"{task.upper()}s", label=lambda where: where.partition(",")[0]
         )
     return figure
@@ -215,18 +211,18 @@ def inngest(value: Values) -> Figure:
         steps = value[case, "steps"]
         return "" if value[case, "completed"] else f"\nended after {count(steps)} steps"
 
-    figure = _figure(4.6, "Inngest: an agent whose steps return large results")
+    figure = new_figure(4.6, "Inngest: an agent whose steps return large results")
     panels = figure.subplots(1, 2)
     for axes, (name, title, form, remark) in zip(
         panels,
         (
             ("last_request", "last request", size, ended),
-            ("gets", "GETs in S3, all requests", count, _nothing),
+            ("gets", "GETs in S3, all requests", count, nothing),
         ),
         strict=True,
     ):
         names = dict.fromkeys(ways, name)
-        _groups(axes, value, names, form, title=title, label=_inngest_case, remark=remark)
+        groups(axes, value, names, form, title=title, label=_inngest_case, remark=remark)
     panels[1].set_yticklabels([])
     return figure
 
@@ -238,10 +234,10 @@ def loop_stall(value: Values) -> Figure:
         for (case, name), found in value.items()
         if case.startswith("Temporal codec")
     }
-    figure = _figure(3.8, "How long the event loop stands still (median, less is better)")
+    figure = new_figure(3.8, "How long the event loop stands still (median, less is better)")
     axes = figure.subplots()
     names = dict.fromkeys((COMPRESS_ONLY, "coatcheck"), "stall_median")
-    _groups(
+    groups(
         axes,
         shown,
         names,
@@ -253,7 +249,7 @@ def loop_stall(value: Values) -> Figure:
 
 def import_time(value: Values) -> Figure:
     """What importing takes, beside the peers."""
-    figure = _figure(5.2, "Importing, in a process of its own")
+    figure = new_figure(5.2, "Importing, in a process of its own")
     panels = figure.subplots(1, 2)
     labels = {
         "core": "chain, codecs\nbeside temporalio's client",
@@ -270,7 +266,7 @@ def import_time(value: Values) -> Figure:
         strict=True,
     ):
         names = dict.fromkeys(("peer", "coatcheck"), name)
-        _groups(axes, shown, names, form, title=title, label=lambda where: labels[where])
+        groups(axes, shown, names, form, title=title, label=lambda where: labels[where])
     panels[1].set_yticklabels([])
     return figure
 
@@ -304,130 +300,6 @@ def draw_all(folder: Path) -> None:
             save(chart.draw, values(from_json(figures.read_text("utf-8"))), folder / f"{name}.png")
 
 
-def save(draw: Callable[[Values], Figure], value: Values, path: Path) -> None:
-    """Write one chart as PNG."""
-    with rc_context(_STYLE):
-        draw(value).savefig(path, format="png")
-
-
-class Bar(NamedTuple):
-    """A way, its figure, and what stands beside it."""
-
-    way: str
-    length: float
-    label: str = ""
-    """Instead of the way's own."""
-    cut_off: bool = False
-    """Nobody waited for the end: it is longer than that."""
-
-
-def size(found: float) -> str:
-    """Bytes."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if found >= factor:
-            return (
-                f"{found / factor:.3g} {unit}" if found < 1000 * factor else f"{found / factor:,.0f} {unit}"
-            )
-    return f"{found:.0f} B" if found else "0"
-
-
-def count(found: float) -> str:
-    """A number of things."""
-    return f"{found:,.0f}"
-
-
-def seconds(found: float) -> str:
-    """A time."""
-    return f"{found:.2f} s" if found < 1 else f"{found:.1f} s"
-
-
-def _nothing(_case: str) -> str:
-    return ""
-
-
-def _figure(height: float, title: str) -> Figure:
-    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-def _bars(axes: Axes, rows: Sequence[Bar], form: Form, title: str) -> None:
-    """One bar a way, from top to bottom."""
-    bars = axes.barh(
-        range(len(rows)),
-        [row.length for row in rows],
-        color=[WAYS[row.way].colour for row in rows],
-        hatch=["//" if row.cut_off else "" for row in rows],
-        edgecolor="white",
-        height=0.62,
-    )
-    texts = [f"not back\nafter {row.length:.0f} s" if row.cut_off else form(row.length) for row in rows]
-    for bar, row, text in zip(bars, rows, texts, strict=True):
-        inside = row.cut_off
-        axes.annotate(
-            text,
-            (bar.get_width(), bar.get_y() + bar.get_height() / 2),
-            (-6 if inside else 5, 0),
-            textcoords="offset points",
-            ha="right" if inside else "left",
-            va="center",
-            fontweight="bold",
-            color="white" if inside else WAYS[row.way].colour,
-            bbox={"facecolor": WAYS[row.way].colour, "edgecolor": "none", "pad": 1.5} if inside else None,
-        )
-    axes.set_yticks(range(len(rows)), [row.label or _short(row.way) for row in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(0, max(row.length for row in rows) * 1.45 or 1)
-    axes.set_xticks([])
-    axes.spines["bottom"].set_visible(False)
-    axes.tick_params(left=False)
-    axes.set_title(title)
-
-
-def _groups(
-    axes: Axes,
-    value: Values,
-    names: Mapping[Any, str],
-    form: Form,
-    *,
-    title: str,
-    label: Callable[[str], str] = str,
-    remark: Callable[[str], str] = _nothing,
-) -> None:
-    """A group of bars for each place, one bar a way; ``names`` are the figures by way, ``remark`` goes with a case."""
-    places = list(dict.fromkeys(split(case)[0] for case, _ in value if split(case)[1] in names))
-    places = [
-        where for where in places if any((f"{where} {way}", name) in value for way, name in names.items())
-    ]
-    height = 0.8 / len(names)
-    for number, (way, name) in enumerate(names.items()):
-        rows = [
-            (at, value[f"{where} {way}", name])
-            for at, where in enumerate(places)
-            if (f"{where} {way}", name) in value
-        ]
-        bars = axes.barh(
-            [at + (number - (len(names) - 1) / 2) * height for at, _ in rows],
-            [length for _, length in rows],
-            height=height * 0.94,
-            color=WAYS[way].colour,
-            label=WAYS[way].label,
-        )
-        texts = [form(length) + remark(f"{places[at]} {way}") for at, length in rows]
-        axes.bar_label(bars, texts, padding=4, fontsize=9.5, color=WAYS[way].colour, fontweight="bold")
-    axes.set_yticks(range(len(places)), [label(where) for where in places])
-    axes.set_ylim(len(places) - 0.5, -0.5)
-    axes.set_xlim(0, axes.get_xlim()[1] * 1.2)
-    axes.set_xticks([])
-    axes.spines["bottom"].set_visible(False)
-    axes.tick_params(left=False)
-    axes.set_title(title)
-    figure = axes.get_figure()
-    if isinstance(figure, Figure) and not figure.legends:
-        handles, texts = axes.get_legend_handles_labels()
-        figure.legend(handles, texts, loc="outside lower center", ncols=len(names), frameon=False)
-
-
 def _only(value: Values, beginning: str) -> str:
     """The one place whose name begins like that."""
     (where,) = {split(case)[0] for case, _ in value if case.startswith(beginning)}
@@ -441,11 +313,6 @@ def _times_less(found: float, raw: float) -> str:
 def _inngest_case(where: str) -> str:
     steps, _, bytes_each = where.partition(" steps of ")
     return f"{steps} results of\n{size(float(bytes_each.removesuffix(' bytes').replace(',', '')))}"
-
-
-def _short(way: str) -> str:
-    """A label in as many lines as it needs beside a bar."""
-    return textwrap.fill(WAYS[way].label, 18, break_long_words=False)
 
 
 if __name__ == "__main__":

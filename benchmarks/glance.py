@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.charts import count, seconds, size
+from benchmarks.drawing import count, seconds, size
 from benchmarks.records import from_json, values
 from benchmarks.targets import Values
 from benchmarks.ways import CODEC, COMPRESS_ONLY, PLAIN, SDK

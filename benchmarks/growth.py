@@ -68,9 +68,9 @@ def main() -> None:
         raise SystemExit(str(unavailable)) from None
     show(records, options.json, targets.growth(values(records)))
     if options.plot is not None:
-        from benchmarks import charts  # noqa: PLC0415 - matplotlib is slow to load
+        from benchmarks import charts, drawing  # noqa: PLC0415 - matplotlib is slow to load
 
-        charts.save(charts.growth, values(records), options.plot)
+        drawing.save(charts.growth, values(records), options.plot)
 
 
 if __name__ == "__main__":

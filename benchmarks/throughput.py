@@ -154,9 +154,9 @@ def main() -> None:
     records = [record for size in SIZES for record in OneSize(size).records(options.rounds)]
     show(records, options.json, targets.throughput(values(records)))
     if options.plot is not None:
-        from benchmarks import charts  # noqa: PLC0415 - matplotlib is slow to load
+        from benchmarks import charts, drawing  # noqa: PLC0415 - matplotlib is slow to load
 
-        charts.save(charts.throughput, values(records), options.plot)
+        drawing.save(charts.throughput, values(records), options.plot)
 
 
 if __name__ == "__main__":

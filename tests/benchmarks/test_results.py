@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import charts, glance
+from benchmarks import charts, drawing, glance
 from benchmarks.records import from_json, values
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -14,7 +14,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def test_every_chart_is_drawn_from_its_figures(name: str, tmp_path: Path) -> None:
     chart = charts.CHARTS[name]
     records = from_json((glance.RESULTS / f"{chart.part}.json").read_text("utf-8"))
-    charts.save(chart.draw, values(records), tmp_path / "chart.png")
+    drawing.save(chart.draw, values(records), tmp_path / "chart.png")
     assert (tmp_path / "chart.png").read_bytes().startswith(PNG)
     assert (glance.RESULTS / f"{name}.png").read_bytes().startswith(PNG)
     assert f"({name}.png)" in (glance.RESULTS / "README.md").read_text("utf-8")
