@@ -1,5 +1,7 @@
 """Fixtures of the whole suite: the real servers."""
 
+import signal
+
 import pytest
 from hypothesis import settings
 
@@ -11,6 +13,9 @@ from tests.engines.temporal import temporal_server
 from tests.stores.s3_fixtures import bucket, new_store
 
 __all__ = ["bucket", "gcs_server", "new_store", "postgres_server", "s3_server", "temporal_server"]
+
+# A shell starts what it does not wait for with interrupts ignored, and the processes of tests would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A machine that is busy fails no property.
 settings.register_profile("coatcheck", deadline=None)
