@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements-dev.txt
 
+# Tests and benchmarks start hundreds of processes: each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup lock demo docs engines test test-wheel test-extras test-versions verify bench lint types clean
 
 $(VENV)/ready: pyproject.toml $(LOCK)
@@ -12,7 +15,7 @@ $(VENV)/ready: pyproject.toml $(LOCK)
 	@# pip installs uv, at the version and hash of the lock, and uv the rest: a tenth of the time.
 	sed -n '/^uv==/,/# via/p' $(LOCK) >$(VENV)/uv.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/uv.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement $(LOCK)
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement $(LOCK)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from coatcheck import MemoryStore, Scope, scope_memory
+from coatcheck import MemoryStore, Scope
 from coatcheck.format.reference import Reference
+from coatcheck.storage import scope_memory
 from tests.retention.sweeping import TENANT, chain_on, keys_of
 
 SCOPE = Scope(TENANT)
