@@ -218,6 +218,9 @@ class Store(ABC):
         """Delete for good what this store still keeps of objects below ``prefix`` that were deleted or replaced.
 
         Objects that are there stay, those that are written meanwhile as well.
+
+        Raises:
+            StoreDenied: The credentials may not see or delete them, or the server cannot promise that.
         """
 
     async def forget(self, key: str) -> None:  # noqa: B027 - most stores keep no copies

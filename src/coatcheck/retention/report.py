@@ -48,7 +48,7 @@ class Report:
     freed: int = 0
     """Bytes of those."""
     versions_left: bool = False
-    """The store may keep versions of what was deleted: the credentials may not see or delete them."""
+    """The store may keep versions of what was deleted: see :meth:`Store.delete_versions`."""
 
     def of(self, verdict: Verdict) -> Tally:
         """Of the scopes of which this became."""
