@@ -37,8 +37,9 @@ docs: setup
 engines: setup
 	$(BIN)/python -m tests.engines.install
 
+# Half of the time its processes wait for servers: three keep two cores busy.
 test: engines
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 3 $(ARGS)
 
 # The same suite against the wheel that would be released, in an environment that has never seen the source.
 test-wheel: engines

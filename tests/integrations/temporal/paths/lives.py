@@ -25,6 +25,7 @@ from temporalio.client import (
     WorkflowHandle,
 )
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from coatcheck import Chain, Encrypt, Keyring, Offload, Zstd
@@ -115,18 +116,27 @@ async def _version(site: Site, name: str, build: str, chain: Chain) -> AsyncIter
     worker = Worker(
         client, task_queue=name, workflows=FLOWS, activities=ACTIVITIES, deployment_config=deployment
     )
-    current = SetWorkerDeploymentCurrentVersionRequest(
-        namespace=client.namespace,
-        deployment_name=name,
-        build_id=build,
-        # The server need not have heard of the worker yet.
-        allow_no_pollers=True,
-        ignore_missing_task_queues=True,
-    )
     async with worker:
-        await client.workflow_service.set_worker_deployment_current_version(current)
+        await _made_current(client, name, build)
         await _known_everywhere(client, name)
         yield client
+
+
+async def _made_current(client: Client, name: str, build: str) -> None:
+    """The server refuses until it has heard that workers of this version poll all that those before them do."""
+    current = SetWorkerDeploymentCurrentVersionRequest(
+        namespace=client.namespace, deployment_name=name, build_id=build
+    )
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await client.workflow_service.set_worker_deployment_current_version(current)
+            except RPCError as error:
+                if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION):
+                    raise
+                await asyncio.sleep(0.02)
+            else:
+                return
 
 
 async def _known_everywhere(client: Client, name: str) -> None:
