@@ -1,7 +1,7 @@
 """How long does a scheme compute to write a series, beside plain zstd-3?"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.counted import Counted
@@ -28,30 +28,34 @@ class Seconds:
 async def encode_seconds(series: Series, name: str) -> Seconds:
     """Write the series again and again, each time in a process that has nothing yet.
 
-    On an event loop that has no threads; else it is not all of the work that is measured.
+    Each goes through the whole series by itself, as a process does that has no other: else each would find what the
+    other left in the processor's cache. On an event loop that has no threads; else it is not all of the work that is
+    measured.
     """
     best: dict[str, list[float]] = {}
-    size, rounds = 0, 0
-    while rounds < _ROUNDS and size < _MAX_SIZE:
-        scheme = SCHEMES[name](Counted(MemoryStore()))
-        zstd = Zstd()
-        taken: dict[str, list[float]] = {"scheme": [], "zstd": [], "sketch": []}
-        for number, payload in enumerate(series.payloads()):
-            size += len(payload)
-            # Whoever comes first finds the payload in the processor's cache, or does not: turn about.
-            if (number + rounds) % 2:
-                taken["zstd"].append(_seconds(zstd.encode, payload))
-            begin = time.thread_time()
-            await scheme.write(payload)
-            taken["scheme"].append(time.thread_time() - begin)
-            if not (number + rounds) % 2:
-                taken["zstd"].append(_seconds(zstd.encode, payload))
-            taken["sketch"].append(_seconds(sketch, payload))
-        await scheme.close()
-        rounds += 1
+    payloads = list(series.payloads())
+    zstd = Zstd()
+    rounds = min(_ROUNDS, 1 + int(_MAX_SIZE / sum(map(len, payloads))))
+    for _ in range(rounds):
+        taken = {
+            "zstd": [_seconds(zstd.encode, payload) for payload in payloads],
+            "scheme": await _scheme_seconds(name, payloads),
+            "sketch": [_seconds(sketch, payload) for payload in payloads],
+        }
         for part, seconds in taken.items():
             best[part] = [min(pair) for pair in zip(best.get(part, seconds), seconds, strict=True)]
     return Seconds(**{part: sum(seconds) for part, seconds in best.items()})
+
+
+async def _scheme_seconds(name: str, payloads: Sequence[bytes]) -> list[float]:
+    scheme = SCHEMES[name](Counted(MemoryStore()))
+    taken = []
+    for payload in payloads:
+        begin = time.thread_time()
+        await scheme.write(payload)
+        taken.append(time.thread_time() - begin)
+    await scheme.close()
+    return taken
 
 
 def _seconds(work: Callable[[bytes], object], payload: bytes) -> float:
