@@ -17,7 +17,7 @@ from tests.environments import LOCK, ROOT, Environment, supported_pythons, uv
 
 TEMPORALIO = ("1.33", "1.34", "1.35")
 """The last three minor releases."""
-_FOLDERS = ("codecs", "testing", "integrations/temporal")
+_FOLDERS = ("codecs", "format", "storage", "testing", "integrations/temporal")
 
 
 def main(wanted: list[str]) -> int:
