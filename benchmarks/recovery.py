@@ -106,15 +106,15 @@ class Case:
 
 
 async def measure_all(
-    rounds: int, steps: tuple[int, ...] = STEPS, names: Iterable[str] = CASES
+    rounds: int, steps: tuple[int, ...] = STEPS, cases: Iterable[str] = CASES
 ) -> list[Record]:
     """The medians of the rounds."""
     records: list[Record] = []
     async with dev_server() as server, s3() as store:
         client = await Client.connect(server.address, namespace=server.namespace)
-        cases = {name: Case(name, client, store) for name in names}
+        measured = {name: Case(name, client, store) for name in cases}
         for number in range(rounds):
-            for name, case in cases.items():
+            for name, case in measured.items():
                 note(f"{name}, round {number + 1} of {rounds}")
                 records += await case.measure(f"{name}-{number}", steps)
     return medians(records)

@@ -20,7 +20,7 @@ from coatcheck import (
 from coatcheck.format.wire import MAGIC
 from tests.chains import KEY, SCOPE, keys_in
 
-SIZES = [0, 100, 1000]
+SIZES = [0, 100, 3000]
 SEALINGS: list[tuple[Sealing, ...]] = [(), (Encrypt(Keyring(KEY)),)]
 
 

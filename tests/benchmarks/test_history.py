@@ -66,7 +66,7 @@ async def test_replay_measures_cold_warm_and_a_restart() -> None:
 
 
 async def test_recovery_measures_from_kill_to_kill() -> None:
-    found = by_case(await recovery.measure_all(rounds=1, steps=(2, 4), names=(CODEC,)))
+    found = by_case(await recovery.measure_all(rounds=1, steps=(2, 4), cases=(CODEC,)))
     assert set(found) == {f"step {step} {CODEC}" for step in (2, 4)}
     for figures in found.values():
         assert 0 < figures["input_seconds"] < figures["back_seconds"]

@@ -13,7 +13,7 @@ from tests.engines.process import NotUpError, free_port, running
 from tests.engines.requirement import unavailable
 
 _ASK_SECONDS = 10.0
-AT_ONCE = [
+DELETES_AT_ONCE = [
     part
     for queue in ("transfer", "visibility", "timer")
     for part in ("--dynamic-config-value", f'history.{queue}ProcessorUpdateAckInterval="1s"')
@@ -45,7 +45,7 @@ def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tempor
         "127.0.0.1",
         "--port",
         str(port),
-        *AT_ONCE,
+        *DELETES_AT_ONCE,
     ]
     log = tmp_path_factory.mktemp("temporal") / "temporal.log"
     try:

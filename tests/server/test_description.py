@@ -42,7 +42,7 @@ def try_out(server: CodecServer, folder: Path, *more: str) -> None:
         "run",
         f"{server.url}/openapi.json",
         "--max-examples",
-        "15",
+        "30",
         "--seed",
         "7",
     ]

