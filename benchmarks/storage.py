@@ -14,14 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import series as makers
-from benchmarks import virtual_time
+from benchmarks import targets, virtual_time
 from benchmarks.counted import Counted
 from benchmarks.peak_memory import growth_of
-from benchmarks.records import Record, arguments, show
+from benchmarks.records import Record, arguments, show, values
 from benchmarks.schemes import SCHEMES, SCOPE, Coatcheck, Scheme
 from benchmarks.series import Series
 from benchmarks.storage_speed import encode_seconds
-from benchmarks.storage_targets import verdicts
 from coatcheck import MemoryStore
 
 _DELAY = 0.05
@@ -183,9 +182,7 @@ def main() -> None:
         record for series in plan(quick=options.quick) for name in SCHEMES for record in measure(series, name)
     ]
     records += peaks(quick=options.quick)
-    show(records, options.json)
-    for line in verdicts(records):
-        print(line)
+    show(records, options.json, targets.storage(values(records)))
     if options.plot is not None:
         from benchmarks.storage_chart import draw  # noqa: PLC0415 - matplotlib is slow to load
 

@@ -23,6 +23,8 @@ RATIOS_TO_SDK = {
     "live_seconds": 0.4,
 }
 """Our figures, times the SDK's."""
+_HARD = ("images", "embeddings", "unrelated", "shuffled keys", "trimmed", "summarised", "two agents")
+"""Series of ``benchmarks.storage`` that deltas do not like."""
 _FORM = re.compile(r"(?P<verdict>ok|MISSED) +(?P<what>.+): (?P<found>\S+), (?P<wanted>at (?:most|least) \S+)")
 
 
@@ -42,7 +44,7 @@ class Target:
 
     def __str__(self) -> str:
         verdict = "ok    " if self.met else "MISSED"
-        return f"{verdict}  {self.what}: {self.found:.3g}, at {self.side} {self.bound:g}"
+        return f"{verdict}  {self.what}: {self.found:.4g}, at {self.side} {self.bound:g}"
 
 
 class Verdict(NamedTuple):
@@ -134,6 +136,34 @@ def loop_stall(value: Values) -> Iterator[Target]:
         if way == "coatcheck" and (f"{where} {COMPRESS_ONLY}", name) in value and name == "stall_median":
             share = found / value[f"{where} {COMPRESS_ONLY}", name]
             yield Target(f"{where}, stall, times the compress-only codec", share, 0.5)
+
+
+def storage(value: Values) -> Iterator[Target]:
+    """Of ``benchmarks.storage``."""
+    short, long = "60 turns coatcheck", "120 turns coatcheck"
+    yield Target("60 turns, MB stored", value[short, "stored"], 0.62)
+    yield Target("60 turns, PUTs", value[short, "puts"], 60)
+    yield Target("60 turns, GETs for the last", value[short, "last_gets"], 6)
+    yield Target("60 turns, round trips for the last", value[short, "last_round_trips"], 1)
+    yield Target("120 turns, times what 60 take", value[long, "stored"] / value[short, "stored"], 2.4)
+    for case in (short, long):
+        yield Target(f"{case}, encode, times zstd-3", value[case, "encode_ratio"], 1, "least")
+        yield Target(f"{case}, decode of the last, MB/s", value[case, "decode_last"], 500, "least")
+        yield Target(f"{case}, sketch, share of encode", value[case, "sketch_share"], 0.15)
+    yield Target(f"{short}, warm replay, requests", value[short, "warm_replay"], 0)
+    for kind in ("decoded", "encoded"):
+        yield Target(f"60 turns {kind} cold, PUTs", value[short, f"cold_{kind}_puts"], 0)
+        yield Target(f"60 turns {kind} cold, GETs", value[short, f"cold_{kind}_gets"], 60)
+        yield Target(f"60 turns {kind} cold, LISTs", value[short, f"cold_{kind}_lists"], 1)
+        yield Target(f"60 turns {kind} cold, round trips", value[short, f"cold_{kind}_round_trips"], 9)
+    for (case, name), found in value.items():
+        where, way = split(case)
+        if name == "peak_memory":
+            yield Target(f"{case}, peak memory, MB", found, value[case, "peak_memory_bound"])
+        elif (where, name, way) == ("40 checkpoints", "stored", "coatcheck"):
+            yield Target(f"{where}, MB stored", found, 4)
+        elif where in _HARD and (name, way) == ("stored", "coatcheck"):
+            yield Target(f"{where}, times whole-zstd", found / value[f"{where} whole-zstd", name], 1.01)
 
 
 def stores(value: Values) -> Iterator[Target]:

@@ -185,6 +185,33 @@ async def test_a_worker_that_recovered_goes_on_with_the_same_lineage() -> None:
         assert await chain_on(store).open(journal, SCOPE) == form
 
 
+@pytest.mark.parametrize("last", [1, 10, 11, 21, 23, 30])
+async def test_a_worker_that_restored_the_last_alone_goes_on_as_if_it_had_made_all(last: int) -> None:
+    store, forms = Counting(), turns(40)
+    chain = chain_on(store)
+    journals = [await chain.encode(form, SCOPE) for form in forms[: last + 1]]
+    cold = chain_on(store)
+    assert await cold.open(journals[-1], SCOPE) == forms[last]
+    elsewhere = MemoryStore()
+    unbroken = chain_on(elsewhere)
+    for form in forms[: last + 1]:
+        await unbroken.encode(form, SCOPE)
+    for form in forms[last + 1 :]:
+        assert await cold.encode(form, SCOPE) == await unbroken.encode(form, SCOPE)
+
+
+async def test_of_the_bases_on_the_way_only_those_that_serve_again_are_kept() -> None:
+    store, forms = Counting(), turns(70)
+    chain = chain_on(store)
+    journals = [await chain.encode(form, SCOPE) for form in forms]
+    root = max(n for n, journal in enumerate(journals) if not Reference.from_bytes(journal).bases)
+    cache = PayloadCache(2**26)
+    cold = Chain(Zstd(), Encrypt(Keyring(KEY)), Offload(store, over=256), cache=cache)
+    await cold.open(journals[root + 59], SCOPE)
+    # 59 is built on 58, 56, 48, 32 and 0; of those the place 60 needs 56 and 64 needs 0.
+    assert cache.stats.size == sum(len(forms[root + place]) for place in (0, 56, 59))
+
+
 async def test_without_its_base_in_memory_a_payload_is_stored_whole() -> None:
     store = Counting()
     chain = chain_on(store, cache=0)

@@ -181,16 +181,21 @@ class Reader:
             cached = self._cache.get(memory.key(wanted))
             if cached is not None:
                 assembly.payloads.setdefault(wanted, cached)
+        below: Member | None = None
         for object_id in reversed(way):
             header, body = assembly.bodies.pop(object_id)
-            # Let go of once it was used: only the cache, within its bound, keeps all of them.
             base = assembly.payloads.pop(header.bases[0]) if header.bases else None
             try:
                 payload, place = self._transforms.decode(body, header, base)
             except CoatcheckError as error:
                 raise error.about(object_id.hex())  # noqa: B904 - the same error, with the object named
             assembly.payloads[object_id] = payload
-            memory.read(Member(object_id, place, header.bases), payload)
+            member = Member(object_id, place, header.bases)
+            if below is not None and base is not None and member.base_serves_again:
+                memory.read(below, base)
+            below = member
+        if below is not None:
+            memory.read(below, assembly.payloads[below.object_id])
         return []
 
     def _storeroom(self, alias: str) -> Storeroom:

@@ -12,11 +12,11 @@ def test_a_target_is_met_up_to_its_bound() -> None:
     assert str(Target("speed", 0.9, 1, "least")) == "MISSED  speed: 0.9, at least 1"
 
 
-@pytest.mark.parametrize("found", [0.0, 0.2, 0.95, 1.0])
+@pytest.mark.parametrize("found", [0.0, 0.2, 0.95, 1.0, 35.308])
 def test_what_is_printed_is_read_again(found: float) -> None:
     target = Target("60 turns, wall: times the SDK's", found, 0.95)
     verdict = Verdict.read(str(target) + "\n")
-    assert verdict == Verdict(target.met, target.what, f"{found:.3g}", "at most 0.95")
+    assert verdict == Verdict(target.met, target.what, f"{found:.4g}", "at most 0.95")
 
 
 @pytest.mark.parametrize("line", ["", "ok", "okay  x: 1, at most 2", "│ ok      │", "ok      x: 1, about 2"])

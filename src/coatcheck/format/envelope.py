@@ -1,6 +1,6 @@
 """The envelope: a payload after the codecs, sealed, with all that a reader needs to undo both."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from coatcheck.format.wire import (
     ENVELOPE,
@@ -20,8 +20,7 @@ def object_context(object_id: bytes) -> bytes:
     return b"\x01" + object_id
 
 
-@dataclass(frozen=True, slots=True)
-class EnvelopeHeader:
+class EnvelopeHeader(NamedTuple):
     """What stands before the sealed bytes. All of it is authenticated."""
 
     suite: int
@@ -47,8 +46,7 @@ class EnvelopeHeader:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """An envelope taken apart, not yet opened: nothing in it has been verified."""
 
     header: EnvelopeHeader

@@ -1,7 +1,8 @@
 """What envelopes and references have in common on the wire (``docs/wire-format.md``)."""
 
-from dataclasses import dataclass
-from typing import Final
+import struct
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from coatcheck.errors import FormatError
 
@@ -20,12 +21,12 @@ TAG_LENGTH: Final = 16
 OBJECT_ID_LENGTH: Final = 32
 MAC_LENGTH: Final = 16
 
+_PREFIX: Final = struct.Struct(f">{len(MAGIC)}sBBB{KEY_ID_LENGTH}s{TAG_LENGTH}s")
 _MAX_SIZE_BYTES: Final = 7
 """A size has at most 49 bits: 512 TiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
+class Prefix(NamedTuple):
     """The 27 bytes that every envelope and reference starts with."""
 
     kind: int
@@ -35,7 +36,7 @@ class Prefix:
 
     def to_bytes(self) -> bytes:
         """Magic, version, kind, suite, key id, run tag."""
-        return MAGIC + bytes((VERSION, self.kind, self.suite)) + self.key_id + self.run_tag
+        return _PREFIX.pack(MAGIC, VERSION, *self)
 
 
 def is_ours(data: bytes) -> bool:
@@ -106,22 +107,22 @@ class Reader:
 
     def prefix(self, kind: int) -> Prefix:
         """The common prefix, which must be of this ``kind``."""
-        if self.take(len(MAGIC)) != MAGIC:
+        magic, version, found, suite, key_id, run_tag = _PREFIX.unpack(self.take(_PREFIX.size))
+        if magic != MAGIC:
             raise self.error("it does not start with the magic bytes")
-        version = self.byte()
         if version != VERSION:
             raise FormatError(
                 f"this {self._what} has format version {version}; this release reads version {VERSION}",
                 "Upgrade coatcheck on the side that reads.",
             )
-        found = self.byte()
         if found != kind:
             raise self.error(f"its kind is {found}, not {kind}")
-        return Prefix(kind, self.byte(), self.take(KEY_ID_LENGTH), self.take(TAG_LENGTH))
+        return Prefix(kind, suite, key_id, run_tag)
 
     def object_ids(self) -> tuple[bytes, ...]:
         """The next list of object ids: a count byte, then 32 bytes each."""
-        return tuple(self.take(OBJECT_ID_LENGTH) for _ in range(self.byte()))
+        ids = self.take(self.byte() * OBJECT_ID_LENGTH)
+        return tuple(ids[at : at + OBJECT_ID_LENGTH] for at in range(0, len(ids), OBJECT_ID_LENGTH))
 
 
 MAX_NAME_LENGTH: Final = 32
@@ -130,6 +131,7 @@ NAME_PATTERN: Final = rf"^[a-z0-9_-]{{1,{MAX_NAME_LENGTH}}}$"
 _NAME_BYTES: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-")
 
 
+@lru_cache(maxsize=256)
 def name_to_bytes(name: str) -> bytes:
     """A length byte, then the characters."""
     return bytes((len(name),)) + name.encode("ascii")

@@ -46,6 +46,15 @@ class Member:
     bases: tuple[bytes, ...] = ()
     """The objects that it is a delta against, nearest first: as many as ``place`` has bits set."""
 
+    @property
+    def base_serves_again(self) -> bool:
+        """Whether the payload that this one is a delta against is the base of a later place as well.
+
+        Of places behind those that build on this one: with its lowest bit moved up by one the base is the same, if that bit is free.
+        """
+        lowest = self.place & -self.place
+        return not self.place & lowest << 1
+
     def next(self) -> tuple[int, tuple[bytes, ...]]:
         """The place that follows, and the bases of a payload that takes it."""
         place = self.place + 1
