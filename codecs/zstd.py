@@ -90,7 +90,7 @@ class Zstd(DeltaCodec):
         return _decompress(data, limit, None)
 
     def encode_delta(self, data: bytes, base: bytes) -> bytes | None:
-        """One frame with a checksum, whose prefix is ``base``.
+        """One frame whose prefix is ``base``, without a checksum: what seals it vouches for it and for its base.
 
         ``None`` where both exceed 128 MiB, ``base`` is tiny or ``data`` is empty.
         """
@@ -109,7 +109,6 @@ class Zstd(DeltaCodec):
             parameter.compression_level: self.level,
             parameter.window_log: window_log,
             parameter.enable_long_distance_matching: int(long_distance),
-            parameter.checksum_flag: 1,
         }
         if self.level <= _FAST_UP_TO:
             options |= {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "requirements-dev.txt"
@@ -83,6 +84,12 @@ class Environment:
             str(self.python),
             *map(str, arguments),
         )
+
+    def version(self, distribution: str) -> Version:
+        """Of what is installed here."""
+        asked = f"import importlib.metadata as m; print(m.version({distribution!r}))"
+        said = subprocess.run([self.python, "-c", asked], check=True, capture_output=True, text=True)
+        return Version(said.stdout.strip())
 
     def check(self) -> None:
         """Fail unless every installed distribution has what its metadata asks for."""

@@ -181,6 +181,11 @@ class Reader:
             cached = self._cache.get(memory.key(wanted))
             if cached is not None:
                 assembly.payloads.setdefault(wanted, cached)
+        self._decode(way, assembly, memory)
+        return []
+
+    def _decode(self, way: list[bytes], assembly: "_Assembly", memory: ScopeMemory) -> None:
+        """Decode the objects of ``way``, each by the one after it; only those that are needed again are kept."""
         below: Member | None = None
         for object_id in reversed(way):
             header, body = assembly.bodies.pop(object_id)
@@ -196,7 +201,6 @@ class Reader:
             below = member
         if below is not None:
             memory.read(below, assembly.payloads[below.object_id])
-        return []
 
     def _storeroom(self, alias: str) -> Storeroom:
         if alias not in self._storerooms:

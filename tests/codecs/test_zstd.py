@@ -76,15 +76,13 @@ def test_payloads_of_any_size_come_back_whole_and_as_deltas(size: int) -> None:
         codec.decode_delta(delta, base, size - 1)
 
 
-def test_a_delta_against_another_base_is_found_out_by_its_checksum() -> None:
+@pytest.mark.parametrize("kept", [0, 1, 4999])
+def test_a_delta_that_reaches_before_the_start_of_its_base_is_refused(kept: int) -> None:
     base = random.Random(0).randbytes(5000)
     delta = Zstd().encode_delta(base + b"more", base)
     assert delta is not None
     with pytest.raises(FormatError):
-        Zstd().decode_delta(delta, base[::-1], 5004)
-    for tiny in (b"", b"x"):
-        with pytest.raises(FormatError):
-            Zstd().decode_delta(delta, tiny, 5004)
+        Zstd().decode_delta(delta, base[:kept], 5004)
 
 
 def test_nothing_is_no_frame() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import uuid
+from collections.abc import Iterable
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -22,6 +23,9 @@ from tests.engines.temporal import TemporalServer
 from tests.integrations.temporal.workflows import Echo, Everything, State, echo, fail, remember, text
 
 LARGE = 20_000
+FEW = 20
+"""Bytes: numbers and times take more or fewer."""
+Sizes = dict[str, list[int]]
 
 
 def chain_of(store: MemoryStore) -> Chain:
@@ -142,8 +146,20 @@ def test_what_is_no_whole_history_is_refused_and_not_repeated(given: bytes) -> N
     assert caught.value.__context__ is None
 
 
+def sizes(events: Iterable[HistoryEvent]) -> Sizes:
+    """Bytes by kind, but for workflow tasks: how many there are depends on who is quicker."""
+    found: dict[str, list[int]] = {}
+    for event in events:
+        found.setdefault(EventType.Name(event.event_type), []).append(event.ByteSize())
+    return {kind: sorted(of_it) for kind, of_it in found.items() if "WORKFLOW_TASK" not in kind}
+
+
+def total(found: Sizes) -> int:
+    return sum(map(sum, found.values()))
+
+
 async def test_the_history_with_a_codec_is_that_of_a_run_with_it(temporal_server: TemporalServer) -> None:
-    """What is foreseen is, but for a few bytes, what comes to pass."""
+    """What is foreseen is, but for a few bytes, what comes to pass; of failures, whose traces are compressed too, less."""
     plain, chained = MemoryStore(), MemoryStore()
     history = await plain_history(temporal_server)
     codec = ClaimCheckCodec(chain_of(plain), Scope("doctor", "run"))
@@ -154,9 +170,14 @@ async def test_the_history_with_a_codec_is_that_of_a_run_with_it(temporal_server
         plugins=[ClaimCheckPlugin(chain_of(chained))],
     )
     real = await everything(client, f"history-{uuid.uuid4()}")
-    size = sum(event.ByteSize() for event in foreseen)
-    assert size == pytest.approx(sum(event.ByteSize() for event in real.events), rel=0.1)
-    assert size < sum(event.ByteSize() for event in history.events) / 10
+    expected, came = sizes(foreseen), sizes(real.events)
+    assert expected.keys() == came.keys()
+    for kind in came:
+        if "ACTIVITY_TASK" in kind or kind.endswith("MARKER_RECORDED"):
+            assert sum(came[kind]) <= sum(expected[kind]) + FEW
+        else:
+            assert came[kind] == pytest.approx(expected[kind], abs=FEW)
+    assert total(expected) < total(sizes(history.events)) / 10
     before = WorkflowHistory(history.workflow_id, history.events)
     assert journal_of(before) == journal_of(history), "the history itself is left as it was"
 
