@@ -67,14 +67,15 @@ def _with_lowest(folder: Path) -> Environment:
         "--all-extras",
         "--resolution",
         "lowest-direct",
+        "--group",
+        f"{ROOT / 'pyproject.toml'}:dev",
         "--python",
         str(environment.python),
         "--output-file",
         str(lowest),
         str(ROOT / "pyproject.toml"),
     )
-    # Next to it what only the tests need, as new as goes with it.
-    environment.install("--requirement", lowest, "--group", f"{ROOT / 'pyproject.toml'}:dev")
+    environment.install("--requirement", lowest)
     return _with_sources(environment)
 
 
