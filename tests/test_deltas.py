@@ -338,6 +338,15 @@ async def test_a_hundred_decodes_of_one_reference_are_one_get() -> None:
     assert store.gets == 1
 
 
+async def test_payloads_that_were_opened_together_fetched_the_objects_they_build_on_once_each() -> None:
+    store, forms = Counting(), turns(60)
+    chain = chain_on(store)
+    journals = [await chain.encode(form, SCOPE) for form in forms]
+    store.reset()
+    assert await chain_on(store).decode_all(journals, SCOPE) == forms
+    assert (store.gets, store.rounds) == (60, 1)
+
+
 async def test_what_is_known_of_a_scope_is_forgotten_before_a_sweep_could_have_taken_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

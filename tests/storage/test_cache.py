@@ -85,6 +85,27 @@ async def test_one_who_leaves_does_not_end_it_for_the_others() -> None:
         await first
 
 
+async def test_of_many_whose_first_leaves_one_begins_anew() -> None:
+    flight: SingleFlight[int] = SingleFlight()
+    gate = asyncio.Event()
+    calls = 0
+
+    async def work() -> int:
+        nonlocal calls
+        calls += 1
+        await gate.wait()
+        return 7
+
+    tasks = [asyncio.create_task(flight.run("k", work)) for _ in range(10)]
+    await asyncio.sleep(0)
+    for task in tasks[:3]:
+        task.cancel()
+        await asyncio.sleep(0)
+    gate.set()
+    assert await asyncio.gather(*tasks[3:]) == [7] * 7
+    assert calls <= 4
+
+
 async def test_when_the_last_one_leaves_the_work_is_cancelled_and_leaks_nothing() -> None:
     flight: SingleFlight[int] = SingleFlight()
     ended = asyncio.Event()

@@ -20,6 +20,7 @@ from coatcheck.storage.access import Access
 from coatcheck.storage.limiter import AHEAD_LIMITER
 from coatcheck.storage.markers import TOMBSTONE
 from coatcheck.storage.scope_memory import ScopeMemory
+from coatcheck.storage.single_flight import SingleFlight
 
 _WINDOW_SIZE: Final = 32 * 2**20
 """Bytes fetched ahead and not yet asked for, for one scope."""
@@ -38,6 +39,8 @@ class ReadAhead:
         self._access = access
         self._unlimited = access.without_limiter()
         self._denied = False
+        # Payloads that are opened at the same time build on the same objects.
+        self._getting: SingleFlight[bytes] = SingleFlight()
         self._windows: WeakKeyDictionary[asyncio.AbstractEventLoop, OrderedDict[str, _Window]] = (
             WeakKeyDictionary()
         )
@@ -53,9 +56,14 @@ class ReadAhead:
         """
         key = memory.key(object_id)
         window = self._window_of(memory)
+        if window:
+            missed = not window.ask(key)
+            if follow:
+                window.follow(key, missed=missed)
+        return await self._getting.run(key, lambda: self._get(window, key, size))
+
+    async def _get(self, window: "_Window | None", key: str, size: int) -> bytes:
         data = await window.take(key) if window else None
-        if window and follow:
-            window.follow(key, missed=data is None)
         return await self._access.get(key, size) if data is None else data
 
     async def settled(self, memory: ScopeMemory) -> None:
@@ -147,9 +155,13 @@ class _Window:
         self._last_asked = ""
         listing.add_done_callback(self._listed)
 
+    def ask(self, key: str) -> bool:
+        """Whether the object is being fetched ahead; nobody has to from now on."""
+        self._asked.add(key)
+        return key in self._ahead
+
     async def take(self, key: str) -> bytes | None:
         """What was fetched ahead; None if the store has to be asked."""
-        self._asked.add(key)
         fetch = self._ahead.pop(key, None)
         if fetch is None:
             return None

@@ -6,37 +6,40 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 _T = TypeVar("_T")
+_Outcome = tuple[_T] | Exception | None
+"""The result, alone in its tuple; or the error; None if the work was cancelled."""
 
 
 class SingleFlight(Generic[_T]):
     """One call at a time for each key and event loop; whoever asks meanwhile gets the same result or error.
 
-    The work is cancelled when the last who waits for it is.
+    The first who asks does the work, in its own task. If it is cancelled, so is the work, and the next begins anew.
     """
 
     def __init__(self) -> None:
-        self._flights: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Flight[_T]]] = (
-            WeakKeyDictionary()
-        )
+        self._flights: WeakKeyDictionary[
+            asyncio.AbstractEventLoop, dict[str, asyncio.Future[_Outcome[_T]]]
+        ] = WeakKeyDictionary()
 
     async def run(self, key: str, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """The result of ``work``, or of the call of it that is under way for ``key``."""
-        flights = self._flights.setdefault(asyncio.get_running_loop(), {})
-        flight = flights.get(key)
-        if flight is None:
-            flight = flights[key] = _Flight(asyncio.ensure_future(work()))
-            flight.task.add_done_callback(lambda _: flights.pop(key, None))
-        flight.waiting += 1
+        loop = asyncio.get_running_loop()
+        flights = self._flights.setdefault(loop, {})
+        outcome: _Outcome[_T] = None
+        while key in flights:
+            outcome = await asyncio.shield(flights[key])
+            if isinstance(outcome, Exception):
+                raise outcome
+            if outcome is not None:
+                return outcome[0]
+        flight = flights[key] = loop.create_future()
         try:
-            return await asyncio.shield(flight.task)
+            result = await work()
+            outcome = (result,)
+        except Exception as error:
+            outcome = error
+            raise
         finally:
-            flight.waiting -= 1
-            if not flight.waiting and not flight.task.done():
-                flights.pop(key, None)
-                flight.task.cancel()
-
-
-class _Flight(Generic[_T]):
-    def __init__(self, task: "asyncio.Task[_T]") -> None:
-        self.task = task
-        self.waiting = 0
+            del flights[key]
+            flight.set_result(outcome)
+        return result
