@@ -6,15 +6,14 @@ lies in the bucket at the end. A run that the server terminates is not ``complet
 """
 
 import asyncio
-from pathlib import Path
 
-import pytest
 from temporalio.client import Client
 
 from benchmarks import targets
+from benchmarks.command import arguments, on_real_servers, show
 from benchmarks.engines.s3 import S3, s3
 from benchmarks.history_process import Settings, process_of
-from benchmarks.records import Record, arguments, note, show, values
+from benchmarks.records import Record, note, values
 from benchmarks.ways import CODEC, COMPRESS_ONLY, PLAIN, SDK
 from coatcheck.cli.demo.history import read_history
 from coatcheck.cli.demo.server import dev_server
@@ -58,19 +57,12 @@ async def measure_all(turns: int) -> list[Record]:
 
 def main() -> None:
     """Run."""
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, chart="growth")
     parser.add_argument("--turns", type=int, default=120, help="turns of the agent (120)")
-    parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the figures into PATH as well (PNG)")
     options = parser.parse_args()
-    try:
+    with on_real_servers():
         records = asyncio.run(measure_all(options.turns))
-    except pytest.skip.Exception as unavailable:
-        raise SystemExit(str(unavailable)) from None
-    show(records, options.json, targets.growth(values(records)))
-    if options.plot is not None:
-        from benchmarks import charts, drawing  # noqa: PLC0415 - matplotlib is slow to load
-
-        drawing.save(charts.growth, values(records), options.plot)
+    show(records, options, targets.growth(values(records)))
 
 
 if __name__ == "__main__":

@@ -24,9 +24,10 @@ from inngest.experimental.remote_state_middleware import RemoteStateMiddleware, 
 from inngest_encryption import EncryptionMiddleware
 
 from benchmarks import targets
+from benchmarks.command import arguments, show
 from benchmarks.data import payloads
 from benchmarks.engines.s3 import REGION, S3, Bucket, s3
-from benchmarks.records import Record, arguments, note, show, values
+from benchmarks.records import Record, note, values
 from benchmarks.ways import PLAIN
 from coatcheck import Chain, Encrypt, Key, Keyring, Offload, PayloadCache, S3Store, Zstd
 from coatcheck.integrations.inngest import claim_check
@@ -138,7 +139,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs="+", default=list(SIZES), metavar="BYTES")
     options = parser.parse_args()
     records = asyncio.run(measure_all(options.steps, options.size))
-    show(records, options.json, targets.inngest(values(records)))
+    show(records, options, targets.inngest(values(records)))
 
 
 if __name__ == "__main__":

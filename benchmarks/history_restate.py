@@ -19,14 +19,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
-import pytest
 import restate
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from restate import ObjectContext, RunOptions, VirtualObject
 
 from benchmarks import targets
-from benchmarks.records import Record, arguments, note, show, values
+from benchmarks.command import arguments, on_real_servers, show
+from benchmarks.records import Record, note, values
 from benchmarks.ways import PLAIN
 from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, Scope, Zstd
 from coatcheck.cli.demo.conversation import Message, conversation, turn
@@ -155,11 +155,9 @@ def main() -> None:
         case, port, folder = options.host
         host(case, int(port), Path(folder))
         return
-    try:
+    with on_real_servers():
         records = asyncio.run(measure_all(options.turns))
-    except pytest.skip.Exception as unavailable:
-        raise SystemExit(str(unavailable)) from None
-    show(records, options.json, targets.restate(values(records)))
+    show(records, options, targets.restate(values(records)))
 
 
 if __name__ == "__main__":

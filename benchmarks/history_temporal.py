@@ -18,13 +18,13 @@ turns; seconds are the medians of the rounds, all else is of the last round.
 
 import asyncio
 
-import pytest
 from temporalio.client import Client
 
 from benchmarks import targets
+from benchmarks.command import arguments, on_real_servers, show
 from benchmarks.engines.s3 import S3, Bucket, s3
 from benchmarks.history_process import Settings, process_of
-from benchmarks.records import Record, arguments, medians, note, show, values
+from benchmarks.records import Record, medians, note, values
 from benchmarks.ways import CODEC, COMPRESS_ONLY, NATIVE, PLAIN, SDK, SDK_256K
 from coatcheck.cli.demo.server import dev_server
 
@@ -94,11 +94,9 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=60, help="turns of the agent (60)")
     parser.add_argument("--rounds", type=int, default=3, help="how often; the medians are shown (3)")
     options = parser.parse_args()
-    try:
+    with on_real_servers():
         records = asyncio.run(measure_all(options.turns, options.rounds))
-    except pytest.skip.Exception as unavailable:
-        raise SystemExit(str(unavailable)) from None
-    show(records, options.json, targets.history(values(records)))
+    show(records, options, targets.history(values(records)))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from benchmarks import targets
+from benchmarks.command import arguments, show
 from benchmarks.engines import sdk_storage
-from benchmarks.records import Record, arguments, medians, show, values
+from benchmarks.records import Record, medians, values
 
 _SECONDS = 60.0
 _MEASURE = """
@@ -118,7 +119,7 @@ def main() -> None:
     records = medians(
         record for _ in range(options.rounds) for subject in SUBJECTS for record in measure(subject)
     )
-    show(records, options.json, targets.import_time(values(records)))
+    show(records, options, targets.import_time(values(records)))
 
 
 if __name__ == "__main__":

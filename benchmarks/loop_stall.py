@@ -16,9 +16,10 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import DataConverter, PayloadCodec
 
 from benchmarks import targets
+from benchmarks.command import arguments, show
 from benchmarks.data import payloads
 from benchmarks.history_cases import CompressOnly
-from benchmarks.records import Record, arguments, show, values
+from benchmarks.records import Record, values
 from benchmarks.ways import COMPRESS_ONLY
 from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, PayloadCache, Scope, Zstd
 from coatcheck.integrations.temporal import wrap_data_converter
@@ -113,7 +114,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         records = asyncio.run(measure(folder, options.rounds))
-    show(records, options.json, targets.loop_stall(values(records)))
+    show(records, options, targets.loop_stall(values(records)))
 
 
 if __name__ == "__main__":

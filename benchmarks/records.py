@@ -1,23 +1,14 @@
-"""Figures for machines and for people: one list of records, shown as a table or as JSON."""
+"""Figures for machines and for people: one list of records, as a table lays them out or as JSON."""
 
-import argparse
 import json
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks import ways
-from benchmarks.targets import Target, Values
-
-_STANDARD_OUTPUT = Path("-")
-_FILE_WIDTH = 140
-"""Characters in a line of a file or a pipe, which do not say how many they take."""
+from benchmarks.targets import Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,41 +44,6 @@ class Layout:
             where, way = ways.split(row.case)
             figures = self.places.setdefault(where, {}).setdefault((row.name, row.unit), {})
             figures[way or ways.ONLY] = row.value
-
-
-def arguments(description: str | None) -> argparse.ArgumentParser:
-    """A parser that knows ``--json [PATH]``."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        "--json",
-        type=Path,
-        nargs="?",
-        const=_STANDARD_OUTPUT,
-        metavar="PATH",
-        help="write the figures to PATH as well; without PATH, print them instead of the table",
-    )
-    return parser
-
-
-def show(records: Iterable[Record], path: Path | None, targets: Iterable[Target] = ()) -> None:
-    """Print a table and the targets, or JSON.
-
-    Args:
-        records: The figures.
-        path: Where they are written to as JSON, ``-`` for standard output and nothing else there; None for nowhere.
-        targets: What the figures had to come to.
-    """
-    rows = list(records)
-    if path == _STANDARD_OUTPUT:
-        sys.stdout.write(to_json(rows))
-        return
-    console = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
-    console.print(_table(Layout(rows)))
-    for target in targets:
-        style = "" if target.met else "red"
-        console.print(str(target), style=style, highlight=False, soft_wrap=True)
-    if path is not None:
-        path.write_text(to_json(rows), encoding="utf-8")
 
 
 def to_json(records: Iterable[Record]) -> str:
@@ -150,19 +106,6 @@ def in_turn(
 def median_ratio(above: list[float], below: list[float]) -> float:
     """The median of the ratios, round by round: steadier than the ratio of two medians."""
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
-
-
-def _table(layout: Layout) -> Table:
-    shown = Table("figure", "unit")
-    for way in layout.ways:
-        shown.add_column(way, justify="right", no_wrap=True)
-    for where, rows in layout.places.items():
-        if where:
-            shown.add_section()
-            shown.add_row(where, style="bold")
-        for (name, unit), found in rows.items():
-            shown.add_row(name, unit, *(figure(found[way]) if way in found else "" for way in layout.ways))
-    return shown
 
 
 def _shown(record: Record) -> bool:

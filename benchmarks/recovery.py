@@ -11,19 +11,18 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
-import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetStickyTaskQueueRequest
 from temporalio.client import Client, WorkflowHandle
 
 from benchmarks import targets
+from benchmarks.command import arguments, on_real_servers, show
 from benchmarks.engines.helper import Helper
 from benchmarks.engines.s3 import S3, s3
 from benchmarks.history_process import Settings, process_of
-from benchmarks.records import Record, arguments, medians, note, show, values
+from benchmarks.records import Record, medians, note, values
 from benchmarks.ways import CODEC, PLAIN, SDK
 from coatcheck.cli.demo.agent import AgentWorkflow, Talk
 from coatcheck.cli.demo.server import dev_server
@@ -122,19 +121,12 @@ async def measure_all(
 
 def main() -> None:
     """Run."""
-    parser = arguments(__doc__)
-    parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the figures into PATH as well (PNG)")
+    parser = arguments(__doc__, chart="recovery")
     parser.add_argument("--rounds", type=int, default=3, help="how often; the medians are shown (3)")
     options = parser.parse_args()
-    try:
+    with on_real_servers():
         records = asyncio.run(measure_all(options.rounds))
-    except pytest.skip.Exception as unavailable:
-        raise SystemExit(str(unavailable)) from None
-    show(records, options.json, targets.recovery(values(records)))
-    if options.plot is not None:
-        from benchmarks import charts, drawing  # noqa: PLC0415 - matplotlib is slow to load
-
-        drawing.save(charts.recovery, values(records), options.plot)
+    show(records, options, targets.recovery(values(records)))
 
 
 if __name__ == "__main__":

@@ -16,14 +16,14 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import pytest
 from temporalio.api.enums.v1 import EventType, TimeoutType
 from temporalio.client import Client
 
 from benchmarks import targets
+from benchmarks.command import arguments, on_real_servers, show
 from benchmarks.engines.s3 import S3, s3
 from benchmarks.history_process import Settings, process_of
-from benchmarks.records import Record, arguments, note, show, values
+from benchmarks.records import Record, note, values
 from benchmarks.ways import CODEC, COMPRESS_ONLY, NATIVE, PLAIN, SDK
 from coatcheck.cli.demo.server import dev_server
 
@@ -158,11 +158,9 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--quick", action="store_true", help="a few steps: to see that it works")
     options = parser.parse_args()
-    try:
+    with on_real_servers():
         records = asyncio.run(measure_all(QUICK if options.quick else FULL))
-    except pytest.skip.Exception as unavailable:
-        raise SystemExit(str(unavailable)) from None
-    show(records, options.json, targets.replay(values(records)))
+    show(records, options, targets.replay(values(records)))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ import statistics
 import tempfile
 from collections.abc import Iterator
 
+from benchmarks.command import arguments, show
 from benchmarks.data import payloads
-from benchmarks.records import Record, arguments, in_turn, median_ratio, show
+from benchmarks.records import Record, in_turn, median_ratio
 from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, PayloadCache, Scope, Zstd
 from coatcheck.format.envelope import EnvelopeHeader, object_context
 
@@ -106,7 +107,7 @@ def main() -> None:
     """Run."""
     options = arguments(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        show((record for size in SIZES for record in OneSize(size, folder).records()), options.json)
+        show((record for size in SIZES for record in OneSize(size, folder).records()), options)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from benchmarks import series as makers
 from benchmarks import targets, virtual_time
+from benchmarks.command import arguments, show
 from benchmarks.counted import Counted
 from benchmarks.peak_memory import growth_of
-from benchmarks.records import Record, arguments, show, values
+from benchmarks.records import Record, values
 from benchmarks.schemes import SCHEMES, SCOPE, Coatcheck, Scheme
 from benchmarks.series import Series
 from benchmarks.storage_speed import encode_seconds
@@ -174,19 +174,14 @@ def peaks(*, quick: bool) -> list[Record]:
 
 def main() -> None:
     """Run."""
-    parser = arguments(__doc__)
-    parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the figures into PATH as well (PNG)")
+    parser = arguments(__doc__, chart="stored")
     parser.add_argument("--quick", action="store_true", help="fewer checkpoints")
     options = parser.parse_args()
     records = [
         record for series in plan(quick=options.quick) for name in SCHEMES for record in measure(series, name)
     ]
     records += peaks(quick=options.quick)
-    show(records, options.json, targets.storage(values(records)))
-    if options.plot is not None:
-        from benchmarks.storage_chart import draw  # noqa: PLC0415 - matplotlib is slow to load
-
-        draw(records, options.plot)
+    show(records, options, targets.storage(values(records)))
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import boto3
-import pytest
 
 from benchmarks import targets
-from benchmarks.records import Record, arguments, median_ratio, note, show, values
+from benchmarks.command import arguments, on_real_servers, show
+from benchmarks.records import Record, median_ratio, note, values
 from benchmarks.store_clients import CLIENTS
 from tests.engines.seaweed import S3Server, serving
 
@@ -155,11 +155,9 @@ def options_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
 def main() -> None:
     """Run."""
     options = options_of(arguments(__doc__))
-    try:
+    with on_real_servers():
         records = list(measure(quick=options.quick))
-    except pytest.skip.Exception as unavailable:
-        raise SystemExit(str(unavailable)) from None
-    show(records, options.json, targets.stores(values(records)))
+    show(records, options, targets.stores(values(records)))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
-from benchmarks.records import Record, arguments, note, show
+from benchmarks.command import arguments, show
+from benchmarks.records import Record, note
 from coatcheck import Encrypt, FileStore, Key, Keyring, Scope
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.live import LiveRuns
@@ -129,7 +130,7 @@ def main() -> None:
     if options.sweep:
         print(json.dumps(asyncio.run(sweep(options.sweep, options.objects, look=options.look))))
         return
-    show(measure(options.objects), options.json)
+    show(measure(options.objects), options)
 
 
 if __name__ == "__main__":

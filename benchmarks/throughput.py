@@ -16,11 +16,11 @@ import statistics
 import time
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 from benchmarks import targets
+from benchmarks.command import arguments, show
 from benchmarks.data import payloads, transcript
-from benchmarks.records import Record, arguments, in_turn, median_ratio, show, values
+from benchmarks.records import Record, in_turn, median_ratio, values
 from benchmarks.ways import COMPRESS_ONLY
 from coatcheck import Chain, Encrypt, Key, Keyring, MemoryStore, Offload, PayloadCache, Scope, Zstd
 from coatcheck.format.envelope import EnvelopeHeader, object_context
@@ -147,16 +147,11 @@ class OneSize:
 
 def main() -> None:
     """Run."""
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, chart="throughput")
     parser.add_argument("--rounds", type=int, default=25, help="how often; the medians are shown (25)")
-    parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the figures into PATH as well (PNG)")
     options = parser.parse_args()
     records = [record for size in SIZES for record in OneSize(size).records(options.rounds)]
-    show(records, options.json, targets.throughput(values(records)))
-    if options.plot is not None:
-        from benchmarks import charts, drawing  # noqa: PLC0415 - matplotlib is slow to load
-
-        drawing.save(charts.throughput, values(records), options.plot)
+    show(records, options, targets.throughput(values(records)))
 
 
 if __name__ == "__main__":

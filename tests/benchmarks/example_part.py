@@ -4,7 +4,8 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.records import Record, arguments, show
+from benchmarks.command import arguments, show
+from benchmarks.records import Record
 from benchmarks.targets import Target
 
 parser = arguments(__doc__)
@@ -18,6 +19,6 @@ try:
     if options.does == "fails":
         sys.exit("this part fails")
     found = 2.0 if options.does == "missed" else 0.5
-    show([Record("here coatcheck", "figure", found, "s")], options.json, [Target("here", found, 1)])
+    show([Record("here coatcheck", "figure", found, "s")], options, [Target("here", found, 1)])
 finally:
     options.file.write_text("cleaned up", encoding="utf-8")
