@@ -149,6 +149,19 @@ class Proxy(ABC):
             self._arrived.notify_all()
         return fault
 
+    async def passes(self, fault: Fault, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Do to a request what is the same in any protocol; whether the server is to see it."""
+        match fault:
+            case Fault.RESET:
+                _reset(writer)
+                return False
+            case Fault.SILENT:
+                await reader.read()
+                return False
+            case Fault.LATE:
+                await asyncio.sleep(self.pause)
+        return True
+
     @abstractmethod
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection; it is closed afterwards."""
@@ -216,19 +229,12 @@ class FaultProxy(Proxy):
         writer: asyncio.StreamWriter,
         server: "_Upstream",
     ) -> bool:
-        match fault:
-            case Fault.BUSY | Fault.BUSY_RETRY_AFTER | Fault.THROTTLED:
-                writer.write(self._busy(request, fault))
-                await writer.drain()
-                return True
-            case Fault.RESET:
-                reset(writer)
-                return False
-            case Fault.SILENT:
-                await reader.read()
-                return False
-            case Fault.LATE:
-                await asyncio.sleep(self.pause)
+        if fault in _BUSY:
+            writer.write(self._busy(request, fault))
+            await writer.drain()
+            return True
+        if not await self.passes(fault, reader, writer):
+            return False
         head, body = await server.ask(request)
         if fault is Fault.LOST_ACKNOWLEDGEMENT:
             return False
@@ -329,7 +335,7 @@ def _without(head: bytes, name: bytes) -> bytes:
     return b"\r\n".join(line for line in head.split(b"\r\n") if not line.lower().startswith(name + b":"))
 
 
-def reset(writer: asyncio.StreamWriter) -> None:
+def _reset(writer: asyncio.StreamWriter) -> None:
     """Close so that the client sees a reset, not an end."""
     connection: socket.socket = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)

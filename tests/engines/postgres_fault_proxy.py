@@ -9,7 +9,7 @@ import re
 import struct
 from typing import Final
 
-from tests.engines.fault_proxy import DAMAGE, Fault, Plan, Proxy, Request, closed, no_faults, reset
+from tests.engines.fault_proxy import DAMAGE, Fault, Plan, Proxy, Request, closed, no_faults
 from tests.engines.postgres import PostgresServer
 
 _CANCEL: Final = 80877102
@@ -68,21 +68,14 @@ class PostgresFaultProxy(Proxy):
         if asked[-1][:1] == _GOODBYE:
             return False
         fault = await self.fault_of(_request(b"".join(asked)))
-        match fault:
-            case Fault.BUSY | Fault.THROTTLED:
-                severity, _, _ = _ERRORS[fault]
-                lives = severity == b"ERROR"
-                writer.write(_error(*_ERRORS[fault]) + (_READY_MESSAGE if lives else b""))
-                await writer.drain()
-                return lives
-            case Fault.RESET:
-                reset(writer)
-                return False
-            case Fault.SILENT:
-                await reader.read()
-                return False
-            case Fault.LATE:
-                await asyncio.sleep(self.pause)
+        if fault in _ERRORS:
+            severity, _, _ = _ERRORS[fault]
+            lives = severity == b"ERROR"
+            writer.write(_error(*_ERRORS[fault]) + (_READY_MESSAGE if lives else b""))
+            await writer.drain()
+            return lives
+        if not await self.passes(fault, reader, writer):
+            return False
         to_server.writelines(asked)
         await to_server.drain()
         return await self._answer(fault, await _until(from_server, _READY), writer)

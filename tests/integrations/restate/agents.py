@@ -7,15 +7,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from restate import (
-    Context,
-    ObjectContext,
-    Service,
-    VirtualObject,
-    Workflow,
-    WorkflowContext,
-    WorkflowSharedContext,
-)
+from restate import Context, ObjectContext, Service, VirtualObject, Workflow
+
+from tests.integrations.restate.handlers import add_recall_and_forget, add_run_and_decide
 
 SECRET = "correct horse battery staple"
 
@@ -40,10 +34,9 @@ class World:
     approval: Workflow = field(default_factory=lambda: Workflow("Approval"))
 
     def __post_init__(self) -> None:
-        self.h: dict[str, Any] = {}
+        self.h: dict[str, Any] = add_recall_and_forget(self.memory) | add_run_and_decide(self.approval)
         self._memory()
         self._tools()
-        self._approval()
         self._agent()
 
     @property
@@ -68,15 +61,7 @@ class World:
             assert gone is None
             return before
 
-        @self.memory.handler(kind="shared")
-        async def recall(ctx: ObjectContext) -> str:
-            return await ctx.get("last", type_hint=str) or ""
-
-        @self.memory.handler()
-        async def forget(ctx: ObjectContext) -> None:
-            ctx.clear_all()
-
-        self.h |= {"remember": remember, "recall": recall, "forget": forget}
+        self.h["remember"] = remember
 
     def _tools(self) -> None:
         @self.tools.handler()
@@ -88,17 +73,6 @@ class World:
             ctx.resolve_awakeable(request["gate"], request["reason"])
 
         self.h |= {"tool": tool, "approve": approve}
-
-    def _approval(self) -> None:
-        @self.approval.main()
-        async def run(ctx: WorkflowContext, request: str) -> str:
-            return request + await ctx.promise("verdict", type_hint=str).value()
-
-        @self.approval.handler()
-        async def decide(ctx: WorkflowSharedContext, verdict: str) -> None:
-            await ctx.promise("verdict", type_hint=str).resolve(verdict)
-
-        self.h |= {"run": run, "decide": decide}
 
     def _agent(self) -> None:
         @self.agent.handler()

@@ -4,17 +4,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from restate import (
-    Context,
-    ObjectContext,
-    Service,
-    VirtualObject,
-    Workflow,
-    WorkflowContext,
-    WorkflowSharedContext,
-)
+from restate import Context, ObjectContext, Service, VirtualObject, Workflow
 
 from tests.integrations.restate.agents import text
+from tests.integrations.restate.handlers import add_recall_and_forget, add_run_and_decide
 
 LATER = timedelta(hours=1)
 
@@ -30,10 +23,9 @@ class HandingOn:
     review: Workflow = field(default_factory=lambda: Workflow("HandingReview"))
 
     def __post_init__(self) -> None:
-        self.h: dict[str, Any] = {}
+        self.h: dict[str, Any] = add_recall_and_forget(self.memory) | add_run_and_decide(self.review)
         self._tools()
         self._memory()
-        self._review()
 
     @property
     def services(self) -> list[Any]:
@@ -68,14 +60,6 @@ class HandingOn:
         async def remember(ctx: ObjectContext, value: str) -> None:
             ctx.set("last", value)
 
-        @self.memory.handler(kind="shared")
-        async def recall(ctx: ObjectContext) -> str:
-            return await ctx.get("last", type_hint=str) or ""
-
-        @self.memory.handler()
-        async def forget(ctx: ObjectContext) -> None:
-            ctx.clear_all()
-
         @self.memory.handler()
         async def hold(ctx: ObjectContext, question: str) -> str:
             """Keep an answer and a reason of others in the journal, and the object's lock, until the last gate opens."""
@@ -83,20 +67,9 @@ class HandingOn:
             reason = await self._at(ctx, "reason")
             return f"{answer}{reason}{await self._at(ctx, 'end')}"
 
-        self.h |= {"remember": remember, "recall": recall, "forget": forget, "hold": hold}
+        self.h |= {"remember": remember, "hold": hold}
 
     async def _at(self, ctx: ObjectContext, gate: str) -> str:
         name, opened = ctx.awakeable(type_hint=str)
         self.gates[f"{ctx.key()}/{gate}"] = name
         return await opened
-
-    def _review(self) -> None:
-        @self.review.main()
-        async def run(ctx: WorkflowContext, request: str) -> str:
-            return request + await ctx.promise("verdict", type_hint=str).value()
-
-        @self.review.handler()
-        async def decide(ctx: WorkflowSharedContext, verdict: str) -> None:
-            await ctx.promise("verdict", type_hint=str).resolve(verdict)
-
-        self.h |= {"run": run, "decide": decide}

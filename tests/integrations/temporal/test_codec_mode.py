@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import (
@@ -38,28 +37,24 @@ from coatcheck import (
     LimitExceeded,
     MemoryStore,
     Offload,
-    PayloadCache,
     PayloadNotFound,
     Zstd,
 )
 from coatcheck.integrations.temporal import ENCODING, ClaimCheckCodec, ClaimCheckPlugin, wrap_data_converter
 from tests.chains import KEY, OTHER_KEY, encrypted_chain, keys_in, plain_chain
 from tests.engines.temporal import TemporalServer
+from tests.integrations.temporal.everything import (
+    ACTIVITIES,
+    LARGE,
+    NAMES,
+    WORKFLOWS,
+    chain_in,
+    connect,
+    run_everything,
+)
 from tests.integrations.temporal.one_file import PLUGIN, OneFile
-from tests.integrations.temporal.workflows import Echo, Everything, State, echo, fail, remember, text
-
-LARGE = 60_000
-ACTIVITIES = [echo, remember, fail]
-WORKFLOWS = [Echo, Everything]
-
-
-async def connect(server: TemporalServer, chain: Chain) -> Client:
-    return await Client.connect(server.address, namespace=server.namespace, plugins=[ClaimCheckPlugin(chain)])
-
-
-def chain_in(folder: Path) -> Chain:
-    offload = Offload(FileStore(folder), over=1024)
-    return Chain(Zstd(), Encrypt(Keyring(KEY)), offload, cache=PayloadCache(0))
+from tests.integrations.temporal.task_failures import task_failure
+from tests.integrations.temporal.workflows import Echo, text
 
 
 async def test_a_file_may_have_the_chain_and_the_workflow(temporal_server: TemporalServer) -> None:
@@ -81,29 +76,12 @@ async def test_every_path_of_one_workflow_with_large_payloads(
     temporal_server: TemporalServer, tmp_path: Path
 ) -> None:
     client = await connect(temporal_server, chain_in(tmp_path))
-    queue = workflow_id = f"everything-{uuid.uuid4()}"
-    data = {name: text(LARGE, name) for name in ("input", "memo", "signal", "update")}
-    async with Worker(client, task_queue=queue, workflows=WORKFLOWS, activities=ACTIVITIES):
-        handle = await client.start_workflow(
-            Everything.run,
-            State(data["input"], []),
-            id=workflow_id,
-            task_queue=queue,
-            memo={"note": data["memo"]},
-        )
-        first_run = handle.first_execution_run_id
-        assert await handle.query(Everything.peek, "?") == data["input"] + "?"
-        await handle.signal(Everything.give, data["signal"])
-        assert await handle.execute_update(Everything.change, data["update"]) == data["update"] + "!"
-        collected = await handle.result()
-        assert await (await handle.describe()).memo() == {"note": data["memo"]}
-    assert collected == [data["input"]] * 5 + [data["memo"], data["signal"], data["update"]]
-    first = await client.get_workflow_handle(workflow_id, run_id=first_run).fetch_history()
-    history = b"".join(event.SerializeToString() for event in first.events)
-    assert len(history) < 12_000
-    for value in data.values():
-        assert value[:16].encode() not in history
-    await Replayer(workflows=WORKFLOWS, plugins=[ClaimCheckPlugin(chain_in(tmp_path))]).replay_workflow(first)
+    history = await (await run_everything(client, client)).fetch_history()
+    raw = b"".join(event.SerializeToString() for event in history.events)
+    assert len(raw) < 12_000
+    assert not any(text(LARGE, name)[:16].encode() in raw for name in NAMES)
+    plugin = ClaimCheckPlugin(chain_in(tmp_path))
+    await Replayer(workflows=WORKFLOWS, plugins=[plugin]).replay_workflow(history)
 
 
 async def test_replay_after_eviction_makes_no_new_object(
@@ -152,20 +130,6 @@ async def test_a_worker_without_the_chain_says_so(temporal_server: TemporalServe
         message = await task_failure(handle.id, with_chain)
     await handle.terminate()
     assert "binary/coatcheck" in message
-
-
-async def task_failure(workflow_id: str, client: Client) -> str:
-    """The messages of the first workflow task that fails, with those of its causes."""
-    async for event in client.get_workflow_handle(workflow_id).fetch_history_events(wait_new_event=True):
-        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
-            failure = event.workflow_task_failed_event_attributes.failure
-            error: BaseException | None = await client.data_converter.decode_failure(failure)
-            messages = []
-            while error is not None:
-                messages.append(str(error))
-                error = error.__cause__
-            return ": ".join(messages)
-    raise AssertionError("no workflow task failed")
 
 
 async def test_a_missing_object_keeps_the_workflow_alive_until_it_is_restored(

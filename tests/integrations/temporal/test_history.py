@@ -2,25 +2,23 @@
 
 import asyncio
 import json
-import uuid
 from collections.abc import Iterable
 
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHistory
-from temporalio.worker import Worker
 
 from coatcheck import Chain, Encrypt, FormatError, Keyring, MemoryStore, Offload, PayloadCache, Scope, Zstd
 from coatcheck.doctor.journal import Form
 from coatcheck.doctor.places import places
-from coatcheck.integrations.temporal import ClaimCheckCodec, ClaimCheckPlugin
+from coatcheck.integrations.temporal import ClaimCheckCodec
 from coatcheck.integrations.temporal.codec import Mode
 from coatcheck.integrations.temporal.history import history_from_json, journal_of, payloads_of, with_codec
 from tests.chains import KEY
 from tests.cli.temporal_runs import shown
 from tests.engines.temporal import TemporalServer
-from tests.integrations.temporal.workflows import Echo, Everything, State, echo, fail, remember, text
+from tests.integrations.temporal.everything import connect, run_everything
 
 LARGE = 20_000
 FEW = 20
@@ -32,27 +30,13 @@ def chain_of(store: MemoryStore) -> Chain:
     return Chain(Zstd(), Encrypt(Keyring(KEY)), Offload(store, over=1024), cache=PayloadCache(2**24))
 
 
-async def everything(client: Client, workflow_id: str) -> WorkflowHistory:
+async def everything(client: Client) -> WorkflowHistory:
     """The history of the first run of a workflow that does everything."""
-    async with Worker(
-        client, task_queue=workflow_id, workflows=[Everything, Echo], activities=[echo, remember, fail]
-    ):
-        handle = await client.start_workflow(
-            Everything.run,
-            State(text(LARGE, "input"), []),
-            id=workflow_id,
-            task_queue=workflow_id,
-            memo={"note": text(LARGE, "memo")},
-        )
-        await handle.signal(Everything.give, text(LARGE, "signal"))
-        await handle.execute_update(Everything.change, text(LARGE, "update"))
-        await handle.result()
-    return await client.get_workflow_handle(workflow_id, run_id=handle.first_execution_run_id).fetch_history()
+    return await (await run_everything(client, client, LARGE)).fetch_history()
 
 
 async def plain_history(server: TemporalServer) -> WorkflowHistory:
-    client = await Client.connect(server.address, namespace=server.namespace)
-    return await everything(client, f"history-{uuid.uuid4()}")
+    return await everything(await Client.connect(server.address, namespace=server.namespace))
 
 
 async def test_every_payload_is_found_once_and_named(temporal_server: TemporalServer) -> None:
@@ -164,12 +148,7 @@ async def test_the_history_with_a_codec_is_that_of_a_run_with_it(temporal_server
     history = await plain_history(temporal_server)
     codec = ClaimCheckCodec(chain_of(plain), Scope("doctor", "run"))
     foreseen = [await with_codec(event, codec) for event in history.events]
-    client = await Client.connect(
-        temporal_server.address,
-        namespace=temporal_server.namespace,
-        plugins=[ClaimCheckPlugin(chain_of(chained))],
-    )
-    real = await everything(client, f"history-{uuid.uuid4()}")
+    real = await everything(await connect(temporal_server, chain_of(chained)))
     expected, came = sizes(foreseen), sizes(real.events)
     assert expected.keys() == came.keys()
     for kind in came:
@@ -187,12 +166,7 @@ async def test_what_is_claim_checked_is_recognised_and_left(
     temporal_server: TemporalServer, mode: Mode
 ) -> None:
     store = MemoryStore()
-    client = await Client.connect(
-        temporal_server.address,
-        namespace=temporal_server.namespace,
-        plugins=[ClaimCheckPlugin(chain_of(store), mode=mode)],
-    )
-    history = await everything(client, f"history-{uuid.uuid4()}")
+    history = await everything(await connect(temporal_server, chain_of(store), mode))
     journal = journal_of(history)
     forms = {place.form for place in places(journal)}
     assert forms >= {Form.REFERENCE, Form.INLINE}

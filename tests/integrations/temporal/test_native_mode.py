@@ -9,7 +9,7 @@ import pytest
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import ExternalStorageReference
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory
+from temporalio.client import Client, WorkflowFailureError, WorkflowHistory
 from temporalio.converter import (
     DataConverter,
     JSONProtoPayloadConverter,
@@ -48,30 +48,24 @@ from coatcheck.integrations.temporal.history import payloads_of
 from coatcheck.integrations.temporal.native import DRIVER, ClaimCheckDriver, is_native, to_native
 from tests.chains import KEY, encrypted_chain, plain_chain
 from tests.engines.temporal import TemporalServer
-from tests.integrations.temporal.test_codec_mode import task_failure
-from tests.integrations.temporal.workflows import Echo, Everything, State, echo, fail, remember, text
+from tests.integrations.temporal.everything import (
+    ACTIVITIES,
+    LARGE,
+    NAMES,
+    WORKFLOWS,
+    chain_in,
+    connect,
+    run_everything,
+)
+from tests.integrations.temporal.task_failures import task_failure
+from tests.integrations.temporal.workflows import Echo, text
 
-LARGE = 60_000
-ACTIVITIES = [echo, remember, fail]
-WORKFLOWS = [Echo, Everything]
 NAMED = JSONProtoPayloadConverter()
 MODES: tuple[Mode, ...] = ("codec", "native")
 OTHER: dict[Mode, Mode] = {"codec": "native", "native": "codec"}
-NAMES = ("input", "memo", "signal", "update")
 REFERENCE = Reference(
     suite=1, key_id=KEY.id, run_tag=bytes(16), object_id=bytes(32), size=LARGE, store="default"
 )
-
-
-async def connect(server: TemporalServer, chain: Chain, mode: Mode = "native") -> Client:
-    plugins = [ClaimCheckPlugin(chain, mode=mode)]
-    return await Client.connect(server.address, namespace=server.namespace, plugins=plugins)
-
-
-def chain_in(folder: Path) -> Chain:
-    """With nothing in memory: each is like a process of its own."""
-    offload = Offload(FileStore(folder), over=1024)
-    return Chain(Zstd(), Encrypt(Keyring(KEY)), offload, cache=PayloadCache(0))
 
 
 def in_history(history: WorkflowHistory) -> list[Payload]:
@@ -83,30 +77,10 @@ def converter(chain: Chain, mode: Mode = "native", run: str = "run") -> DataConv
     return wrapped.with_context(WorkflowSerializationContext("ns", run))
 
 
-async def run_everything(client: Client, worker: Client) -> WorkflowHandle[Any, Any]:
-    """One workflow with large payloads on every path; its first run, which has all but the last of them."""
-    queue = workflow_id = f"everything-{uuid.uuid4()}"
-    data = {name: text(LARGE, name) for name in NAMES}
-    async with Worker(worker, task_queue=queue, workflows=WORKFLOWS, activities=ACTIVITIES):
-        handle = await client.start_workflow(
-            Everything.run,
-            State(data["input"], []),
-            id=workflow_id,
-            task_queue=queue,
-            memo={"note": data["memo"]},
-        )
-        assert await handle.query(Everything.peek, "?") == data["input"] + "?"
-        await handle.signal(Everything.give, data["signal"])
-        assert await handle.execute_update(Everything.change, data["update"]) == data["update"] + "!"
-        assert await handle.result() == [data["input"]] * 5 + [data["memo"], data["signal"], data["update"]]
-        assert await (await handle.describe()).memo() == {"note": data["memo"]}
-    return client.get_workflow_handle(workflow_id, run_id=handle.first_execution_run_id)
-
-
 async def test_every_large_payload_of_a_workflow_stands_as_a_reference_of_temporals_own(
     temporal_server: TemporalServer, tmp_path: Path
 ) -> None:
-    client = await connect(temporal_server, chain_in(tmp_path))
+    client = await connect(temporal_server, chain_in(tmp_path), "native")
     handle = await run_everything(client, client)
     history = await handle.fetch_history()
     payloads = in_history(history)
@@ -130,7 +104,7 @@ async def test_every_large_payload_of_a_workflow_stands_as_a_reference_of_tempor
 
 
 async def test_the_server_counts_what_is_outside(temporal_server: TemporalServer, tmp_path: Path) -> None:
-    client = await connect(temporal_server, chain_in(tmp_path))
+    client = await connect(temporal_server, chain_in(tmp_path), "native")
     queue = workflow_id = f"counted-{uuid.uuid4()}"
     async with Worker(client, task_queue=queue, workflows=WORKFLOWS, activities=ACTIVITIES):
         handle = await client.start_workflow(Echo.run, text(LARGE), id=workflow_id, task_queue=queue)
@@ -157,7 +131,7 @@ async def test_each_mode_works_on_what_the_other_writes(
 async def test_replay_after_eviction_makes_no_new_object(
     temporal_server: TemporalServer, tmp_path: Path
 ) -> None:
-    client = await connect(temporal_server, chain_in(tmp_path))
+    client = await connect(temporal_server, chain_in(tmp_path), "native")
     queue = workflow_id = f"evicted-{uuid.uuid4()}"
     async with Worker(
         client, task_queue=queue, workflows=WORKFLOWS, activities=ACTIVITIES, max_cached_workflows=0
@@ -168,7 +142,7 @@ async def test_replay_after_eviction_makes_no_new_object(
 
 
 async def test_a_worker_without_the_chain_says_so(temporal_server: TemporalServer, tmp_path: Path) -> None:
-    with_chain = await connect(temporal_server, chain_in(tmp_path))
+    with_chain = await connect(temporal_server, chain_in(tmp_path), "native")
     without = await Client.connect(temporal_server.address, namespace=temporal_server.namespace)
     queue = workflow_id = f"bare-{uuid.uuid4()}"
     handle = await with_chain.start_workflow(Echo.run, text(LARGE), id=workflow_id, task_queue=queue)
@@ -181,7 +155,7 @@ async def test_a_worker_without_the_chain_says_so(temporal_server: TemporalServe
 async def test_a_missing_object_keeps_the_workflow_alive_until_it_is_restored(
     temporal_server: TemporalServer, tmp_path: Path
 ) -> None:
-    client = await connect(temporal_server, chain_in(tmp_path))
+    client = await connect(temporal_server, chain_in(tmp_path), "native")
     queue = workflow_id = f"missing-{uuid.uuid4()}"
     handle = await client.start_workflow(Echo.run, text(LARGE), id=workflow_id, task_queue=queue)
     (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
@@ -194,7 +168,7 @@ async def test_a_missing_object_keeps_the_workflow_alive_until_it_is_restored(
 
 async def test_a_result_above_the_cap_fails_the_activity_for_good(temporal_server: TemporalServer) -> None:
     chain = Chain(Zstd(), Offload(MemoryStore()), max_payload=10_000)
-    client = await connect(temporal_server, chain)
+    client = await connect(temporal_server, chain, "native")
     queue = workflow_id = f"too-large-{uuid.uuid4()}"
     async with Worker(client, task_queue=queue, workflows=WORKFLOWS, activities=[make_large]):
         with pytest.raises(WorkflowFailureError) as caught:
@@ -212,10 +186,10 @@ async def make_large(data: str) -> str:
 async def test_a_worker_that_only_decodes_reads_native_references(
     temporal_server: TemporalServer, tmp_path: Path
 ) -> None:
-    client = await connect(temporal_server, chain_in(tmp_path))
+    client = await connect(temporal_server, chain_in(tmp_path), "native")
     offload = Offload(FileStore(tmp_path), over=1024)
     back = Chain(Zstd(), Encrypt(Keyring(KEY)), offload, decode_only=True, cache=PayloadCache(0))
-    worker = await connect(temporal_server, back)
+    worker = await connect(temporal_server, back, "native")
     queue = workflow_id = f"rolled-back-{uuid.uuid4()}"
     async with Worker(worker, task_queue=queue, workflows=WORKFLOWS, activities=ACTIVITIES):
         handle = await client.start_workflow(Echo.run, text(LARGE), id=workflow_id, task_queue=queue)
@@ -306,9 +280,7 @@ async def test_references_that_the_sdk_has_the_codec_encode(
     if not hasattr(_extstore, "_ENCODE_STORAGE_REFERENCES"):
         pytest.skip("this release of temporalio cannot be told to")
     monkeypatch.setattr(_extstore, "_ENCODE_STORAGE_REFERENCES", True)
-    offload = Offload(FileStore(tmp_path), over=over)
-    chain = Chain(Zstd(), Encrypt(Keyring(KEY)), offload, cache=PayloadCache(0))
-    client = await connect(temporal_server, chain)
+    client = await connect(temporal_server, chain_in(tmp_path, over), "native")
     handle = await run_everything(client, client)
     natives = [payload for payload in in_history(await handle.fetch_history()) if payload.external_payloads]
     assert len(natives) >= 16

@@ -28,7 +28,7 @@ from tests.integrations.temporal.paths.nexus import (
 from tests.integrations.temporal.paths.path import PayloadPath, look_at, requests_of_replay
 from tests.integrations.temporal.paths.site import Site, site
 from tests.integrations.temporal.paths.values import CANARY, large
-from tests.integrations.temporal.test_codec_mode import task_failure
+from tests.integrations.temporal.task_failures import task_failure
 
 MODES: tuple[Mode, ...] = ("codec", "native")
 PATHS = [*CALLS, *MESSAGES, *FAILURES, *LABELS, *LIVES, *NEXUS]

@@ -16,22 +16,7 @@ import pytest
 from coatcheck.errors import PayloadNotFound
 from coatcheck.stores import _cache_folder
 from coatcheck.stores.cached import CachedStore
-from tests.stores.cached_parts import CHECKSUM, KEY, Inner, cached, copies, held
-
-
-@pytest.fixture
-def inner() -> Inner:
-    return Inner()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def store(inner: Inner, folder: Path) -> CachedStore:
-    return CachedStore(inner, folder)
+from tests.stores.cached.parts import CHECKSUM, KEY, Inner, cached, copies, held
 
 
 async def check_usable(store: CachedStore) -> None:
@@ -148,7 +133,7 @@ def test_folder_of_another_user(tmp_path: Path) -> None:
         if parent.stat().st_uid == os.getuid() and parent != Path(parent.anchor):
             parent.chmod(parent.stat().st_mode | 0o011)
     script = (
-        "import asyncio, concurrent.futures.thread, os, sys, tests.stores.test_cached_disk as t\n"
+        "import asyncio, concurrent.futures.thread, os, sys, tests.stores.cached.test_disk as t\n"
         "from pathlib import Path\n"
         "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "async def main():\n"

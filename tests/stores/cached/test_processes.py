@@ -7,14 +7,14 @@ from pathlib import Path
 from coatcheck.errors import PayloadNotFound
 from coatcheck.stores.cached import CachedStore
 from coatcheck.stores.file import FileStore
-from tests.stores.cached_parts import CHECKSUM, Inner, held
+from tests.stores.cached.parts import CHECKSUM, Inner, held
 
 SHARER = """
 import asyncio, random, sys
 from coatcheck.errors import PayloadNotFound
 from coatcheck.stores.cached import CachedStore
 from coatcheck.stores.file import FileStore
-from tests.stores.cached_parts import held
+from tests.stores.cached.parts import held
 from pathlib import Path
 
 MOST, SIZE, AT_ONCE, PROCESSES = 200_000, 5_000, 4, 2

@@ -17,7 +17,7 @@ from coatcheck.stores.cached import CachedStore, CachedStoreStats
 from coatcheck.stores.file import FileStore
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import StoreSuite
-from tests.stores.cached_parts import CHECKSUM, KEY, Inner, cached, copies, held
+from tests.stores.cached.parts import CHECKSUM, KEY, Inner, cached, copies, held
 
 
 class TestCachedMemoryStore(StoreSuite):
@@ -59,21 +59,6 @@ class TestWithoutDisk(TestCachedMemoryStore):
 def _inner_of(store: Store) -> Store:
     assert isinstance(store, CachedStore)
     return store._store
-
-
-@pytest.fixture
-def inner() -> Inner:
-    return Inner()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def store(inner: Inner, folder: Path) -> CachedStore:
-    return CachedStore(inner, folder)
 
 
 class TestWhatIsKept:

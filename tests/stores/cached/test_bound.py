@@ -18,22 +18,7 @@ from coatcheck.stores import _cache_folder
 from coatcheck.stores._cache_folder import CacheFolder
 from coatcheck.stores.cached import CachedStore
 from coatcheck.stores.memory import MemoryStore
-from tests.stores.cached_parts import CHECKSUM, KEY, Inner, cached, copies, held
-
-
-@pytest.fixture
-def inner() -> Inner:
-    return Inner()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def store(inner: Inner, folder: Path) -> CachedStore:
-    return CachedStore(inner, folder)
+from tests.stores.cached.parts import CHECKSUM, KEY, Inner, cached, copies, held
 
 
 class TestBound:
