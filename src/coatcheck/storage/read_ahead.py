@@ -56,15 +56,21 @@ class ReadAhead:
         """
         key = memory.key(object_id)
         window = self._window_of(memory)
-        if window:
-            missed = not window.ask(key)
-            if follow:
-                window.follow(key, missed=missed)
-        return await self._getting.run(key, lambda: self._get(window, key, size))
+        ahead = window.take(key) if window else None
+        if window and follow:
+            window.follow(key, missed=ahead is None)
+        return await self._getting.run(key, lambda: self._get(ahead, key, size))
 
-    async def _get(self, window: "_Window | None", key: str, size: int) -> bytes:
-        data = await window.take(key) if window else None
-        return await self._access.get(key, size) if data is None else data
+    async def _get(self, ahead: asyncio.Task[bytes] | None, key: str, size: int) -> bytes:
+        if ahead is not None:
+            try:
+                return await asyncio.shield(ahead)
+            except CoatcheckError:
+                pass
+            except asyncio.CancelledError:
+                ahead.cancel()
+                raise
+        return await self._access.get(key, size)
 
     async def settled(self, memory: ScopeMemory) -> None:
         """Wait for a listing of the scope that is under way, so that what it finds is not written again.
@@ -155,13 +161,9 @@ class _Window:
         self._last_asked = ""
         listing.add_done_callback(self._listed)
 
-    def ask(self, key: str) -> bool:
-        """Whether the object is being fetched ahead; nobody has to from now on."""
+    def take(self, key: str) -> asyncio.Task[bytes] | None:
+        """What is fetching the object ahead, which is the caller's from now on; None if the store has to be asked."""
         self._asked.add(key)
-        return key in self._ahead
-
-    async def take(self, key: str) -> bytes | None:
-        """What was fetched ahead; None if the store has to be asked."""
         fetch = self._ahead.pop(key, None)
         if fetch is None:
             return None
@@ -169,13 +171,7 @@ class _Window:
         if key not in self._under_way:
             fetch.cancel()  # it is still in the queue of those that nobody waits for
             return None
-        try:
-            return await asyncio.shield(fetch)
-        except CoatcheckError:
-            return None
-        except asyncio.CancelledError:
-            fetch.cancel()
-            raise
+        return fetch
 
     def follow(self, key: str, *, missed: bool) -> None:
         """Fetch on from where the replay is now.
