@@ -53,7 +53,8 @@ test-extras: engines
 test-versions: engines
 	$(BIN)/python -m tests.versions $(ARGS)
 
-# The long forms of what `make test` does in short, each with its figures: hours. RUNS are the inputs for each fuzz target.
+# The long forms of what `make test` does in short, each with its figures: 80 minutes on two cores. RUNS are the inputs for
+# each fuzz target.
 FIGURES := -q -p no:xdist --log-cli-level=INFO
 SEALING := */coatcheck/format/envelope.py,*/codecs/aead.py,*/coatcheck/format/reference.py,*/coatcheck/format/wire.py
 RUNS ?= 10000000
