@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from coatcheck.errors import ConfigError
 from coatcheck.scope import Scope
@@ -154,8 +154,7 @@ class Sealing(ABC):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
+class StoredObject(NamedTuple):
     """One entry of a listing."""
 
     key: str

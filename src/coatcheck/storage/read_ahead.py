@@ -134,7 +134,8 @@ class ReadAhead:
         # Beside its objects a scope has records (ledger.py): no reference leads to them, and their names are shorter.
         length = len(memory.prefix) + 2 * OBJECT_ID_LENGTH
         objects = [entry for entry in found if len(entry.key) == length]
-        if not any(entry.key == memory.prefix + TOMBSTONE for entry in found):
+        tombstone = memory.prefix + TOMBSTONE
+        if not any(entry.key == tombstone for entry in found):
             memory.confirmed(begun)
             nobody_sweeps = True
         if nobody_sweeps:
