@@ -25,7 +25,7 @@ from coatcheck import MemoryStore
 
 _DELAY = 0.05
 """Seconds that a request takes, where round trips are counted."""
-_READS = 9
+_READS = 25
 
 
 def plan(*, quick: bool) -> list[Series]:
