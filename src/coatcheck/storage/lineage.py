@@ -48,9 +48,9 @@ class Member:
 
     @property
     def base_serves_again(self) -> bool:
-        """Whether the payload that this one is a delta against is the base of a later place as well.
+        """Whether a place behind all that build on this one has the same base.
 
-        Of places behind those that build on this one: with its lowest bit moved up by one the base is the same, if that bit is free.
+        It is this place with its lowest set bit moved up by one: there is one if that bit is free.
         """
         lowest = self.place & -self.place
         return not self.place & lowest << 1
