@@ -85,6 +85,17 @@ def turns(count: int, seed: int = 0) -> list[bytes]:
     return forms
 
 
+async def written(store: MemoryStore, forms: list[bytes]) -> list[bytes]:
+    """What another process journaled of them."""
+    chain = chain_on(store)
+    return [await chain.encode(form, SCOPE) for form in forms]
+
+
+async def key_of(store: MemoryStore, journal: bytes) -> str:
+    object_id = Reference.from_bytes(journal).object_id.hex()
+    return next(key for key in await keys_in(store) if key.endswith(object_id))
+
+
 async def test_growing_payloads_are_deltas_with_all_their_bases_in_the_reference() -> None:
     store = Counting()
     chain = chain_on(store)
@@ -200,16 +211,61 @@ async def test_a_worker_that_restored_the_last_alone_goes_on_as_if_it_had_made_a
         assert await cold.encode(form, SCOPE) == await unbroken.encode(form, SCOPE)
 
 
-async def test_of_the_bases_on_the_way_only_those_that_serve_again_are_kept() -> None:
+async def test_what_a_restored_payload_is_built_on_stays_in_memory_compressed() -> None:
     store, forms = Counting(), turns(70)
-    chain = chain_on(store)
-    journals = [await chain.encode(form, SCOPE) for form in forms]
+    journals = await written(store, forms)
     root = max(n for n, journal in enumerate(journals) if not Reference.from_bytes(journal).bases)
-    cache = PayloadCache(2**26)
-    cold = Chain(Zstd(), Encrypt(Keyring(KEY)), Offload(store, over=256), cache=cache)
+    cold = chain_on(store)
     await cold.open(journals[root + 59], SCOPE)
-    # 59 is built on 58, 56, 48, 32 and 0; of those the place 60 needs 56 and 64 needs 0.
-    assert cache.stats.size == sum(len(forms[root + place]) for place in (0, 56, 59))
+    line = [root + place for place in (58, 56, 48, 32, 0)]
+    stored = [len(await store.get(await key_of(store, journals[n]))) for n in line]
+    assert 0.9 < (cold.cache.stats.size - len(forms[root + 59])) / sum(stored) < 1
+    store.reset()
+    for n in line:
+        assert await cold.open(journals[n], SCOPE) == forms[n]
+    assert store.gets == 0
+
+
+async def test_what_is_built_on_a_second_time_is_decoded_for_good() -> None:
+    store, forms = Counting(), turns(40)
+    journals = await written(store, forms)
+    root = max(n for n, journal in enumerate(journals) if not Reference.from_bytes(journal).bases)
+    cold = chain_on(store)
+    key = await key_of(store, journals[root + 12])
+    held = []
+    for place in (13, 14, 12):
+        assert await cold.open(journals[root + place], SCOPE) == forms[root + place]
+        held.append(cold.cache.get(key))
+    assert held == [None, forms[root + 12], forms[root + 12]]
+
+
+@pytest.mark.parametrize("order", ["backwards", "shuffled"])
+async def test_a_run_that_was_read_in_another_order_fetched_bases_again(order: str) -> None:
+    store, forms = Counting(), turns(60)
+    journals = await written(store, forms)
+    store.reset()
+    cold = chain_on(store)
+    steps = list(range(60))[::-1] if order == "backwards" else random.Random(1).sample(range(60), 60)
+    for n in steps:
+        assert await cold.open(journals[n], SCOPE) == forms[n]
+    assert store.gets <= 60
+
+
+async def test_what_another_chain_of_the_process_holds_is_no_base_without_its_codecs() -> None:
+    shared, forms = PayloadCache(2**26), turns(3)
+    here, there = Offload(MemoryStore(), over=256), Offload(MemoryStore(), over=256)
+    chain = Chain(Zstd(), Encrypt(Keyring(KEY)), here, cache=shared)
+    for form in forms[:2]:
+        await chain.encode(form, SCOPE)
+    other = Chain(Zstd(), Reverse(), Encrypt(Keyring(KEY)), there, cache=shared)
+    theirs = [await other.encode(form, SCOPE) for form in forms[:2]]
+    shared.clear()
+    # Of the first form, which the third would build on, only what Reverse made of it is in memory.
+    await other.open(theirs[1], SCOPE)
+    journal = await chain.encode(forms[2], SCOPE)
+    assert Reference.from_bytes(journal).bases == ()
+    assert await chain.open(journal, SCOPE) == forms[2]
+    assert Reference.from_bytes(await other.encode(forms[2], SCOPE)).bases
 
 
 async def test_without_its_base_in_memory_a_payload_is_stored_whole() -> None:

@@ -58,11 +58,11 @@ class Chain:
         self.decode_only = decode_only
         self.max_payload = max_payload
         self._suites = Suites(sealing)
+        transforms = Transforms(codecs, max_payload)
         self._storerooms: dict[str, Storeroom] = {}
         if offload is not None:
             for alias, store in offload.stores.items():
-                self._storerooms[alias] = Storeroom(alias, store, offload.deadline, cache)
-        transforms = Transforms(codecs, max_payload)
+                self._storerooms[alias] = Storeroom(alias, store, offload.deadline, cache, transforms)
         self.writer = Writer(
             self._suites,
             transforms,
@@ -71,7 +71,7 @@ class Chain:
             max_payload,
         )
         self._replaying: OrderedDict[Scope, None] = OrderedDict()
-        self.reader = Reader(self._suites, transforms, self._storerooms, cache, max_payload)
+        self.reader = Reader(self._suites, transforms, self._storerooms, max_payload)
 
     @classmethod
     def from_settings(cls) -> "Chain":

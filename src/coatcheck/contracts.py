@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, NamedTuple
@@ -57,6 +57,26 @@ class DeltaCodec(Codec):
     @abstractmethod
     def decode_delta(self, data: bytes | memoryview, base: bytes, limit: int) -> bytes:
         """Undo :meth:`encode_delta` with the same ``base``; raises as :meth:`Codec.decode`."""
+
+    def decode_deltas(
+        self, whole: bytes | memoryview, deltas: Sequence[bytes | memoryview], limits: Sequence[int]
+    ) -> bytes:
+        """The last of several payloads: one that was encoded by itself, then deltas, each against the one before.
+
+        For codecs that save something if they do it in one go.
+
+        Args:
+            whole: What :meth:`encode` gave.
+            deltas: What :meth:`encode_delta` gave, in order.
+            limits: Of each payload, that of ``whole`` first: one more than there are deltas.
+
+        Raises:
+            CoatcheckError: As :meth:`decode_delta`, without saying where.
+        """
+        payload = self.decode(whole, limits[0])
+        for delta, limit in zip(deltas, limits[1:], strict=True):
+            payload = self.decode_delta(delta, payload, limit)
+        return payload
 
 
 class Sealer(ABC):

@@ -1,6 +1,6 @@
 """From the journal back to the payload."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, all_at_once, off_loop
@@ -13,19 +13,16 @@ from coatcheck.errors import (
     LimitExceeded,
     PayloadNotFound,
 )
-from coatcheck.format.envelope import INLINE, Envelope, EnvelopeHeader, object_context
+from coatcheck.format.envelope import INLINE, Body, Envelope, object_context
 from coatcheck.format.reference import Reference
 from coatcheck.format.suites import ScopeSealer, Suites
 from coatcheck.format.transforms import Transforms
 from coatcheck.scope import Scope
-from coatcheck.storage.cache import PayloadCache
-from coatcheck.storage.lineage import Member
+from coatcheck.storage.cache import Held
+from coatcheck.storage.line import line_of
 from coatcheck.storage.scope_memory import ScopeMemory
 from coatcheck.storage.storeroom import Storeroom
 from coatcheck.telemetry import Outcome, decoded, span
-
-_MAX_DEPTH = 64
-"""Deltas in a row; a lineage of 2**64 payloads would have them. Only a forged chain without keys goes in circles."""
 
 
 class Reader:
@@ -35,7 +32,6 @@ class Reader:
         suites: What may be opened for whom.
         transforms: The chain's codecs.
         storerooms: By alias.
-        cache: Of opened payloads.
         max_payload: Bytes.
     """
 
@@ -44,13 +40,11 @@ class Reader:
         suites: Suites,
         transforms: Transforms,
         storerooms: Mapping[str, Storeroom],
-        cache: PayloadCache,
         max_payload: int,
     ) -> None:
         self._suites = suites
         self._transforms = transforms
         self._storerooms = storerooms
-        self._cache = cache
         self._max_payload = max_payload
 
     def open_inline(self, data: bytes, scope: Scope) -> bytes:
@@ -72,10 +66,12 @@ class Reader:
             self._check_size(reference.size)
             room = self._storeroom(reference.store)
             memory = room.scope(sealer, reference.run_tag)
-            key = memory.key(reference.object_id)
-            payload = self._cache.get(key)
-            outcome = Outcome.KNOWN if payload is not None else Outcome.FETCHED
-            if payload is None:
+            held = memory.held(reference.object_id)
+            outcome = Outcome.FETCHED if held is None else Outcome.KNOWN
+            if isinstance(held, bytes):
+                payload = held
+            else:
+                key = memory.key(reference.object_id)
                 with span("decode", object_id=reference.object_id.hex(), size=reference.size):
                     payload = await room.opening.run(key, lambda: self._load(room, memory, sealer, reference))
         except CoatcheckError as error:
@@ -87,19 +83,12 @@ class Reader:
         self, room: Storeroom, memory: ScopeMemory, sealer: Sealer, reference: Reference
     ) -> bytes:
         try:
-            return await self._load_once(room, memory, sealer, reference)
+            return await self._complete(room, _Assembly(memory, sealer, reference))
         except (FormatError, IntegrityError):
             # Once more: the bytes may have been damaged on their way rather than where they lie.
             for object_id in (reference.object_id, *reference.bases):
                 await room.access.forget(memory.key(object_id))
-            return await self._load_once(room, memory, sealer, reference)
-
-    async def _load_once(
-        self, room: Storeroom, memory: ScopeMemory, sealer: Sealer, reference: Reference
-    ) -> bytes:
-        assembly = _Assembly(sealer, reference)
-        missing = [reference.object_id, *self._missing_bases(assembly, memory)]
-        return await self._complete(room, memory, assembly, missing)
+            return await self._complete(room, _Assembly(memory, sealer, reference))
 
     async def open_object(self, room: Storeroom, of: ScopeSealer, object_id: bytes, data: bytes) -> bytes:
         """The payload of an object that was fetched already, whoever refers to it; raises as :meth:`open_reference`."""
@@ -113,26 +102,13 @@ class Reader:
             store=room.alias,
             bases=header.bases,
         )
-        memory = room.scope(of.sealer, of.run_tag)
-        assembly = _Assembly(of.sealer, reference, sealed={object_id: data})
-        return await self._complete(room, memory, assembly, self._missing_bases(assembly, memory))
+        return await self._complete(
+            room, _Assembly(room.scope(of.sealer, of.run_tag), of.sealer, reference, sealed={object_id: data})
+        )
 
-    def _missing_bases(self, assembly: "_Assembly", memory: ScopeMemory) -> list[bytes]:
-        """The bases up to the first that is in the cache, which is taken from there."""
-        missing = []
-        for base in assembly.reference.bases:
-            payload = self._cache.get(memory.key(base))
-            if payload is not None:
-                assembly.payloads[base] = payload
-                break
-            missing.append(base)
-        return missing
-
-    async def _complete(
-        self, room: Storeroom, memory: ScopeMemory, assembly: "_Assembly", missing: list[bytes]
-    ) -> bytes:
-        """Fetch what is missing until all of it is there, and open it."""
-        reference = assembly.reference
+    async def _complete(self, room: Storeroom, assembly: "_Assembly") -> bytes:
+        """Fetch what is missing until all of it is there, and decode it."""
+        reference, memory = assembly.reference, assembly.memory
         gone: dict[bytes, PayloadNotFound] = {}
 
         async def fetch(object_id: bytes) -> int:
@@ -147,60 +123,38 @@ class Reader:
             assembly.sealed[object_id] = data
             return len(data)
 
+        missing = assembly.missing(assembly.line)
         while True:
             size = sum(await all_at_once(map(fetch, missing))) + reference.size
             if reference.object_id in gone:
                 raise gone[reference.object_id]
-            missing = await off_loop(size, DECODE_INLINE_UP_TO, self._assemble, assembly, memory)
-            if not missing:
-                return assembly.payloads[reference.object_id]
+            found = await off_loop(size, DECODE_INLINE_UP_TO, self._assemble, assembly)
+            if isinstance(found, bytes):
+                return found
+            missing = found
             for object_id in missing:
                 if object_id in gone:
                     raise gone[object_id]
 
-    def _assemble(self, assembly: "_Assembly", memory: ScopeMemory) -> list[bytes]:
-        """Open everything if all of it is there; else say which objects are missing."""
-        for object_id in list(assembly.sealed):
-            assembly.authenticate(object_id, assembly.sealed.pop(object_id))
-        way: list[bytes] = []
-        wanted = assembly.reference.object_id
-        while wanted not in assembly.payloads:
-            if wanted not in assembly.bodies:
-                above = assembly.bodies[way[-1]][0].bases
-                return [
-                    base for base in above if base not in assembly.bodies and base not in assembly.payloads
-                ]
-            way.append(wanted)
-            header = assembly.bodies[wanted][0]
-            self._check_size(header.size)
-            if not header.bases:
-                break
-            if len(way) > _MAX_DEPTH:
-                raise FormatError("a delta leads back to itself", "It was not written by coatcheck.")
-            wanted = header.bases[0]
-            cached = self._cache.get(memory.key(wanted))
-            if cached is not None:
-                assembly.payloads.setdefault(wanted, cached)
-        self._decode(way, assembly, memory)
-        return []
-
-    def _decode(self, way: list[bytes], assembly: "_Assembly", memory: ScopeMemory) -> None:
-        """Decode the objects of ``way``, each by the one after it; only those that are needed again are kept."""
-        below: Member | None = None
-        for object_id in reversed(way):
-            header, body = assembly.bodies.pop(object_id)
-            base = assembly.payloads.pop(header.bases[0]) if header.bases else None
-            try:
-                payload, place = self._transforms.decode(body, header, base)
-            except CoatcheckError as error:
-                raise error.about(object_id.hex())  # noqa: B904 - the same error, with the object named
-            assembly.payloads[object_id] = payload
-            member = Member(object_id, place, header.bases)
-            if below is not None and base is not None and member.base_serves_again:
-                memory.read(below, base)
-            below = member
-        if below is not None:
-            memory.read(below, assembly.payloads[below.object_id])
+    def _assemble(self, assembly: "_Assembly") -> bytes | list[bytes]:
+        """The payload if all that it takes is there; else the objects that are missing."""
+        assembly.authenticate()
+        object_id = assembly.reference.object_id
+        # What was fetched is opened, even if the payload is in memory by now: it may be this object that is examined.
+        bodies, base, is_whole = line_of(
+            assembly.fetched.get(object_id) or assembly.find(object_id), assembly.find
+        )
+        if not is_whole:
+            return assembly.missing(bodies[-1].header.bases if bodies else assembly.line)
+        for body in bodies:
+            self._check_size(body.header.size)
+        # A body that was in memory is built on once more, and so likely again: from now on its payload is.
+        again = next(
+            (n for n, body in enumerate(bodies) if n and body.object_id not in assembly.fetched), len(bodies)
+        )
+        if again < len(bodies):
+            base = assembly.memory.read(bodies[again:], base)
+        return assembly.memory.read(bodies[:again], base)
 
     def _storeroom(self, alias: str) -> Storeroom:
         if alias not in self._storerooms:
@@ -220,29 +174,55 @@ class Reader:
 
 @dataclass(slots=True)
 class _Assembly:
-    """A payload and its bases on their way from the store: sealed, authentic, opened."""
+    """A payload on its way from the store, with what it is built on: sealed, then authentic."""
 
+    memory: ScopeMemory
     sealer: Sealer
     reference: Reference
     sealed: dict[bytes, bytes] = field(default_factory=dict)
-    bodies: dict[bytes, tuple[EnvelopeHeader, bytes | memoryview]] = field(default_factory=dict)
-    payloads: dict[bytes, bytes] = field(default_factory=dict)
+    fetched: dict[bytes, Body] = field(default_factory=dict)
 
-    def authenticate(self, object_id: bytes, data: bytes) -> None:
-        """Take an object in, if it is the one that was asked for."""
-        try:
-            envelope = Envelope.from_bytes(data)
-            header, reference = envelope.header, self.reference
-            if (header.suite, header.key_id, header.run_tag) != (
-                reference.suite,
-                reference.key_id,
-                reference.run_tag,
-            ) or (object_id == reference.object_id and header.size != reference.size):
-                raise IntegrityError(
-                    "the object is not the one that the reference was written for",
-                    "Restore the original object.",
-                )
-            body = self.sealer.open(envelope.header_bytes, object_context(object_id), envelope.sealed)
-        except CoatcheckError as error:
-            raise error.about(object_id.hex())  # noqa: B904 - the same error, with the object named
-        self.bodies[object_id] = header, body
+    @property
+    def line(self) -> tuple[bytes, ...]:
+        """The objects that it takes, by the reference: each a delta against the one after it."""
+        return self.reference.object_id, *self.reference.bases
+
+    def find(self, object_id: bytes) -> Held | None:
+        """What is at hand of an object; best of all its payload."""
+        held = self.memory.held(object_id)
+        return held if isinstance(held, bytes) else self.fetched.get(object_id, held)
+
+    def missing(self, line: Sequence[bytes]) -> list[bytes]:
+        """Those that have to be fetched, of objects of which each is a delta against the one after it."""
+        missing = []
+        for object_id in line:
+            held = self.find(object_id)
+            if isinstance(held, bytes):
+                break
+            if held is None and object_id not in self.sealed:
+                missing.append(object_id)
+        return missing
+
+    def authenticate(self) -> None:
+        """Take in what was fetched, if it is what was asked for."""
+        for object_id in list(self.sealed):
+            data = self.sealed.pop(object_id)
+            try:
+                self.fetched[object_id] = self._open(object_id, data)
+            except CoatcheckError as error:
+                raise error.about(object_id.hex())  # noqa: B904 - the same error, with the object named
+
+    def _open(self, object_id: bytes, data: bytes) -> Body:
+        envelope = Envelope.from_bytes(data)
+        header, reference = envelope.header, self.reference
+        if (header.suite, header.key_id, header.run_tag) != (
+            reference.suite,
+            reference.key_id,
+            reference.run_tag,
+        ) or (object_id == reference.object_id and header.size != reference.size):
+            raise IntegrityError(
+                "the object is not the one that the reference was written for",
+                "Restore the original object.",
+            )
+        body = self.sealer.open(envelope.header_bytes, object_context(object_id), envelope.sealed)
+        return Body(object_id, header, body)

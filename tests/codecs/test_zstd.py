@@ -1,5 +1,6 @@
 """Zstandard: gains or steps aside, and never lets out more than it was allowed."""
 
+import itertools
 import random
 import resource
 import threading
@@ -74,6 +75,37 @@ def test_payloads_of_any_size_come_back_whole_and_as_deltas(size: int) -> None:
         codec.decode_delta(delta + b"\0", base, size)
     with pytest.raises(LimitExceeded, match=f"{size} bytes where {size - 1}"):
         codec.decode_delta(delta, base, size - 1)
+
+
+@pytest.mark.parametrize(
+    "start", [b"", b"\x37\xa4\x30\xec", b"\x28\xb5\x2f\xfd"], ids=["text", "dictionary", "frame"]
+)
+@pytest.mark.parametrize("size", [12, 5000, 2**20 + 1])
+def test_a_line_of_deltas_decodes_in_one_go(start: bytes, size: int) -> None:
+    """Whatever payloads look like: as a prefix, what begins like a dictionary of Zstandard's is bytes like others."""
+    codec = Zstd()
+    growing = random.Random(size).randbytes(size).hex().encode()
+    payloads = [start + growing[: size * share // 4] for share in (3, 5, 4, 8)]
+    whole = zstd.compress(payloads[0])
+    deltas = [codec.encode_delta(payload, base) for base, payload in itertools.pairwise(payloads)]
+    limits = [len(payload) for payload in payloads]
+    assert codec.decode_deltas(whole, [memoryview(delta or b"") for delta in deltas], limits) == payloads[-1]
+    frames = [whole, *(delta or b"" for delta in deltas)]
+    for at in range(len(frames)):
+        smaller = [*limits[:at], limits[at] - 1, *limits[at + 1 :]]
+        with pytest.raises(LimitExceeded, match=f"{limits[at]} bytes where {limits[at] - 1}"):
+            codec.decode_deltas(frames[0], frames[1:], smaller)
+        cut = [*frames[:at], frames[at][:-1], *frames[at + 1 :]]
+        with pytest.raises(FormatError, match="full frame"):
+            codec.decode_deltas(cut[0], cut[1:], limits)
+
+
+def test_in_a_line_of_deltas_too_a_huge_window_gets_no_memory() -> None:
+    frame = zstd.compress(b"payload")
+    greedy = forged_frame(1000, declared=1000, window_log=31)
+    for whole, delta in ((greedy, frame), (frame, greedy)):
+        with pytest.raises(FormatError, match="window"):
+            Zstd().decode_deltas(whole, [delta], [1000, 1000])
 
 
 @pytest.mark.parametrize("kept", [0, 1, 4999])

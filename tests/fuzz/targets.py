@@ -5,6 +5,7 @@ has one form, and nothing gives more bytes than it was allowed.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,7 @@ _SCOPE = Scope(_SEALED[0]["tenant"], _SEALED[0]["run"])
 _ENCRYPT = Encrypt(Keyring(Key(bytes.fromhex(_SEALED[0]["keyring_key"]))))
 BASE = bytes(range(256)) * 16
 """What deltas are decoded against; :mod:`tests.fuzz.corpus` makes some."""
+_FRAME = Zstd().encode(BASE) or b""
 
 _suites = Suites(_ENCRYPT)
 _sealed_chain = Chain(Zstd(), _ENCRYPT, max_payload=CAP)
@@ -84,7 +86,7 @@ def reference(data: bytes) -> None:
 
 
 def decompression(data: bytes) -> None:
-    """A frame by itself and as a delta: at most what was allowed, which is what the first three bytes say."""
+    """A frame by itself, as a delta and in a line: at most what was allowed, which is what the first three bytes say."""
     limit, frame = int.from_bytes(data[:3], "big") % CAP, data[3:]
     for base in (None, BASE):
         try:
@@ -92,6 +94,10 @@ def decompression(data: bytes) -> None:
         except (FormatError, LimitExceeded):
             continue
         assert len(decoded) <= limit
+    with contextlib.suppress(FormatError, LimitExceeded):
+        assert len(Zstd().decode_deltas(_FRAME, [frame], [len(BASE), limit])) <= limit
+    with contextlib.suppress(FormatError, LimitExceeded):
+        assert Zstd().decode_deltas(frame, [_FRAME], [limit, len(BASE)]) == BASE
 
 
 def transforms(data: bytes) -> None:

@@ -39,13 +39,6 @@ def test_the_next_place_can_always_be_reached(place: int) -> None:
     assert len(chain) == following.bit_count()
 
 
-def test_a_base_serves_again_if_a_place_behind_all_that_build_on_this_one_has_it_too() -> None:
-    for place in range(1, 300):
-        base, behind = place & (place - 1), place + (place & -place)
-        again = any(later & (later - 1) == base for later in range(behind, 1024))
-        assert Member(bytes(32), place).base_serves_again == again, place
-
-
 def text(seed: int, size: int) -> bytes:
     return random.Random(seed).randbytes(size // 2).hex().encode()
 

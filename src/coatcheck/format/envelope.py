@@ -46,6 +46,14 @@ class EnvelopeHeader(NamedTuple):
         )
 
 
+class Body(NamedTuple):
+    """What the envelope of an object held: a payload as the codecs left it. It is authentic."""
+
+    object_id: bytes
+    header: EnvelopeHeader
+    data: bytes | memoryview
+
+
 class Envelope(NamedTuple):
     """An envelope taken apart, not yet opened: nothing in it has been verified."""
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from coatcheck.contracts import Codec, DeltaCodec
-from coatcheck.errors import ConfigError, FormatError
-from coatcheck.format.envelope import EnvelopeHeader
+from coatcheck.errors import CoatcheckError, ConfigError, FormatError
+from coatcheck.format.envelope import Body, EnvelopeHeader
 from coatcheck.format.wire import NAME_PATTERN, Reader, size_to_bytes
 
 
@@ -96,6 +96,50 @@ class Transforms:
                 "Two codecs share a name without being compatible; use the one that it was written with.",
             )
         return bytes(body), place
+
+    def decode_line(self, bodies: Sequence[Body], base: bytes | None) -> tuple[bytes, int]:
+        """The payload of the first of some objects, and its place in its lineage.
+
+        Args:
+            bodies: At least one; each is a delta against the one after it.
+            base: The payload that the last is a delta against; None if that stands alone.
+
+        Raises:
+            CoatcheckError: As :meth:`decode`; names the object.
+        """
+        if base is None and len(bodies) > 1:
+            found = self._decode_at_once(bodies)
+            if found is not None:
+                return found
+        place = 0
+        for body in reversed(bodies):
+            try:
+                base, place = self.decode(body.data, body.header, base)
+            except CoatcheckError as error:
+                raise error.about(body.object_id.hex())  # noqa: B904 - the same error, with the object named
+        assert base is not None
+        return base, place
+
+    def _decode_at_once(self, bodies: Sequence[Body]) -> tuple[bytes, int] | None:
+        """By one call; None where more than one codec is at work, or one after the other will say what is amiss."""
+        whole, *others = reversed(bodies)
+        codec = self._by_delta_name.get(next(iter(others[0].header.codecs), ""))
+        if (
+            codec is None
+            or whole.header.codecs != (codec.name,)
+            or any(body.header.codecs != (codec.delta_name,) for body in others)
+        ):
+            return None
+        place, deltas = 0, []
+        try:
+            for body in others:
+                reader = Reader(bytes(body.data), "delta")
+                place = _take_place(reader, body.header)
+                deltas.append(memoryview(reader.data)[reader.at :])
+            payload = codec.decode_deltas(whole.data, deltas, [body.header.size for body in reversed(bodies)])
+        except CoatcheckError:
+            return None
+        return (payload, place) if len(payload) == bodies[0].header.size else None
 
     def place(self, body: bytes | memoryview, header: EnvelopeHeader) -> int:
         """The payload's place in its lineage, without decoding it; raises as :meth:`decode`."""

@@ -1,10 +1,11 @@
-"""Opened payloads of this process, in memory."""
+"""Payloads of this process, in memory."""
 
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from coatcheck.format.envelope import Body
 from coatcheck.telemetry import observe_cache
 
 
@@ -18,18 +19,22 @@ class CacheStats:
     """Bytes that it holds now."""
 
 
+Held = bytes | Body
+"""A payload; or, of one that only others were built on so far, what it can be decoded from."""
+
+
 class PayloadCache:
-    """The most recently used opened payloads, up to a number of bytes. Safe to use from several threads.
+    """The most recently used payloads, up to a number of bytes. Safe to use from several threads.
 
     A key names its payload for ever, so nothing in it is ever stale.
 
     Args:
-        max_size: Bytes. A payload of more than half of it is not kept.
+        max_size: Bytes. What has more than half of it is not kept.
     """
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._payloads: OrderedDict[str, bytes] = OrderedDict()
+        self._held: OrderedDict[str, Held] = OrderedDict()
         self._size = self._hits = self._misses = 0
         self._lock = threading.Lock()
 
@@ -40,32 +45,46 @@ class PayloadCache:
             return CacheStats(self._hits, self._misses, self._size)
 
     def get(self, key: str) -> bytes | None:
-        """The payload, which is now the most recently used; None if it is not here."""
+        """The payload; None if it is not here. As :meth:`held`."""
+        held = self.held(key)
+        return None if isinstance(held, Body) else held
+
+    def held(self, key: str) -> Held | None:
+        """What there is of the payload, which is now the most recently used; None if it is not here."""
         with self._lock:
-            payload = self._payloads.get(key)
-            if payload is None:
+            held = self._held.get(key)
+            if held is None:
                 self._misses += 1
                 return None
             self._hits += 1
-            self._payloads.move_to_end(key)
-            return payload
+            self._held.move_to_end(key)
+            return held
 
-    def put(self, key: str, payload: bytes) -> None:
-        """Keep the payload; the least recently used ones make room for it."""
-        if len(payload) > self._max_size // 2:
+    def put(self, key: str, held: Held) -> None:
+        """Keep this, unless it is a body, and the payload is here; the least recently used make room for it."""
+        size = _size(held)
+        if size > self._max_size // 2:
             return
         with self._lock:
-            self._size += len(payload) - len(self._payloads.pop(key, b""))
-            self._payloads[key] = payload
+            before = self._held.get(key, b"")
+            if isinstance(held, Body) and before and not isinstance(before, Body):
+                return
+            self._held.pop(key, None)
+            self._size += size - _size(before)
+            self._held[key] = held
             while self._size > self._max_size:
-                _, oldest = self._payloads.popitem(last=False)
-                self._size -= len(oldest)
+                _, oldest = self._held.popitem(last=False)
+                self._size -= _size(oldest)
 
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
-            self._payloads.clear()
+            self._held.clear()
             self._size = 0
+
+
+def _size(held: Held) -> int:
+    return len(held.data if isinstance(held, Body) else held)
 
 
 PROCESS_CACHE: Final = PayloadCache(256 * 2**20)

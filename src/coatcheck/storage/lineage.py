@@ -46,15 +46,6 @@ class Member:
     bases: tuple[bytes, ...] = ()
     """The objects that it is a delta against, nearest first: as many as ``place`` has bits set."""
 
-    @property
-    def base_serves_again(self) -> bool:
-        """Whether a place behind all that build on this one has the same base.
-
-        It is this place with its lowest set bit moved up by one: there is one if that bit is free.
-        """
-        lowest = self.place & -self.place
-        return not self.place & lowest << 1
-
     def next(self) -> tuple[int, tuple[bytes, ...]]:
         """The place that follows, and the bases of a payload that takes it."""
         place = self.place + 1

@@ -2,13 +2,17 @@
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from coatcheck.clock import uptime
 from coatcheck.contracts import TENANT_SCOPE_TAG
-from coatcheck.storage.cache import PayloadCache
+from coatcheck.errors import CoatcheckError
+from coatcheck.format.envelope import Body
+from coatcheck.format.transforms import Transforms
+from coatcheck.storage.cache import Held, PayloadCache
+from coatcheck.storage.line import line_of
 from coatcheck.storage.lineage import Lineage, Member, Sketch, sketch
 
 TRUSTED_FOR: Final = 3600.0
@@ -44,10 +48,11 @@ class ScopeMemory:
 
     Args:
         cache: Where the payloads themselves are, as long as there is room for them.
+        transforms: By which some of those are decoded only when they are needed.
         prefix: What the keys of the scope's objects start with.
     """
 
-    def __init__(self, cache: PayloadCache, prefix: str) -> None:
+    def __init__(self, cache: PayloadCache, transforms: Transforms, prefix: str) -> None:
         self.prefix = prefix
         self.of_tenant = prefix.endswith(f"/{TENANT_SCOPE_TAG.hex()}/")
         """Whether it is the tenant scope. Nobody sweeps that, but an operator can set a time after which its objects go.
@@ -59,6 +64,7 @@ class ScopeMemory:
         self.replayed = False
         """Whether somebody wrote here before, and it is about to be written and read again from the start."""
         self._cache = cache
+        self._transforms = transforms
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._listed: frozenset[str] = frozenset()
         self._lineage = Lineage()
@@ -97,7 +103,7 @@ class ScopeMemory:
         """An object is durable. ``prints`` are those of the payload, if they are at hand."""
         if not self.of_tenant:
             self.last_sign = uptime()
-        self._learned(member, payload, proven=True)
+        self._holds(member.object_id, payload, member.bases, proven=True)
         if prints is None:
             self._pending.append(member)
         else:
@@ -105,13 +111,25 @@ class ScopeMemory:
 
     def found(self, member: Member, payload: bytes) -> None:
         """The store said that the object is there, after it was known that nobody sweeps the scope."""
-        self._learned(member, payload, proven=not self.of_tenant)
+        self._holds(member.object_id, payload, member.bases, proven=not self.of_tenant)
         self._pending.append(member)
 
-    def read(self, member: Member, payload: bytes) -> None:
-        """An object was fetched and opened."""
-        self._learned(member, payload, proven=False)
-        self._pending.append(member)
+    def read(self, bodies: Sequence[Body], base: bytes | None) -> bytes:
+        """Decode what was fetched and opened; see :meth:`Transforms.decode_line`.
+
+        What it is built on is held as it is: most of that is never asked for by itself.
+        """
+        payload, place = self._transforms.decode_line(bodies, base)
+        (object_id, header, _), *others = bodies
+        for body in others:
+            self._holds(body.object_id, body, body.header.bases, proven=False)
+        self._holds(object_id, payload, header.bases, proven=False)
+        self._pending.append(Member(object_id, place, header.bases))
+        return payload
+
+    def held(self, object_id: bytes) -> Held | None:
+        """What there is of an object in memory; see :meth:`PayloadCache.held`."""
+        return self._cache.held(self.key(object_id))
 
     def base_for(self, payload: bytes) -> tuple[Base | None, Sketch | None]:
         """The best base for a payload, and the payload's sketch if one was made.
@@ -129,16 +147,31 @@ class ScopeMemory:
         if self.bases_of(like.object_id) is None:
             return None
         place, bases = like.next()
-        # All of them are touched: who stands far back in the skip list is needed rarely, and then it saves most.
-        payloads = [self._cache.get(self.key(base)) for base in reversed(bases)]
-        return None if payloads[-1] is None else Base(payloads[-1], place, bases)
+        payload = self._first_of(bases)
+        return None if payload is None else Base(payload, place, bases)
 
-    def _learned(self, member: Member, payload: bytes, *, proven: bool) -> None:
-        self._cache.put(self.key(member.object_id), payload)
+    def _first_of(self, line: Sequence[bytes]) -> bytes | None:
+        """The payload of the first of some objects, each a delta against the next; None if that is not in memory."""
+        # All of them are touched: who stands far back in the skip list is needed rarely, and then it saves most.
+        held = {object_id: self.held(object_id) for object_id in reversed(line)}
+        bodies, base, is_whole = line_of(held[line[0]], held.get)
+        if not bodies or not is_whole:
+            return base
+        try:
+            payload, _ = self._transforms.decode_line(bodies, base)
+        except CoatcheckError:
+            return (
+                None  # what another chain of this process holds may need codecs that this one does not have
+            )
+        self._cache.put(self.key(line[0]), payload)
+        return payload
+
+    def _holds(self, object_id: bytes, held: Held, bases: tuple[bytes, ...], *, proven: bool) -> None:
+        self._cache.put(self.key(object_id), held)
         with self._lock:
-            before = self._known.get(member.object_id)
+            before = self._known.get(object_id)
             if proven or before is None or not before.proven:
-                self._known[member.object_id] = _Known(member.bases, proven)
+                self._known[object_id] = _Known(bases, proven)
             if len(self._known) > _KNOWN:
                 self._known.popitem(last=False)
 
@@ -156,8 +189,9 @@ class ScopeMemory:
 class ScopeMemories:
     """Of every scope that was lately in use. Safe to use from several threads."""
 
-    def __init__(self, cache: PayloadCache) -> None:
+    def __init__(self, cache: PayloadCache, transforms: Transforms) -> None:
         self._cache = cache
+        self._transforms = transforms
         self._scopes: OrderedDict[str, ScopeMemory] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -166,7 +200,7 @@ class ScopeMemories:
         with self._lock:
             memory = self._scopes.get(prefix)
             if memory is None or uptime() - memory.last_sign > TRUSTED_FOR:
-                memory = self._scopes[prefix] = ScopeMemory(self._cache, prefix)
+                memory = self._scopes[prefix] = ScopeMemory(self._cache, self._transforms, prefix)
             self._scopes.move_to_end(prefix)
             if len(self._scopes) > _SCOPES:
                 self._scopes.popitem(last=False)

@@ -3,6 +3,7 @@
 from coatcheck.clock import uptime
 from coatcheck.contracts import Sealer, Store
 from coatcheck.format.suites import scope_prefix
+from coatcheck.format.transforms import Transforms
 from coatcheck.storage.access import Access
 from coatcheck.storage.cache import PayloadCache
 from coatcheck.storage.read_ahead import ReadAhead
@@ -19,13 +20,16 @@ class Storeroom:
         store: The store itself.
         deadline: Seconds for one call, all its attempts together.
         cache: Of opened payloads.
+        transforms: The chain's codecs.
     """
 
-    def __init__(self, alias: str, store: Store, deadline: float, cache: PayloadCache) -> None:
+    def __init__(
+        self, alias: str, store: Store, deadline: float, cache: PayloadCache, transforms: Transforms
+    ) -> None:
         self.alias = alias
         self.access = Access(store, deadline)
         self.opening: SingleFlight[bytes] = SingleFlight()
-        self._scopes = ScopeMemories(cache)
+        self._scopes = ScopeMemories(cache, transforms)
         self._ahead = ReadAhead(self.access)
 
     def scope(self, sealer: Sealer, run_tag: bytes) -> ScopeMemory:

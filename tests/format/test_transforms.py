@@ -1,0 +1,90 @@
+"""Codecs undone: a line of objects gives what each of them gives after the other, or says where it stops."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coatcheck import CoatcheckError, Codec, FormatError, LimitExceeded, Zstd
+from coatcheck.format.envelope import Body, EnvelopeHeader
+from coatcheck.format.transforms import Encoded, Transforms
+from coatcheck.storage.lineage import Member
+from tests.chains import Reverse
+
+CHAINS: list[tuple[Codec, ...]] = [(Zstd(),), (Zstd(), Reverse()), (Zstd(), Zstd())]
+
+
+def transforms(codecs: tuple[Codec, ...]) -> Transforms:
+    return Transforms(codecs, 2**24)
+
+
+def body(encoded: Encoded, member: Member, size: int) -> Body:
+    header = EnvelopeHeader(1, bytes(4), bytes(16), encoded.codecs, size, member.bases)
+    return Body(member.object_id, header, encoded.body)
+
+
+def lineage(codecs: tuple[Codec, ...], payloads: list[bytes]) -> list[Body]:
+    """A lineage of payloads, each the delta that its place asks for."""
+    at, member, bodies = (
+        transforms(codecs),
+        Member(bytes(32)),
+        [body(transforms(codecs).encode(payloads[0]), Member(bytes(32)), len(payloads[0]))],
+    )
+    for n, payload in enumerate(payloads[1:], 1):
+        place, bases = member.next()
+        member = Member(bytes([n]) * 32, place, bases)
+        delta = at.encode_delta(payload, payloads[bases[0][0]], place)
+        assert delta is not None
+        bodies.append(body(delta, member, len(payload)))
+    return bodies
+
+
+def line(bodies: list[Body], last: int) -> list[Body]:
+    return [bodies[last], *(bodies[base[0]] for base in bodies[last].header.bases)]
+
+
+def growing(count: int) -> list[bytes]:
+    said = random.Random(0).randbytes(count * 400).hex().encode()
+    return [said[: 800 * n] for n in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("codecs", CHAINS, ids=repr)
+def test_every_payload_of_a_lineage_comes_back_with_its_place(codecs: tuple[Codec, ...]) -> None:
+    payloads = growing(20)
+    bodies = lineage(codecs, payloads)
+    for last, payload in enumerate(payloads):
+        way = line(bodies, last)
+        assert transforms(codecs).decode_line(way, None) == (payload, last)
+        if way[1:]:
+            base = payloads[way[0].header.bases[0][0]]
+            assert transforms(codecs).decode_line(way[:1], base) == (payload, last)
+
+
+@given(st.lists(st.binary(min_size=8, max_size=300), min_size=2, max_size=9))
+def test_payloads_that_have_nothing_in_common_come_back_as_well(payloads: list[bytes]) -> None:
+    bodies = lineage((Zstd(),), payloads)
+    for last, payload in enumerate(payloads):
+        assert transforms((Zstd(),)).decode_line(line(bodies, last), None) == (payload, last)
+
+
+@pytest.mark.parametrize("codecs", CHAINS, ids=repr)
+@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("damage", ["cut", "size", "codec", "place"])
+def test_what_is_amiss_is_named(codecs: tuple[Codec, ...], at: int, damage: str) -> None:
+    way = line(lineage(codecs, growing(12)), 11)
+    assert len(way) == 4
+    found = way[at]
+    header = found.header
+    spoiled = {
+        "cut": found._replace(data=found.data[:-1] if codecs[-1:] != (Reverse(),) else found.data[1:]),
+        "size": found._replace(header=header._replace(size=header.size - 1)),
+        "codec": found._replace(header=header._replace(codecs=("unheard-of",))),
+        "place": found._replace(header=header._replace(bases=(*header.bases, bytes(32)))),
+    }[damage]
+    if damage == "place" and at == 3:
+        return  # it stands alone
+    with pytest.raises((FormatError, LimitExceeded)) as caught:
+        transforms(codecs).decode_line([*way[:at], spoiled, *way[at + 1 :]], None)
+    assert isinstance(caught.value, CoatcheckError)
+    assert found.object_id.hex() in str(caught.value)
