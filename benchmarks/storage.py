@@ -25,7 +25,9 @@ from coatcheck import MemoryStore
 
 _DELAY = 0.05
 """Seconds that a request takes, where round trips are counted."""
-_READS = 25
+_READING = 0.5
+"""Seconds for which the last payload is read again and again: a machine that is shared has moments when it is slow."""
+_LEAST_READS = 25
 
 
 def plan(*, quick: bool) -> list[Series]:
@@ -83,8 +85,9 @@ async def _measure(series: Series, name: str) -> list[Record]:
 
 async def _decode_speed(name: str, store: Counted, journal: bytes, payload: bytes) -> float:
     """Bytes a second, each time in a process that has nothing yet."""
-    taken = []
-    for _ in range(_READS):
+    taken: list[float] = []
+    end = time.perf_counter() + _READING
+    while len(taken) < _LEAST_READS or time.perf_counter() < end:
         scheme = SCHEMES[name](store)
         begin = time.thread_time()
         found = await scheme.read(journal)
