@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -24,6 +24,7 @@ from coatcheck import (
     StoreUnavailable,
     Zstd,
 )
+from coatcheck.format.envelope import Body
 from tests.chains import KEY, SCOPE, Reverse, keys_in
 
 
@@ -266,6 +267,30 @@ async def test_what_another_chain_of_the_process_holds_is_no_base_without_its_co
     assert Reference.from_bytes(journal).bases == ()
     assert await chain.open(journal, SCOPE) == forms[2]
     assert Reference.from_bytes(await other.encode(forms[2], SCOPE)).bases
+
+
+@pytest.mark.parametrize("meanwhile", ["decoded", "evicted"])
+async def test_what_was_held_as_a_body_was_decoded_or_evicted_by_another_before_its_turn(
+    meanwhile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, forms = Counting(), turns(40)
+    journals = await written(store, forms)
+    root = max(n for n, journal in enumerate(journals) if not Reference.from_bytes(journal).bases)
+    cold = chain_on(store)
+    await cold.open(journals[root + 7], SCOPE)
+    key, form = await key_of(store, journals[root + 6]), forms[root + 6]
+    assert isinstance(cold.cache.held(key), Body)
+
+    async def later(size: int, limit: int, work: Callable[..., object], *args: object) -> object:
+        if meanwhile == "decoded":
+            cold.cache.put(key, form)
+        else:
+            cold.cache.clear()
+        monkeypatch.undo()
+        return work(*args)
+
+    monkeypatch.setattr("coatcheck.reader.off_loop", later)
+    assert await cold.open(journals[root + 6], SCOPE) == form
 
 
 async def test_without_its_base_in_memory_a_payload_is_stored_whole() -> None:

@@ -1,5 +1,6 @@
 """From the journal back to the payload."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -146,15 +147,17 @@ class Reader:
         )
         if not is_whole:
             return assembly.missing(bodies[-1].header.bases if bodies else assembly.line)
+        if base is not None and not bodies:
+            return base  # another caller was faster
         for body in bodies:
             self._check_size(body.header.size)
-        # A body that was in memory is built on once more, and so likely again: from now on its payload is.
-        again = next(
-            (n for n, body in enumerate(bodies) if n and body.object_id not in assembly.fetched), len(bodies)
-        )
-        if again < len(bodies):
-            base = assembly.memory.read(bodies[again:], base)
-        return assembly.memory.read(bodies[:again], base)
+        target, *others = bodies
+        fetched = list(itertools.takewhile(lambda body: body.object_id in assembly.fetched, others))
+        held = others[len(fetched) :]
+        if held:
+            # It was built on before, and so likely will be again.
+            base = assembly.memory.unpack(held, base)
+        return assembly.memory.read([target, *fetched], base)
 
     def _storeroom(self, alias: str) -> Storeroom:
         if alias not in self._storerooms:

@@ -127,6 +127,12 @@ class ScopeMemory:
         self._pending.append(Member(object_id, place, header.bases))
         return payload
 
+    def unpack(self, bodies: Sequence[Body], base: bytes | None) -> bytes:
+        """Decode what was held as it is, for good; see :meth:`Transforms.decode_line`."""
+        payload, _ = self._transforms.decode_line(bodies, base)
+        self._cache.put(self.key(bodies[0].object_id), payload)
+        return payload
+
     def held(self, object_id: bytes) -> Held | None:
         """What there is of an object in memory; see :meth:`PayloadCache.held`."""
         return self._cache.held(self.key(object_id))
@@ -158,13 +164,10 @@ class ScopeMemory:
         if not bodies or not is_whole:
             return base
         try:
-            payload, _ = self._transforms.decode_line(bodies, base)
+            return self.unpack(bodies, base)
         except CoatcheckError:
-            return (
-                None  # what another chain of this process holds may need codecs that this one does not have
-            )
-        self._cache.put(self.key(line[0]), payload)
-        return payload
+            # What another chain of this process holds may need codecs that this one does not have.
+            return None
 
     def _holds(self, object_id: bytes, held: Held, bases: tuple[bytes, ...], *, proven: bool) -> None:
         self._cache.put(self.key(object_id), held)
