@@ -74,22 +74,23 @@ class Reader:
             else:
                 key = memory.key(reference.object_id)
                 with span("decode", object_id=reference.object_id.hex(), size=reference.size):
-                    payload = await room.opening.run(key, lambda: self._load(room, memory, sealer, reference))
+                    assembly = _Assembly(memory, sealer, reference)
+                    if held is not None:
+                        assembly.bodies[reference.object_id] = held
+                    payload = await room.opening.run(key, lambda: self._load(room, assembly))
         except CoatcheckError as error:
             raise error.about(reference.object_id.hex())  # noqa: B904 - the same error, with the object named
         decoded(outcome, len(payload), len(reference.to_bytes()))
         return payload
 
-    async def _load(
-        self, room: Storeroom, memory: ScopeMemory, sealer: Sealer, reference: Reference
-    ) -> bytes:
+    async def _load(self, room: Storeroom, assembly: "_Assembly") -> bytes:
         try:
-            return await self._complete(room, _Assembly(memory, sealer, reference))
+            return await self._complete(room, assembly)
         except (FormatError, IntegrityError):
             # Once more: the bytes may have been damaged on their way rather than where they lie.
-            for object_id in (reference.object_id, *reference.bases):
-                await room.access.forget(memory.key(object_id))
-            return await self._complete(room, _Assembly(memory, sealer, reference))
+            for object_id in assembly.line:
+                await room.access.forget(assembly.memory.key(object_id))
+            return await self._complete(room, _Assembly(assembly.memory, assembly.sealer, assembly.reference))
 
     async def open_object(self, room: Storeroom, of: ScopeSealer, object_id: bytes, data: bytes) -> bytes:
         """The payload of an object that was fetched already, whoever refers to it; raises as :meth:`open_reference`."""
@@ -140,24 +141,17 @@ class Reader:
     def _assemble(self, assembly: "_Assembly") -> bytes | list[bytes]:
         """The payload if all that it takes is there; else the objects that are missing."""
         assembly.authenticate()
-        object_id = assembly.reference.object_id
-        # What was fetched is opened, even if the payload is in memory by now: it may be this object that is examined.
-        bodies, base, is_whole = line_of(
-            assembly.fetched.get(object_id) or assembly.find(object_id), assembly.find
-        )
+        bodies, base, is_whole = line_of(assembly.find(assembly.reference.object_id), assembly.find)
         if not is_whole:
-            return assembly.missing(bodies[-1].header.bases if bodies else assembly.line)
-        if base is not None and not bodies:
-            return base  # another caller was faster
+            return assembly.missing(bodies[-1].header.bases)
         for body in bodies:
             self._check_size(body.header.size)
-        target, *others = bodies
-        fetched = list(itertools.takewhile(lambda body: body.object_id in assembly.fetched, others))
-        held = others[len(fetched) :]
+        fetched = list(itertools.takewhile(lambda body: body.object_id in assembly.bodies, bodies))
+        held = bodies[len(fetched) :]
         if held:
             # It was built on before, and so likely will be again.
             base = assembly.memory.unpack(held, base)
-        return assembly.memory.read([target, *fetched], base)
+        return assembly.memory.read(fetched, base)
 
     def _storeroom(self, alias: str) -> Storeroom:
         if alias not in self._storerooms:
@@ -183,7 +177,7 @@ class _Assembly:
     sealer: Sealer
     reference: Reference
     sealed: dict[bytes, bytes] = field(default_factory=dict)
-    fetched: dict[bytes, Body] = field(default_factory=dict)
+    bodies: dict[bytes, Body] = field(default_factory=dict)
 
     @property
     def line(self) -> tuple[bytes, ...]:
@@ -191,9 +185,11 @@ class _Assembly:
         return self.reference.object_id, *self.reference.bases
 
     def find(self, object_id: bytes) -> Held | None:
-        """What is at hand of an object; best of all its payload."""
+        """What is at hand of an object: of those that the payload is built on, best of all their own payload."""
+        if object_id == self.reference.object_id:
+            return self.bodies.get(object_id)
         held = self.memory.held(object_id)
-        return held if isinstance(held, bytes) else self.fetched.get(object_id, held)
+        return held if isinstance(held, bytes) else self.bodies.get(object_id, held)
 
     def missing(self, line: Sequence[bytes]) -> list[bytes]:
         """Those that have to be fetched, of objects of which each is a delta against the one after it."""
@@ -211,7 +207,7 @@ class _Assembly:
         for object_id in list(self.sealed):
             data = self.sealed.pop(object_id)
             try:
-                self.fetched[object_id] = self._open(object_id, data)
+                self.bodies[object_id] = self._open(object_id, data)
             except CoatcheckError as error:
                 raise error.about(object_id.hex())  # noqa: B904 - the same error, with the object named
 
