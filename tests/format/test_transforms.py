@@ -26,11 +26,8 @@ def body(encoded: Encoded, member: Member, size: int) -> Body:
 
 def lineage(codecs: tuple[Codec, ...], payloads: list[bytes]) -> list[Body]:
     """A lineage of payloads, each the delta that its place asks for."""
-    at, member, bodies = (
-        transforms(codecs),
-        Member(bytes(32)),
-        [body(transforms(codecs).encode(payloads[0]), Member(bytes(32)), len(payloads[0]))],
-    )
+    at, member = transforms(codecs), Member(bytes(32))
+    bodies = [body(at.encode(payloads[0]), member, len(payloads[0]))]
     for n, payload in enumerate(payloads[1:], 1):
         place, bases = member.next()
         member = Member(bytes([n]) * 32, place, bases)
@@ -59,6 +56,14 @@ def test_every_payload_of_a_lineage_comes_back_with_its_place(codecs: tuple[Code
         if way[1:]:
             base = payloads[way[0].header.bases[0][0]]
             assert transforms(codecs).decode_line(way[:1], base) == (payload, last)
+
+
+def test_a_line_of_one_codec_is_decoded_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    payloads = growing(12)
+    way = line(lineage((Zstd(),), payloads), 11)
+    monkeypatch.delattr(Zstd, "decode")
+    monkeypatch.delattr(Zstd, "decode_delta")
+    assert transforms((Zstd(),)).decode_line(way, None) == (payloads[-1], 11)
 
 
 @given(st.lists(st.binary(min_size=8, max_size=300), min_size=2, max_size=9))
