@@ -7,7 +7,7 @@ import pytest
 
 from coatcheck import MemoryStore, Scope
 from coatcheck.format.reference import Reference
-from coatcheck.storage import scope_memory
+from coatcheck.storage import presence
 from tests.retention.sweeping import TENANT, chain_on, keys_of
 
 SCOPE = Scope(TENANT)
@@ -20,11 +20,11 @@ def turns(count: int) -> list[bytes]:
 
 
 class Clock:
-    """In place of the one that ``scope_memory`` looks at."""
+    """In place of the one that ``presence`` looks at."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.seconds = 0.0
-        patch.setattr(scope_memory, "uptime", lambda: self.seconds)
+        patch.setattr(presence, "uptime", lambda: self.seconds)
 
 
 class Counting(MemoryStore):

@@ -98,7 +98,7 @@ class Barrier:
         reader learns them from the object.
         """
         reference = draft.reference(()).to_bytes()
-        if draft.memory.bases_of(draft.object_id) is None and reference not in self._uploads:
+        if draft.presence.bases_of(draft.object_id) is None and reference not in self._uploads:
             task = asyncio.create_task(_store(draft, scope, writer))
             upload = self._uploads[reference] = _Upload(reference, draft.payload, task)
             task.add_done_callback(lambda _: self._settled(upload))

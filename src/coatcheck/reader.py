@@ -72,7 +72,7 @@ class Reader:
             if isinstance(held, bytes):
                 payload = held
             else:
-                key = memory.key(reference.object_id)
+                key = memory.presence.key(reference.object_id)
                 with span("decode", object_id=reference.object_id.hex(), size=reference.size):
                     assembly = _Assembly(memory, sealer, reference)
                     if held is not None:
@@ -89,7 +89,7 @@ class Reader:
         except (FormatError, IntegrityError):
             # Once more: the bytes may have been damaged on their way rather than where they lie.
             for object_id in assembly.line:
-                await room.access.forget(assembly.memory.key(object_id))
+                await room.access.forget(assembly.memory.presence.key(object_id))
             return await self._complete(room, _Assembly(assembly.memory, assembly.sealer, assembly.reference))
 
     async def open_object(self, room: Storeroom, of: ScopeSealer, object_id: bytes, data: bytes) -> bytes:
@@ -110,13 +110,13 @@ class Reader:
 
     async def _complete(self, room: Storeroom, assembly: "_Assembly") -> bytes:
         """Fetch what is missing until all of it is there, and decode it."""
-        reference, memory = assembly.reference, assembly.memory
+        reference, presence = assembly.reference, assembly.memory.presence
         gone: dict[bytes, PayloadNotFound] = {}
 
         async def fetch(object_id: bytes) -> int:
             try:
                 data = await room.get(
-                    memory, object_id, reference.size, follow=object_id == reference.object_id
+                    presence, object_id, reference.size, follow=object_id == reference.object_id
                 )
             except PayloadNotFound as error:
                 # The object decides which bases it needs: it may have been deleted and made anew with others.

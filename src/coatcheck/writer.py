@@ -20,6 +20,7 @@ from coatcheck.format.transforms import Encoded, Transforms
 from coatcheck.format.wire import is_ours
 from coatcheck.scope import Scope
 from coatcheck.storage.lineage import Member, Sketch
+from coatcheck.storage.presence import Presence
 from coatcheck.storage.scope_memory import Base, ScopeMemory
 from coatcheck.storage.storeroom import Storeroom
 from coatcheck.telemetry import Outcome, encoded, span
@@ -62,7 +63,7 @@ class Writer:
         """What to journal in place of ``data``; see :meth:`Chain.encode`."""
         if self._room is not None and len(data) > self._over:
             sealer = self._suites.sealer_for_new(scope)
-            await self._room.settled(self._room.scope(sealer.sealer, sealer.run_tag))
+            await self._room.settled(self._room.scope(sealer.sealer, sealer.run_tag).presence)
         draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self.prepare, data, scope)
         return draft if isinstance(draft, bytes) else (await self.keep(draft)).to_bytes()
 
@@ -77,12 +78,12 @@ class Writer:
         draft = self.promise(data, scope)
         if isinstance(draft, bytes):
             return draft
-        bases = draft.memory.bases_of(draft.object_id)
+        bases = draft.presence.bases_of(draft.object_id)
         if bases is not None:
             known = draft.reference(bases).to_bytes()
             encoded(Outcome.KNOWN, len(data), len(known))
             return known
-        if draft.memory.is_listed(draft.object_id):
+        if draft.presence.is_listed(draft.object_id):
             return draft
         self._find_base(draft)
         if draft.base is None or not self._is_surely_large(data):
@@ -141,7 +142,7 @@ class Writer:
         """See :meth:`Chain.replaying`."""
         if self._room is not None:
             sealer = self._suites.sealer_for_new(scope)
-            self._room.scope(sealer.sealer, sealer.run_tag).replayed = True
+            self._room.scope(sealer.sealer, sealer.run_tag).presence.replayed = True
 
     def _check_size(self, data: bytes) -> None:
         if len(data) > self._max_payload:
@@ -201,7 +202,7 @@ class Writer:
         """Make the object durable, unless it is there already; then say where it is."""
         try:
             with span("encode", object_id=draft.object_id.hex(), size=len(draft.payload)):
-                bases = draft.memory.bases_of(draft.object_id)
+                bases = draft.presence.bases_of(draft.object_id)
                 reference = draft.reference(await self._keep(draft) if bases is None else bases)
         except CoatcheckError as error:
             raise error.about(draft.object_id.hex())  # noqa: B904 - the same error, with the object named
@@ -209,11 +210,11 @@ class Writer:
         return reference
 
     async def _keep(self, draft: "Draft") -> tuple[bytes, ...]:
-        room, memory = draft.room, draft.memory
-        await room.settled(memory)
-        if memory.is_listed(draft.object_id):
+        room, presence = draft.room, draft.presence
+        await room.settled(presence)
+        if presence.is_listed(draft.object_id):
             try:
-                found = await room.get(memory, draft.object_id, len(draft.payload), follow=True)
+                found = await room.get(presence, draft.object_id, len(draft.payload), follow=True)
             except PayloadNotFound:
                 found = b""
             member = await off_loop(len(found), DECODE_INLINE_UP_TO, self._recognise, draft, found)
@@ -226,25 +227,25 @@ class Writer:
 
     async def _create(self, draft: "Draft") -> tuple[bytes, ...]:
         """The bases of the object that is now there: ours, or one that another writer made of the same payload."""
-        access, key = draft.room.access, draft.memory.key(draft.object_id)
-        if draft.memory.of_tenant:
+        access, key = draft.room.access, draft.presence.key(draft.object_id)
+        if draft.presence.of_tenant:
             # What is there can be about to expire: only what was written now is relied on.
             await access.replace(key, draft.envelope)
             return _wrote(draft)
         for _ in range(_CREATE_ATTEMPTS):
-            nobody_sweeps = draft.memory.is_confirmed
+            nobody_sweeps = draft.presence.is_confirmed
             created = await access.create(key, draft.envelope)
             if not created and not nobody_sweeps:
                 # Only what the store says after this counts. A fresh process that finds its object there is likely to
                 # replay, so this lists the scope.
-                await draft.room.confirm(draft.memory)
-                created = not draft.memory.is_listed(draft.object_id) and await access.create(
+                await draft.room.confirm(draft.presence)
+                created = not draft.presence.is_listed(draft.object_id) and await access.create(
                     key, draft.envelope
                 )
             if not created:
                 try:
                     found = await draft.room.get(
-                        draft.memory, draft.object_id, len(draft.payload), follow=True
+                        draft.presence, draft.object_id, len(draft.payload), follow=True
                     )
                 except PayloadNotFound:
                     continue
@@ -295,6 +296,11 @@ class Draft:
     """What the object is a delta against."""
     prints: Sketch | None = None
     outcome: Outcome = Outcome.KNOWN
+
+    @property
+    def presence(self) -> Presence:
+        """What is known to be in the store of its scope."""
+        return self.memory.presence
 
     @property
     def identity(self) -> tuple[int, bytes, bytes, int]:

@@ -16,6 +16,8 @@ GRACE = timedelta(days=7)
 LONG = timedelta(days=8)
 RULES = Rules(grace=GRACE, idle=GRACE)
 KEY = Key(bytes(range(32)))
+PATIENCE = 60.0
+"""Seconds: a server that has just begun to make room for a bucket keeps many writers waiting."""
 
 
 class Live(LiveRuns):
@@ -34,7 +36,10 @@ class Live(LiveRuns):
 def chain_on(store: Store, keyring: Keyring | None = None) -> Chain:
     """A chain that has nothing in memory."""
     return Chain(
-        Zstd(), Encrypt(keyring or Keyring(KEY)), Offload(store, over=256), cache=PayloadCache(2**22)
+        Zstd(),
+        Encrypt(keyring or Keyring(KEY)),
+        Offload(store, over=256, deadline=PATIENCE),
+        cache=PayloadCache(2**22),
     )
 
 

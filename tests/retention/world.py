@@ -32,7 +32,7 @@ UNSEEN = timedelta(minutes=30)
 """As long as the engine does not show a run that was started."""
 _PAGE = 3
 _MODULES = (
-    "storage.scope_memory",
+    "storage.presence",
     "storage.read_ahead",
     "storage.storeroom",
     "retention.reaper",

@@ -64,7 +64,7 @@ class Ledger:
             await self._suites.sealing.load_primary(self._scope.tenant, len(record))
         room, sealer = self._storerooms[0], self._suites.sealer_for_new(self._scope)
         # A sweep deletes by name, and a record keeps its name when it is replaced.
-        await room.confirm(room.scope(sealer.sealer, sealer.run_tag))
+        await room.confirm(room.scope(sealer.sealer, sealer.run_tag).presence)
         await Records(room.access, sealer).put(name, record)
 
     async def entries(self, start: str = "") -> "list[Entry]":

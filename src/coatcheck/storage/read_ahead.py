@@ -19,7 +19,7 @@ from coatcheck.format.wire import OBJECT_ID_LENGTH
 from coatcheck.storage.access import Access
 from coatcheck.storage.limiter import AHEAD_LIMITER
 from coatcheck.storage.markers import TOMBSTONE
-from coatcheck.storage.scope_memory import ScopeMemory
+from coatcheck.storage.presence import Presence
 from coatcheck.storage.single_flight import SingleFlight
 
 _WINDOW_SIZE: Final = 32 * 2**20
@@ -45,17 +45,17 @@ class ReadAhead:
             WeakKeyDictionary()
         )
 
-    async def get(self, memory: ScopeMemory, object_id: bytes, size: int, *, follow: bool) -> bytes:
+    async def get(self, presence: Presence, object_id: bytes, size: int, *, follow: bool) -> bytes:
         """The object, from what was fetched ahead or from the store; raises as :meth:`Access.get`.
 
         Args:
-            memory: The scope that the object is in.
+            presence: What is known of the scope that the object is in.
             object_id: Which.
             size: What it will come to, in bytes.
             follow: Whether to fetch on from it.
         """
-        key = memory.key(object_id)
-        window = self._window_of(memory)
+        key = presence.key(object_id)
+        window = self._window_of(presence)
         ahead = window.take(key) if window else None
         if window and follow:
             window.follow(key, missed=ahead is None)
@@ -72,21 +72,21 @@ class ReadAhead:
                 raise
         return await self._access.get(key, size)
 
-    async def settled(self, memory: ScopeMemory) -> None:
+    async def settled(self, presence: Presence) -> None:
         """Wait for a listing of the scope that is under way, so that what it finds is not written again.
 
         Of a scope that is replayed, and of which nothing is known, a listing is begun.
         """
-        if memory.replayed and memory.is_cold:
-            window = self._window_of(memory)
+        if presence.replayed and presence.is_cold:
+            window = self._window_of(presence)
         else:
-            window = self._of_this_loop().get(memory.prefix)
+            window = self._of_this_loop().get(presence.prefix)
         if window is not None and not window.listing.done():
             await asyncio.wait({window.listing})
 
-    async def listed(self, memory: ScopeMemory) -> None:
+    async def listed(self, presence: Presence) -> None:
         """Wait for the listing of the scope; begin one, unless there was one before."""
-        window = self._window_of(memory)
+        window = self._window_of(presence)
         if window is not None and not window.listing.done():
             await asyncio.wait({window.listing})
 
@@ -100,28 +100,28 @@ class ReadAhead:
     def _of_this_loop(self) -> "OrderedDict[str, _Window]":
         return self._windows.setdefault(asyncio.get_running_loop(), OrderedDict())
 
-    def _window_of(self, memory: ScopeMemory) -> "_Window | None":
+    def _window_of(self, presence: Presence) -> "_Window | None":
         if self._denied:
             return None
         windows = self._of_this_loop()
-        window = windows.get(memory.prefix)
-        if window is None or window.memory is not memory:
-            # What an earlier memory was told of the scope is too long ago.
+        window = windows.get(presence.prefix)
+        if window is None or window.presence is not presence:
+            # What was known of the scope before is out of date.
             if window is not None:
                 window.give_up()
-            listing = asyncio.ensure_future(self._list(memory))
-            window = windows[memory.prefix] = _Window(memory, self._unlimited, listing)
+            listing = asyncio.ensure_future(self._list(presence))
+            window = windows[presence.prefix] = _Window(presence, self._unlimited, listing)
             if len(windows) > _RUNS:
                 _, oldest = windows.popitem(last=False)
                 oldest.give_up()
-        windows.move_to_end(memory.prefix)
+        windows.move_to_end(presence.prefix)
         return window
 
-    async def _list(self, memory: ScopeMemory) -> list[StoredObject]:
-        nobody_sweeps = memory.is_confirmed
+    async def _list(self, presence: Presence) -> list[StoredObject]:
+        nobody_sweeps = presence.is_confirmed
         begun = uptime()
         try:
-            found = await self._access.list_up_to(_MAX_LISTING + 1, memory.prefix)
+            found = await self._access.list_up_to(_MAX_LISTING + 1, presence.prefix)
         except StoreDenied as error:
             if not self._denied:
                 self._denied = True
@@ -132,25 +132,23 @@ class ReadAhead:
         if len(found) > _MAX_LISTING:
             return []
         # Beside its objects a scope has records (ledger.py): no reference leads to them, and their names are shorter.
-        length = len(memory.prefix) + 2 * OBJECT_ID_LENGTH
+        length = len(presence.prefix) + 2 * OBJECT_ID_LENGTH
         objects = [entry for entry in found if len(entry.key) == length]
-        tombstone = memory.prefix + TOMBSTONE
+        tombstone = presence.prefix + TOMBSTONE
         if not any(entry.key == tombstone for entry in found):
-            memory.confirmed(begun)
+            presence.confirmed(begun)
             nobody_sweeps = True
         if nobody_sweeps:
-            memory.listed(entry.key for entry in objects)
+            presence.listed(entry.key for entry in objects)
         return sorted(objects, key=lambda entry: entry.modified)
 
 
 class _Window:
-    def __init__(
-        self, memory: ScopeMemory, access: Access, listing: asyncio.Task[list[StoredObject]]
-    ) -> None:
-        self.memory = memory
+    def __init__(self, presence: Presence, access: Access, listing: asyncio.Task[list[StoredObject]]) -> None:
+        self.presence = presence
         self.listing = listing
         self._access = access
-        self._from_start = memory.replayed
+        self._from_start = presence.replayed
         self._order: list[StoredObject] = []
         self._position: dict[str, int] = {}
         self._ahead: dict[str, asyncio.Task[bytes]] = {}

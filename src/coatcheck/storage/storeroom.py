@@ -6,6 +6,7 @@ from coatcheck.format.suites import scope_prefix
 from coatcheck.format.transforms import Transforms
 from coatcheck.storage.access import Access
 from coatcheck.storage.cache import PayloadCache
+from coatcheck.storage.presence import Presence
 from coatcheck.storage.read_ahead import ReadAhead
 from coatcheck.storage.revival import revive
 from coatcheck.storage.scope_memory import ScopeMemories, ScopeMemory
@@ -36,25 +37,25 @@ class Storeroom:
         """What is known of a scope."""
         return self._scopes.of(scope_prefix(sealer, run_tag))
 
-    async def get(self, memory: ScopeMemory, object_id: bytes, size: int, *, follow: bool) -> bytes:
+    async def get(self, presence: Presence, object_id: bytes, size: int, *, follow: bool) -> bytes:
         """An object of a scope; raises as :meth:`Access.get`.
 
         Args:
-            memory: The scope.
+            presence: What is known of the scope.
             object_id: Which.
             size: What it will come to, in bytes.
             follow: Whether what was written after it is likely to be asked for next.
         """
         # The tenant scope is no run that anybody replays, and can be very large.
-        if memory.of_tenant:
-            return await self.access.get(memory.key(object_id), size)
-        return await self._ahead.get(memory, object_id, size, follow=follow)
+        if presence.of_tenant:
+            return await self.access.get(presence.key(object_id), size)
+        return await self._ahead.get(presence, object_id, size, follow=follow)
 
-    async def settled(self, memory: ScopeMemory) -> None:
+    async def settled(self, presence: Presence) -> None:
         """See :meth:`ReadAhead.settled`."""
-        await self._ahead.settled(memory)
+        await self._ahead.settled(presence)
 
-    async def confirm(self, memory: ScopeMemory) -> None:
+    async def confirm(self, presence: Presence) -> None:
         """Make sure that no sweep takes away what the store says is in the scope after this.
 
         What was seen there before may be gone, and what was read says nothing: a copy is read as well.
@@ -66,14 +67,14 @@ class Storeroom:
             StoreUnavailable: The scope is being swept: in a moment what is there will be gone, and can be written anew.
             StoreError: The store cannot or will not say.
         """
-        if memory.of_tenant:
+        if presence.of_tenant:
             return
-        if not memory.is_confirmed:
-            await self._ahead.listed(memory)
-        if not memory.is_confirmed:
+        if not presence.is_confirmed:
+            await self._ahead.listed(presence)
+        if not presence.is_confirmed:
             begun = uptime()
-            await revive(self.access, memory.prefix)
-            memory.confirmed(begun)
+            await revive(self.access, presence.prefix)
+            presence.confirmed(begun)
 
     async def close(self) -> None:
         """Give up what is under way, and close the store."""

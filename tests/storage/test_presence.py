@@ -1,0 +1,90 @@
+"""What is known to be in a store: only what was written here, or what the store itself vouched for."""
+
+import pytest
+
+from coatcheck.contracts import TENANT_SCOPE_TAG
+from coatcheck.storage import presence
+from coatcheck.storage.presence import TRUSTED_FOR, Presence
+
+ID, BASE, OTHER = bytes([1]) * 32, bytes([2]) * 32, bytes([3]) * 32
+
+
+class Clock:
+    seconds = 1000.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(presence, "uptime", lambda: clock.seconds)
+    return clock
+
+
+def of_a_run() -> Presence:
+    return Presence(f"{'0' * 32}/{'1' * 32}/")
+
+
+def of_a_tenant() -> Presence:
+    return Presence(f"{'0' * 32}/{TENANT_SCOPE_TAG.hex()}/")
+
+
+def test_what_was_written_or_found_is_there_and_what_was_read_alone_is_not() -> None:
+    known = of_a_run()
+    assert known.is_cold
+    known.wrote(ID, (BASE,))
+    known.found(BASE, ())
+    known.read(OTHER, (BASE,))
+    assert not known.is_cold
+    assert (known.bases_of(ID), known.bases_of(BASE), known.bases_of(OTHER)) == ((BASE,), (), None)
+
+
+def test_what_was_read_is_there_once_it_is_listed() -> None:
+    known = of_a_run()
+    known.read(ID, (BASE,))
+    known.listed([known.key(ID), known.key(OTHER)])
+    assert known.bases_of(ID) == (BASE,)
+    assert known.is_listed(OTHER)
+    assert known.bases_of(OTHER) is None  # what it holds was not looked at
+    known.listed([])
+    assert known.bases_of(ID) is None
+
+
+def test_to_read_what_was_written_takes_nothing_back() -> None:
+    known = of_a_run()
+    known.wrote(ID, (BASE,))
+    known.read(ID, ())
+    assert known.bases_of(ID) == (BASE,)
+
+
+def test_in_the_tenant_scope_only_what_was_written_here_is_relied_on() -> None:
+    known = of_a_tenant()
+    known.found(ID, ())
+    assert known.bases_of(ID) is None
+    known.wrote(ID, ())
+    assert known.bases_of(ID) == ()
+
+
+def test_an_hour_after_the_last_sign_of_life_nothing_holds(clock: Clock) -> None:
+    known = of_a_run()
+    clock.seconds += TRUSTED_FOR
+    assert not known.is_out_of_date
+    known.wrote(ID, ())
+    clock.seconds += TRUSTED_FOR
+    assert not known.is_out_of_date
+    known.confirmed(since=clock.seconds)
+    clock.seconds += TRUSTED_FOR
+    known.confirmed(since=0.0)
+    assert not known.is_out_of_date
+    known.read(ID, ())
+    known.found(ID, ())
+    clock.seconds += 1
+    assert known.is_out_of_date
+
+
+def test_in_the_tenant_scope_writing_is_no_sign_of_life(clock: Clock) -> None:
+    """What was written first may expire, however much is written after it."""
+    known = of_a_tenant()
+    clock.seconds += TRUSTED_FOR
+    known.wrote(ID, ())
+    clock.seconds += 1
+    assert known.is_out_of_date
