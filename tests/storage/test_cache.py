@@ -9,40 +9,52 @@ from coatcheck import PayloadCache
 from coatcheck.format.envelope import Body, EnvelopeHeader
 
 KEYS = "abcdefgh"
-PUT, PUT_BODY, GET, HELD = "put", "put body", "get", "held"
+HOLDERS = ("one store", "another")
+CALLS = ("put", "hold", "get", "held")
+
+Entry = tuple[bytes | Body, str]
 
 
 def body(size: int) -> Body:
     return Body(bytes(32), EnvelopeHeader(1, bytes(4), bytes(16), ("zstd",), 10 * size), bytes(size))
 
 
-def size_of(held: bytes | Body) -> int:
+def size_of(entry: Entry) -> int:
+    held, _ = entry
     return len(held.data) if isinstance(held, Body) else len(held)
 
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from([PUT, PUT_BODY, GET, HELD]), st.sampled_from(KEYS), st.integers(1, 60)),
+        st.tuples(
+            st.sampled_from(CALLS), st.sampled_from(KEYS), st.sampled_from(HOLDERS), st.integers(0, 60)
+        ),
         max_size=200,
     )
 )
-def test_it_behaves_like_a_model(calls: list[tuple[str, str, int]]) -> None:
-    cache, model, hits, misses = PayloadCache(100), OrderedDict[str, bytes | Body](), 0, 0
-    for call, key, size in calls:
-        before = model.get(key)
-        if call in (PUT, PUT_BODY):
-            new = bytes(size) if call == PUT else body(size)
-            cache.put(key, new)
-            if size <= 50 and (call == PUT or not isinstance(before, bytes)):
+def test_it_behaves_like_a_model(calls: list[tuple[str, str, str, int]]) -> None:
+    cache, model, hits, misses = PayloadCache(100), OrderedDict[str, Entry](), 0, 0
+    for call, key, holder, size in calls:
+        before, its_holder = model.get(key, (None, ""))
+        if call in ("put", "hold"):
+            new = bytes(size) if call == "put" else body(size)
+            if isinstance(new, Body):
+                cache.hold(key, new, holder)
+            else:
+                cache.put(key, new)
+            if size <= 50 and (call == "put" or not isinstance(before, bytes)):
                 model.pop(key, None)
-                model[key] = new
+                model[key] = new, holder
                 while sum(map(size_of, model.values())) > 100:
                     model.popitem(last=False)
         else:
-            expected = before if call == HELD or isinstance(before, bytes) else None
-            assert (cache.held(key) if call == HELD else cache.get(key)) is expected
-            hits, misses = hits + (key in model), misses + (key not in model)
-            if key in model:
+            mine = isinstance(before, bytes) or (call == "held" and its_holder == holder)
+            expected = before if mine else None
+            assert (cache.get(key) if call == "get" else cache.held(key, holder)) is expected
+            if expected is None:
+                misses += 1
+            else:
+                hits += 1
                 model.move_to_end(key)
         assert cache.stats.size == sum(map(size_of, model.values())) <= 100
     assert (cache.stats.hits, cache.stats.misses) == (hits, misses)

@@ -26,7 +26,8 @@ Held = bytes | Body
 class PayloadCache:
     """The most recently used payloads, up to a number of bytes. Safe to use from several threads.
 
-    A key names its payload for ever, so nothing in it is ever stale.
+    A key names its payload for ever, so nothing in it is ever stale. A body is not the only one that its payload can be
+    decoded from: which one there is depends on the store, so only who held it gets it back.
 
     Args:
         max_size: Bytes. What has more than half of it is not kept.
@@ -34,7 +35,7 @@ class PayloadCache:
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._held: OrderedDict[str, Held] = OrderedDict()
+        self._held: OrderedDict[str, tuple[Held, object]] = OrderedDict()
         self._size = self._hits = self._misses = 0
         self._lock = threading.Lock()
 
@@ -45,36 +46,31 @@ class PayloadCache:
             return CacheStats(self._hits, self._misses, self._size)
 
     def get(self, key: str) -> bytes | None:
-        """The payload; None if it is not here. As :meth:`held`."""
-        held = self.held(key)
+        """The payload, which is now the most recently used; None if it is not here."""
+        held = self.held(key, None)
         return None if isinstance(held, Body) else held
 
-    def held(self, key: str) -> Held | None:
-        """What there is of the payload, which is now the most recently used; None if it is not here."""
+    def held(self, key: str, holder: object) -> Held | None:
+        """As :meth:`get`; where the payload itself is not here, its body, if this ``holder`` held one."""
         with self._lock:
-            held = self._held.get(key)
-            if held is None:
+            held, its_holder = self._held.get(key, _NOTHING)
+            if held is None or (isinstance(held, Body) and its_holder is not holder):
                 self._misses += 1
                 return None
             self._hits += 1
             self._held.move_to_end(key)
             return held
 
-    def put(self, key: str, held: Held) -> None:
-        """Keep this, unless it is a body, and the payload is here; the least recently used make room for it."""
-        size = _size(held)
-        if size > self._max_size // 2:
-            return
+    def put(self, key: str, payload: bytes) -> None:
+        """Keep the payload; the least recently used ones make room for it."""
         with self._lock:
-            before = self._held.get(key, b"")
-            if isinstance(held, Body) and before and not isinstance(before, Body):
-                return
-            self._held.pop(key, None)
-            self._size += size - _size(before)
-            self._held[key] = held
-            while self._size > self._max_size:
-                _, oldest = self._held.popitem(last=False)
-                self._size -= _size(oldest)
+            self._put(key, payload, None)
+
+    def hold(self, key: str, body: Body, holder: object) -> None:
+        """Keep what the payload can be decoded from, unless that is here itself."""
+        with self._lock:
+            if not isinstance(self._held.get(key, _NOTHING)[0], bytes):
+                self._put(key, body, holder)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -82,8 +78,23 @@ class PayloadCache:
             self._held.clear()
             self._size = 0
 
+    def _put(self, key: str, held: Held, holder: object) -> None:
+        size = _size(held)
+        if size > self._max_size // 2:
+            return
+        self._size += size - _size(self._held.pop(key, _NOTHING)[0])
+        self._held[key] = held, holder
+        while self._size > self._max_size:
+            _, (oldest, _) = self._held.popitem(last=False)
+            self._size -= _size(oldest)
 
-def _size(held: Held) -> int:
+
+_NOTHING: Final = None, None
+
+
+def _size(held: Held | None) -> int:
+    if held is None:
+        return 0
     return len(held.data if isinstance(held, Body) else held)
 
 

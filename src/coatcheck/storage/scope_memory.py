@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from coatcheck.errors import CoatcheckError
 from coatcheck.format.envelope import Body
 from coatcheck.format.transforms import Transforms
 from coatcheck.storage.cache import Held, PayloadCache
@@ -42,6 +41,7 @@ class ScopeMemory:
         self.presence = Presence(prefix)
         self._cache = cache
         self._transforms = transforms
+        self._holder = object()
         self._lineage = Lineage()
         # Looked into only when a payload is written that could build on them: most that are read never are.
         self._pending: deque[Member] = deque(maxlen=_PENDING)
@@ -49,7 +49,7 @@ class ScopeMemory:
     def wrote(self, member: Member, payload: bytes, prints: Sketch | None) -> None:
         """An object is durable. ``prints`` are those of the payload, if they are at hand."""
         self.presence.wrote(member.object_id, member.bases)
-        self._hold(member.object_id, payload)
+        self._keep(member.object_id, payload)
         if prints is None:
             self._pending.append(member)
         else:
@@ -58,7 +58,7 @@ class ScopeMemory:
     def found(self, member: Member, payload: bytes) -> None:
         """The store said that the object is there, after it was known that nobody sweeps the scope."""
         self.presence.found(member.object_id, member.bases)
-        self._hold(member.object_id, payload)
+        self._keep(member.object_id, payload)
         self._pending.append(member)
 
     def read(self, bodies: Sequence[Body], base: bytes | None) -> bytes:
@@ -71,20 +71,20 @@ class ScopeMemory:
             self.presence.read(body.object_id, body.header.bases)
         target, *others = bodies
         for body in others:
-            self._hold(body.object_id, body)
-        self._hold(target.object_id, payload)
+            self._cache.hold(self.presence.key(body.object_id), body, self._holder)
+        self._keep(target.object_id, payload)
         self._pending.append(Member(target.object_id, place, target.header.bases))
         return payload
 
     def unpack(self, bodies: Sequence[Body], base: bytes | None) -> bytes:
         """Decode what was held as it is, for good; see :meth:`Transforms.decode_line`."""
         payload, _ = self._transforms.decode_line(bodies, base)
-        self._hold(bodies[0].object_id, payload)
+        self._keep(bodies[0].object_id, payload)
         return payload
 
     def held(self, object_id: bytes) -> Held | None:
         """What there is of an object in memory; see :meth:`PayloadCache.held`."""
-        return self._cache.held(self.presence.key(object_id))
+        return self._cache.held(self.presence.key(object_id), self._holder)
 
     def base_for(self, payload: bytes) -> tuple[Base | None, Sketch | None]:
         """The best base for a payload, and the payload's sketch if one was made.
@@ -110,16 +110,10 @@ class ScopeMemory:
         # All of them are touched: who stands far back in the skip list is needed rarely, and then it saves most.
         held = {object_id: self.held(object_id) for object_id in reversed(line)}
         bodies, base, is_whole = line_of(held[line[0]], held.get)
-        if not bodies or not is_whole:
-            return base
-        try:
-            return self.unpack(bodies, base)
-        except CoatcheckError:
-            # What another chain of this process holds may need codecs that this one does not have.
-            return None
+        return self.unpack(bodies, base) if bodies and is_whole else base
 
-    def _hold(self, object_id: bytes, held: Held) -> None:
-        self._cache.put(self.presence.key(object_id), held)
+    def _keep(self, object_id: bytes, payload: bytes) -> None:
+        self._cache.put(self.presence.key(object_id), payload)
 
     def _look_into_pending(self) -> None:
         while True:
