@@ -332,6 +332,22 @@ async def test_a_reference_whose_object_was_rewritten_as_a_delta_still_opens() -
     assert await chain_on(store).open(whole, SCOPE) == forms[-1]
 
 
+@pytest.mark.parametrize("asked_for", [2, 4])
+async def test_what_was_held_of_an_object_did_not_fit_the_one_that_was_made_anew(asked_for: int) -> None:
+    store = Counting()
+    first = random.Random(0).randbytes(15_000).hex().encode()
+    forms = [first + form for form in turns(5)]
+    references = [Reference.from_bytes(journal) for journal in await written(store, forms[:4])]
+    assert references[3].bases == (references[2].object_id, references[0].object_id)
+    cold = chain_on(store, cache=20_000)  # room for small bodies only: the second form's, not the first's
+    assert await cold.open_reference(references[3], SCOPE) == forms[3]
+    for key in await keys_in(store):
+        await store.delete(key)
+    anew = await written(store, forms[2:])
+    assert [Reference.from_bytes(journal).bases for journal in anew[::2]] == [(), (references[2].object_id,)]
+    assert await cold.open(anew[asked_for - 2], SCOPE) == forms[asked_for]
+
+
 async def damaged(store: Counting, reference: Reference, at: int) -> str:
     """Delete the base at this position; its id."""
     base = reference.bases[at].hex()

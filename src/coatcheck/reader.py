@@ -74,9 +74,7 @@ class Reader:
             else:
                 key = memory.presence.key(reference.object_id)
                 with span("decode", object_id=reference.object_id.hex(), size=reference.size):
-                    assembly = _Assembly(memory, sealer, reference)
-                    if held is not None:
-                        assembly.bodies[reference.object_id] = held
+                    assembly = _Assembly(memory, sealer, reference, held)
                     payload = await room.opening.run(key, lambda: self._load(room, assembly))
         except CoatcheckError as error:
             raise error.about(reference.object_id.hex())  # noqa: B904 - the same error, with the object named
@@ -142,16 +140,19 @@ class Reader:
         """The payload if all that it takes is there; else the objects that are missing."""
         assembly.authenticate()
         bodies, base, is_whole = line_of(assembly.find(assembly.reference.object_id), assembly.find)
+        target, *others = bodies
         if not is_whole:
-            return assembly.missing(bodies[-1].header.bases)
+            # What was in memory may have been made anew since, and be built on others now.
+            last = bodies[-1]
+            return assembly.missing(last.header.bases) if assembly.has_fetched(last) else [last.object_id]
         for body in bodies:
             self._check_size(body.header.size)
-        fetched = list(itertools.takewhile(lambda body: body.object_id in assembly.bodies, bodies))
-        held = bodies[len(fetched) :]
+        fetched = list(itertools.takewhile(assembly.has_fetched, others))
+        held = others[len(fetched) :]
         if held:
             # It was built on before, and so likely will be again.
             base = assembly.memory.unpack(held, base)
-        return assembly.memory.read(fetched, base)
+        return assembly.memory.read([target, *fetched], base)
 
     def _storeroom(self, alias: str) -> Storeroom:
         if alias not in self._storerooms:
@@ -176,6 +177,8 @@ class _Assembly:
     memory: ScopeMemory
     sealer: Sealer
     reference: Reference
+    held: Body | None = None
+    """Of the payload itself, from memory."""
     sealed: dict[bytes, bytes] = field(default_factory=dict)
     bodies: dict[bytes, Body] = field(default_factory=dict)
 
@@ -187,9 +190,13 @@ class _Assembly:
     def find(self, object_id: bytes) -> Held | None:
         """What is at hand of an object: of those that the payload is built on, best of all their own payload."""
         if object_id == self.reference.object_id:
-            return self.bodies.get(object_id)
+            return self.bodies.get(object_id, self.held)
         held = self.memory.held(object_id)
         return held if isinstance(held, bytes) else self.bodies.get(object_id, held)
+
+    def has_fetched(self, body: Body) -> bool:
+        """Whether it is what the store has now."""
+        return body.object_id in self.bodies
 
     def missing(self, line: Sequence[bytes]) -> list[bytes]:
         """Those that have to be fetched, of objects of which each is a delta against the one after it."""
