@@ -1,5 +1,6 @@
 """From the payload to the journal."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, off_loop
@@ -213,14 +214,10 @@ class Writer:
         room, presence = draft.room, draft.presence
         await room.settled(presence)
         if presence.is_listed(draft.object_id):
-            try:
-                found = await room.get(presence, draft.object_id, len(draft.payload), follow=True)
-            except PayloadNotFound:
-                found = b""
-            member = await off_loop(len(found), DECODE_INLINE_UP_TO, self._recognise, draft, found)
-            if member is not None:
-                draft.outcome = Outcome.FOUND
-                return member.bases
+            with suppress(PayloadNotFound):
+                bases = await self._find(draft)
+                if bases is not None:
+                    return bases
         if not draft.envelope:
             await off_loop(len(draft.payload), ENCODE_INLINE_UP_TO, self._make, draft)
         return await self._create(draft)
@@ -244,15 +241,11 @@ class Writer:
                 )
             if not created:
                 try:
-                    found = await draft.room.get(
-                        draft.presence, draft.object_id, len(draft.payload), follow=True
-                    )
+                    bases = await self._find(draft)
                 except PayloadNotFound:
                     continue
-                member = await off_loop(len(found), DECODE_INLINE_UP_TO, self._recognise, draft, found)
-                if member is not None:
-                    draft.outcome = Outcome.FOUND
-                    return member.bases
+                if bases is not None:
+                    return bases
                 await access.forget(key)
                 await access.replace(key, draft.envelope)
             return _wrote(draft)
@@ -261,8 +254,12 @@ class Writer:
             "Check what else deletes from the store.",
         )
 
-    def _recognise(self, draft: "Draft", found: bytes) -> Member | None:
-        """What ``found`` is in its lineage; None if it is torn or foreign and does not hold the payload."""
+    async def _find(self, draft: "Draft") -> tuple[bytes, ...] | None:
+        """The bases of the object that is there; None if it is torn or foreign and does not hold the payload."""
+        found = await draft.room.get(draft.presence, draft.object_id, len(draft.payload), follow=True)
+        return await off_loop(len(found), DECODE_INLINE_UP_TO, self._recognise, draft, found)
+
+    def _recognise(self, draft: "Draft", found: bytes) -> tuple[bytes, ...] | None:
         try:
             envelope = Envelope.from_bytes(found)
             header = envelope.header
@@ -273,7 +270,8 @@ class Writer:
         except (FormatError, IntegrityError, LimitExceeded):
             return None
         draft.memory.found(member, draft.payload)
-        return member
+        draft.outcome = Outcome.FOUND
+        return member.bases
 
 
 @dataclass(slots=True)
