@@ -24,6 +24,8 @@ from coatcheck import (
     StoreUnavailable,
     Zstd,
 )
+from coatcheck.format.envelope import EnvelopeHeader, object_context
+from coatcheck.format.suites import scope_sealer
 from tests.chains import KEY, SCOPE, Reverse, keys_in
 
 
@@ -494,6 +496,21 @@ async def test_a_base_that_is_replaced_by_a_forged_one_is_an_error() -> None:
     await store.replace(keys[base], await MemoryStore.get(store, keys[foreign]))
     with pytest.raises(IntegrityError, match=base):
         await chain_on(store).open(reference.to_bytes(), SCOPE)
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+async def test_an_authentic_object_of_another_size_is_not_what_the_reference_means(more: int) -> None:
+    store, encrypt = Counting(), Encrypt(Keyring(KEY))
+    journal = await chain_on(store).encode(turns(1)[0], SCOPE)
+    reference = Reference.from_bytes(journal)
+    other = bytes(reference.size + more)
+    of = scope_sealer(encrypt, SCOPE, reference.key_id)
+    header = EnvelopeHeader(of.suite, of.key_id, of.run_tag, ("zstd",), len(other))
+    context = object_context(reference.object_id)
+    sealed = of.sealer.seal(header.to_bytes(), context, Zstd().encode(other) or b"")
+    await store.replace(await key_of(store, journal), sealed)
+    with pytest.raises(IntegrityError, match="not the one that the reference was written for"):
+        await chain_on(store).open(journal, SCOPE)
 
 
 async def test_a_replay_that_starts_before_what_was_read_first_is_fetched_ahead_too() -> None:

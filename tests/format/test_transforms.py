@@ -58,12 +58,13 @@ def test_every_payload_of_a_lineage_comes_back_with_its_place(codecs: tuple[Code
             assert transforms(codecs).decode_line(way[:1], base) == (payload, last)
 
 
-def test_a_line_of_one_codec_is_decoded_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("last", [1, 11])
+def test_a_line_of_one_codec_is_decoded_in_one_go(last: int, monkeypatch: pytest.MonkeyPatch) -> None:
     payloads = growing(12)
-    way = line(lineage((Zstd(),), payloads), 11)
+    way = line(lineage((Zstd(),), payloads), last)
     monkeypatch.delattr(Zstd, "decode")
     monkeypatch.delattr(Zstd, "decode_delta")
-    assert transforms((Zstd(),)).decode_line(way, None) == (payloads[-1], 11)
+    assert transforms((Zstd(),)).decode_line(way, None) == (payloads[last], last)
 
 
 @given(st.lists(st.binary(min_size=8, max_size=300), min_size=2, max_size=9))
@@ -71,6 +72,17 @@ def test_payloads_that_have_nothing_in_common_come_back_as_well(payloads: list[b
     bodies = lineage((Zstd(),), payloads)
     for last, payload in enumerate(payloads):
         assert transforms((Zstd(),)).decode_line(line(bodies, last), None) == (payload, last)
+
+
+@pytest.mark.parametrize("codecs", CHAINS, ids=repr)
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_payload_that_is_not_as_large_as_its_header_says_is_an_error(
+    codecs: tuple[Codec, ...], more: int
+) -> None:
+    target, *others = line(lineage(codecs, growing(12)), 11)
+    header = target.header._replace(size=target.header.size + more)
+    with pytest.raises((FormatError, LimitExceeded), match=target.object_id.hex()):
+        transforms(codecs).decode_line([target._replace(header=header), *others], None)
 
 
 @pytest.mark.parametrize("codecs", CHAINS, ids=repr)

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coatcheck import FormatError
@@ -22,6 +22,7 @@ def of(held: dict[bytes, Held], object_id: bytes) -> Line:
     return line_of(held.get(object_id), held.get)
 
 
+@example(64, "alone")
 @given(st.integers(1, 64), st.sampled_from(["alone", "on a payload", "missing"]))
 def test_it_ends_where_something_stands_alone_or_at_a_payload(length: int, end: str) -> None:
     ids = [bytes([n]) for n in range(length + 1)]
@@ -42,6 +43,13 @@ def test_a_payload_takes_nothing(payload: bytes) -> None:
 
 def test_what_is_not_at_hand_is_missing() -> None:
     assert of({}, b"a") == Line([], None, is_whole=False)
+
+
+def test_a_line_is_as_long_as_any_lineage_can_make_it_and_no_longer() -> None:
+    held: dict[bytes, Held] = {bytes([n]): body(bytes([n]), bytes([n + 1])) for n in range(65)}
+    assert len(of({**held, bytes([63]): body(bytes([63]))}, bytes([0])).bodies) == 64
+    with pytest.raises(FormatError, match="back to itself"):
+        of({**held, bytes([64]): body(bytes([64]))}, bytes([0]))
 
 
 @pytest.mark.parametrize("circle", [[b"a"], [b"a", b"b"], [b"a", b"b", b"c"]])

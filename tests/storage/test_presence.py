@@ -49,6 +49,21 @@ def test_what_was_read_is_there_once_it_is_listed() -> None:
     assert known.bases_of(ID) is None
 
 
+def test_a_scope_is_confirmed_once_somebody_looked() -> None:
+    known = of_a_run()
+    assert not known.is_confirmed
+    known.confirmed(since=0.0)
+    assert known.is_confirmed
+
+
+def test_what_was_learned_first_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "_KNOWN", 2)
+    known = of_a_run()
+    for object_id in (ID, BASE, OTHER):
+        known.wrote(object_id, ())
+    assert [known.bases_of(object_id) for object_id in (ID, BASE, OTHER)] == [None, (), ()]
+
+
 def test_to_read_what_was_written_takes_nothing_back() -> None:
     known = of_a_run()
     known.wrote(ID, (BASE,))
