@@ -140,6 +140,7 @@ class Zstd(DeltaCodec):
         try:
             for frame, limit in zip(frames, limits, strict=True):
                 _check(frame, limit)
+            # A list of its own: to its type, one of bytes is not one of whatever it would take.
             return zstandard.ZstdDecompressor().decompress_content_dict_chain([*frames])
         except zstandard.ZstdError as error:
             raise _malformed(error) from error

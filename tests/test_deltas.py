@@ -26,6 +26,7 @@ from coatcheck import (
 )
 from coatcheck.format.envelope import EnvelopeHeader, object_context
 from coatcheck.format.suites import scope_sealer
+from coatcheck.telemetry import Outcome
 from tests.chains import KEY, SCOPE, Reverse, keys_in
 
 
@@ -341,13 +342,31 @@ async def test_what_was_held_of_an_object_did_not_fit_the_one_that_was_made_anew
     forms = [first + form for form in turns(5)]
     references = [Reference.from_bytes(journal) for journal in await written(store, forms[:4])]
     assert references[3].bases == (references[2].object_id, references[0].object_id)
-    cold = chain_on(store, cache=20_000)  # room for small bodies only: the second form's, not the first's
+    cold = chain_on(store, cache=20_000)  # room for small bodies only: the third form's, not the first's
     assert await cold.open_reference(references[3], SCOPE) == forms[3]
     for key in await keys_in(store):
         await store.delete(key)
     anew = await written(store, forms[2:])
     assert [Reference.from_bytes(journal).bases for journal in anew[::2]] == [(), (references[2].object_id,)]
     assert await cold.open(anew[asked_for - 2], SCOPE) == forms[asked_for]
+
+
+@pytest.mark.parametrize(("cache", "outcome"), [(20_000, Outcome.FETCHED), (2**26, Outcome.KNOWN)])
+async def test_a_payload_is_known_only_if_no_object_was_fetched_for_it(
+    cache: int, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Counting()
+    first = random.Random(0).randbytes(15_000).hex().encode()
+    journals = await written(store, [first + form for form in turns(4)])
+    cold = chain_on(store, cache)
+    await cold.open(journals[3], SCOPE)
+    await cold.close()
+    store.reset()
+    outcomes: list[Outcome] = []
+    monkeypatch.setattr("coatcheck.reader.decoded", lambda outcome, *_: outcomes.append(outcome))
+    await cold.open(journals[2], SCOPE)
+    assert outcomes == [outcome]
+    assert (store.gets == 0) == (outcome is Outcome.KNOWN)
 
 
 async def damaged(store: Counting, reference: Reference, at: int) -> str:

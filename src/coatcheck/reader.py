@@ -68,14 +68,14 @@ class Reader:
             room = self._storeroom(reference.store)
             memory = room.scope(sealer, reference.run_tag)
             held = memory.held(reference.object_id)
-            outcome = Outcome.FETCHED if held is None else Outcome.KNOWN
             if isinstance(held, bytes):
-                payload = held
+                payload, outcome = held, Outcome.KNOWN
             else:
                 key = memory.presence.key(reference.object_id)
                 with span("decode", object_id=reference.object_id.hex(), size=reference.size):
                     assembly = _Assembly(memory, sealer, reference, held)
                     payload = await room.opening.run(key, lambda: self._load(room, assembly))
+                outcome = Outcome.FETCHED if held is None or assembly.bodies else Outcome.KNOWN
         except CoatcheckError as error:
             raise error.about(reference.object_id.hex())  # noqa: B904 - the same error, with the object named
         decoded(outcome, len(payload), len(reference.to_bytes()))

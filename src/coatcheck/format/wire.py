@@ -84,10 +84,7 @@ class Reader:
 
     def byte(self) -> int:
         """The next byte."""
-        if self.at == len(self.data):
-            raise self.error("it ends too early")
-        self.at += 1
-        return self.data[self.at - 1]
+        return self.take(1)[0]
 
     def size(self) -> int:
         """The next LEB128 number; refuses one that is not in the fewest bytes."""
