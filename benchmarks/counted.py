@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 from coatcheck import Store, StoredObject
+from coatcheck.contracts import DEFAULT_LIMIT
 
 
 class Counted(Store):
@@ -33,11 +34,11 @@ class Counted(Store):
         await self._travel("puts")
         await self._store.replace(key, data)
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         """See :meth:`Store.get`."""
         self.asked[key] += 1
         await self._travel("gets")
-        return await self._store.get(key)
+        return await self._store.get(key, limit)
 
     async def delete(self, key: str) -> None:
         """See :meth:`Store.delete`."""

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from coatcheck.codecs.keyring import Key, KeySource
-from coatcheck.contracts import SERIES_TAG_LENGTH, TENANT_SCOPE_TAG, Sealer, Sealing
+from coatcheck.contracts import TENANT_SCOPE_TAG, Sealer, Sealing, joined_run_tag
 from coatcheck.errors import IntegrityError
 from coatcheck.scope import Scope
 
@@ -75,7 +75,9 @@ class Encrypt(Sealing):
     def run_tag(self, scope: Scope, key_id: bytes) -> bytes:
         """See :meth:`Sealing.run_tag`."""
         tenant = self._of(scope.tenant, key_id).tenant(scope.tenant)
-        return TENANT_SCOPE_TAG if scope.run is None else tenant.run_tag(scope.run, scope.series)
+        return (
+            TENANT_SCOPE_TAG if scope.run is None else tenant.run_tag(scope.run, scope.series, scope.engine)
+        )
 
     def sealer(self, tenant: str, run_tag: bytes, key_id: bytes) -> Sealer:
         """See :meth:`Sealing.sealer`."""
@@ -130,12 +132,10 @@ class _TenantKeys:
         self._series_key = _hkdf(tenant_key, _KEY_LENGTH, b"series-tag")
         self._tenant_key = tenant_key
 
-    def run_tag(self, run: str, series: str | None) -> bytes:
-        tag = hmac.digest(self._naming_key, run.encode(), "sha256")
-        if series is None:
-            return tag[:16]
-        series_tag = hmac.digest(self._series_key, series.encode(), "sha256")[:SERIES_TAG_LENGTH]
-        return series_tag + tag[: 16 - SERIES_TAG_LENGTH]
+    def run_tag(self, run: str, series: str | None, engine: str) -> bytes:
+        run_digest = hmac.digest(self._naming_key, run.encode(), "sha256")
+        series_digest = b"" if series is None else hmac.digest(self._series_key, series.encode(), "sha256")
+        return joined_run_tag(engine, run_digest, series_digest)
 
     def scope_keys(self, run_tag: bytes) -> tuple[bytes, bytes, bytes]:
         """The address key, the data key and the salt key of a scope."""

@@ -8,7 +8,7 @@ from threading import Lock
 
 from platformdirs import user_cache_path
 
-from coatcheck.contracts import Store, StoredObject, check_key
+from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key, check_size
 from coatcheck.errors import ConfigError
 from coatcheck.stores._cache_folder import CacheFolder
 from coatcheck.stores._overlaps import Overlaps
@@ -99,16 +99,25 @@ class CachedStore(Store):
             await self._store.replace(key, data)
             await asyncio.to_thread(self._copies.keep, key, data, lambda: call.undisturbed)
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         """See :meth:`Store.get`."""
         copy = await asyncio.to_thread(self._copies.read, check_key(key))
         with self._counting:
             self._hits += copy is not None
             self._misses += copy is None
         if copy is not None:
+            check_size(len(copy), limit, key)
             return copy
         with self._overlaps.watch(key, changes=False) as call:
-            data = await self._store.get(key)
+            data = await self._store.get(key, limit)
+            await asyncio.to_thread(self._copies.keep, key, data, lambda: call.undisturbed)
+        return data
+
+    async def get_uncached(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+        """See :meth:`Store.get_uncached`. The copy becomes what the inner store has."""
+        with self._overlaps.watch(check_key(key), changes=True) as call:
+            await asyncio.to_thread(self._copies.drop, key)
+            data = await self._store.get_uncached(key, limit)
             await asyncio.to_thread(self._copies.keep, key, data, lambda: call.undisturbed)
         return data
 
@@ -141,6 +150,10 @@ class CachedStore(Store):
     def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         """See :meth:`Store.list_objects`: those of the inner store."""
         return self._store.list_objects(prefix)
+
+    async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
+        """See :meth:`Store.list_first`: those of the inner store."""
+        return await self._store.list_first(prefix, count)
 
     async def close(self) -> None:
         """See :meth:`Store.close`. The copies stay."""

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from coatcheck.contracts import Store, StoredObject, check_key
+from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key
 from coatcheck.errors import CoatcheckError, ConfigError, PayloadNotFound, StoreUnavailable
 
 _WARN_EVERY = 60.0
@@ -68,13 +68,13 @@ class FallbackStore(Store):
         """See :meth:`Store.replace`: in the primary."""
         await self._primary.replace(key, data)
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         """See :meth:`Store.get`, and the class for which error is raised. No attempt outlives the call."""
         check_key(key)
         tasks: list[asyncio.Task[bytes | CoatcheckError]] = []
         try:
             for position in range(len(self._stores)):
-                tasks.append(asyncio.ensure_future(self._ask(position, key)))
+                tasks.append(asyncio.ensure_future(self._ask(position, key, limit)))
                 data = await self._first_found(tasks)
                 if data is not None:
                     return data
@@ -88,6 +88,10 @@ class FallbackStore(Store):
             [outcome for task in tasks if not isinstance(outcome := task.result(), bytes)], key
         )
 
+    async def get_uncached(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+        """See :meth:`Store.get_uncached`: the primary's."""
+        return await self._primary.get_uncached(key, limit)
+
     async def delete(self, key: str) -> None:
         """See :meth:`Store.delete`: from the primary."""
         await self._primary.delete(key)
@@ -99,6 +103,10 @@ class FallbackStore(Store):
     def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         """See :meth:`Store.list_objects`: those of the primary."""
         return self._primary.list_objects(prefix)
+
+    async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
+        """See :meth:`Store.list_first`: those of the primary."""
+        return await self._primary.list_first(prefix, count)
 
     async def forget(self, key: str) -> None:
         """See :meth:`Store.forget`: all stores."""
@@ -127,10 +135,10 @@ class FallbackStore(Store):
                 break
         return None
 
-    async def _ask(self, position: int, key: str) -> bytes | CoatcheckError:
+    async def _ask(self, position: int, key: str, limit: int) -> bytes | CoatcheckError:
         outcome: bytes | CoatcheckError
         try:
-            outcome = await self._stores[position].get(key)
+            outcome = await self._stores[position].get(key, limit)
         except PayloadNotFound as error:
             outcome = error
         except CoatcheckError as error:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from platformdirs import user_data_path
 
-from coatcheck.contracts import Store, StoredObject, check_key
+from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key, check_size
 from coatcheck.errors import PayloadNotFound, StoreDenied, StoreError, StoreUnavailable
 
 _T = TypeVar("_T")
@@ -58,9 +58,15 @@ class FileStore(Store):
         """See :meth:`Store.replace`."""
         await self._in_thread(key, lambda path: self._write(path, data, self._rename))
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         """See :meth:`Store.get`."""
-        return await self._in_thread(key, Path.read_bytes)
+
+        def read(path: Path) -> bytes:
+            with path.open("rb", buffering=0) as file:
+                check_size(os.fstat(file.fileno()).st_size, limit, key)
+                return file.read()
+
+        return await self._in_thread(key, read)
 
     async def delete(self, key: str) -> None:
         """See :meth:`Store.delete`."""

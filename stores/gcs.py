@@ -8,7 +8,15 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from coatcheck.contracts import MAX_KEY_LENGTH, Store, StoredObject, check_key
+from coatcheck.contracts import (
+    DEFAULT_LIMIT,
+    MAX_KEY_LENGTH,
+    Store,
+    StoredObject,
+    check_key,
+    check_size,
+    first_in_order,
+)
 from coatcheck.errors import ConfigError, StoreUnavailable
 from coatcheck.stores._gcs_errors import Answer, is_already_there, no_bucket, no_object, typed
 
@@ -97,12 +105,13 @@ class GCSStore(Store):
         """See :meth:`Store.replace`."""
         self._expect_done(await self._put(key, data, {}), key)
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         """See :meth:`Store.get`."""
         answer = await self._ask("GET", self._name(key), {"alt": "media"}, key)
         if answer.status == HTTPStatus.NOT_FOUND:
             await self._check_bucket(answer)
             raise no_object(self.bucket, key)
+        check_size(len(answer.body), limit, key)
         return answer.body
 
     async def delete(self, key: str) -> None:
@@ -153,6 +162,10 @@ class GCSStore(Store):
             if not token:
                 return
             query["pageToken"] = token
+
+    async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
+        """See :meth:`Store.list_first`. One request for each 1,000 objects."""
+        return await first_in_order(self.list_objects(prefix), count)
 
     async def close(self) -> None:
         """See :meth:`Store.close`."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from coatcheck.contracts import Store, StoredObject, check_key
+from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key, check_size
 from coatcheck.errors import PayloadNotFound
 
 
@@ -25,7 +25,7 @@ class MemoryStore(Store):
         """See :meth:`Store.replace`."""
         self._objects[check_key(key)] = (data, datetime.now(UTC))
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         """See :meth:`Store.get`."""
         try:
             data, _ = self._objects[check_key(key)]
@@ -35,6 +35,7 @@ class MemoryStore(Store):
                 "It forgets everything when its process ends; use FileStore or a bucket to keep payloads.",
                 key,
             ) from None
+        check_size(len(data), limit, key)
         return data
 
     async def delete(self, key: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC
 from typing import Any, LiteralString
 
-from coatcheck.contracts import Store, StoredObject, check_key
+from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key, check_size, first_in_order
 from coatcheck.errors import ConfigError, LimitExceeded, PayloadNotFound
 
 _TABLE = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?")
@@ -21,7 +21,7 @@ _INSERT = """INSERT INTO {table} (key, data) SELECT %(key)s, %(data)b
     ON CONFLICT (key) DO """
 _CREATE = _INSERT + "NOTHING RETURNING true"
 _REPLACE = _INSERT + "UPDATE SET data = excluded.data, modified = clock_timestamp()"
-_GET = "SELECT data FROM {table} WHERE key = %(key)s"
+_GET = "SELECT size, CASE WHEN size <= %(limit)s THEN data END FROM {table} WHERE key = %(key)s"
 _DELETE = "DELETE FROM {table} WHERE key = %(key)s"
 _LIST = """SELECT key, size, modified FROM {table}
     WHERE key >= %(first)s AND key < %(end)s AND key > %(after)s ORDER BY key LIMIT %(page)s"""
@@ -103,16 +103,18 @@ class PostgresStore(Store):
         """See :meth:`Store.replace`."""
         await self._write(_REPLACE, key, data)
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         """See :meth:`Store.get`."""
-        rows = await self._table.run(_GET, key, key=self.prefix + check_key(key))
+        rows = await self._table.run(_GET, key, key=self.prefix + check_key(key), limit=limit)
         if not rows:
             raise PayloadNotFound(
                 f"there is no such object in table {self.table!r}",
                 "Restore it from a backup, and check the database, the table and the prefix.",
                 key,
             )
-        data: bytes = rows[0][0]
+        size, data = rows[0]
+        check_size(size, limit, key)
+        assert isinstance(data, bytes)
         return data
 
     async def delete(self, key: str) -> None:
@@ -133,6 +135,10 @@ class PostgresStore(Store):
             if not page or len(page) < _PAGE:
                 return
             after = page[-1][0]
+
+    async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
+        """See :meth:`Store.list_first`. One request for each 1,000 objects."""
+        return await first_in_order(self.list_objects(prefix), count)
 
     async def close(self) -> None:
         """See :meth:`Store.close`."""

@@ -11,7 +11,15 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from coatcheck.contracts import MAX_KEY_LENGTH, Store, StoredObject, check_key
+from coatcheck.contracts import (
+    DEFAULT_LIMIT,
+    MAX_KEY_LENGTH,
+    Store,
+    StoredObject,
+    check_key,
+    check_size,
+    first_in_order,
+)
 from coatcheck.errors import CoatcheckError, ConfigError, StoreUnavailable
 from coatcheck.stores._obstore import Failure, failure
 from coatcheck.stores._s3_errors import is_already_there, is_other_region, other_region, typed
@@ -129,11 +137,12 @@ class S3Store(Store):
         """See :meth:`Store.replace`."""
         await self._put(key, data, "overwrite")
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         """See :meth:`Store.get`."""
         path = self.prefix + check_key(key)
         opened = await self._opened()
         answer = await self._ask(opened, lambda: opened.client.get_async(path), key)
+        check_size(answer.meta["size"], limit, key)
         data = await self._ask(opened, answer.bytes_async, key, answer.meta["size"])
         return data.to_bytes()
 
@@ -150,16 +159,19 @@ class S3Store(Store):
     async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         """See :meth:`Store.list_objects`. One request for each 1,000 objects.
 
-        S3 is asked for the whole segments of ``prefix``; a partial last one is compared here.
+        S3 lists in the order of keys, so the listing begins where ``prefix`` does and ends behind it.
 
         Raises:
             ConfigError: Below the prefix is an object that no store of coatcheck can have written.
         """
-        folder, slash, _ = prefix.rpartition("/")
-        if slash and not _is_key(folder):
-            return
+        folder, slash, name = prefix.rpartition("/")
+        if not (prefix.isascii() and prefix.isprintable()) or (slash and not _is_key(folder)):
+            return  # No key starts like this.
         opened = await self._opened()
-        pages = opened.client.list(self.prefix + folder, chunk_size=_PAGE)
+        start = self.prefix + prefix
+        # obstore asks for whole segments only. No key has a tilde, which sorts behind all that keys have.
+        offset = f"{start[:-1]}{chr(ord(start[-1]) - 1)}~" if name else None
+        pages = opened.client.list(self.prefix + folder, offset=offset, chunk_size=_PAGE)
 
         async def next_page() -> Sequence["ObjectMeta"]:
             # Not anext(pages, ()): CPython cannot drive obstore's futures through it.
@@ -170,9 +182,15 @@ class S3Store(Store):
 
         while page := await self._ask(opened, next_page, ""):
             for entry in page:
-                if entry["path"].startswith(self.prefix + prefix):
+                if entry["path"].startswith(start):
                     key = entry["path"].removeprefix(self.prefix)
                     yield StoredObject(key, entry["size"], entry["last_modified"])
+            if page[-1]["path"] > start and not page[-1]["path"].startswith(start):
+                return
+
+    async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
+        """See :meth:`Store.list_first`. One request for each 1,000 objects."""
+        return await first_in_order(self.list_objects(prefix), count)
 
     async def close(self) -> None:
         """See :meth:`Store.close`. Requests under way go on to their end."""

@@ -39,18 +39,18 @@ def run_tag(keyring_key: bytes | None, tenant: str, run: str | None) -> bytes:
     if run is None:
         return bytes(16)
     if keyring_key is None:
-        return digest("run-tag", tenant.encode(), run.encode())[:16]
+        return bytes(1) + digest("run-tag", tenant.encode(), run.encode())[:15]
     naming_key = derive(derive(keyring_key, "tenant", 32, tenant.encode()), "run-tag", 32)
-    return hmac.digest(naming_key, run.encode(), "sha256")[:16]
+    return bytes(1) + hmac.digest(naming_key, run.encode(), "sha256")[:15]
 
 
 def series_run_tag(keyring_key: bytes | None, tenant: str, run: str, series: str) -> bytes:
     if keyring_key is None:
-        start = digest("series-tag", tenant.encode(), series.encode())[:8]
+        start = digest("series-tag", tenant.encode(), series.encode())[:7]
     else:
         series_key = derive(derive(keyring_key, "tenant", 32, tenant.encode()), "series-tag", 32)
-        start = hmac.digest(series_key, series.encode(), "sha256")[:8]
-    return start + run_tag(keyring_key, tenant, run)[:8]
+        start = hmac.digest(series_key, series.encode(), "sha256")[:7]
+    return bytes(1) + start + run_tag(keyring_key, tenant, run)[1:9]
 
 
 def key_id(keyring_key: bytes | None) -> bytes:

@@ -28,6 +28,7 @@ from coatcheck import (
     StoreUnavailable,
     Zstd,
 )
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.format.wire import MAGIC
 from tests.chains import (
     CODECS,
@@ -341,9 +342,9 @@ async def test_a_reference_above_the_cap_fetches_nothing() -> None:
     class Counting(MemoryStore):
         gets = 0
 
-        async def get(self, key: str) -> bytes:
+        async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
             self.gets += 1
-            return await super().get(key)
+            return await super().get(key, limit)
 
     store = Counting()
     journal = await Chain(Offload(store, over=0)).encode(bytes(2000), SCOPE)

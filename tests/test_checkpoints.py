@@ -38,6 +38,7 @@ from coatcheck import (
     Zstd,
     idempotency_key,
 )
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.states import pack, unpack
 from tests.chains import KEY, OTHER_KEY, keys_in
 
@@ -258,7 +259,7 @@ async def test_a_state_that_does_not_fit_is_an_error_that_names_the_object(state
 
 async def test_an_object_that_is_no_state_is_an_error() -> None:
     store = MemoryStore()
-    reference = await chain_on(store).put(b"{never json", Scope("default", RUN))
+    reference = await chain_on(store).put(b"{never json", Scope("default", RUN, engine="checkpoints"))
     with pytest.raises(FormatError, match=r"not JSON"):
         await of(store).restore(reference)
 
@@ -442,14 +443,14 @@ async def test_a_damaged_record_is_named_and_never_passed_over() -> None:
 )
 async def test_a_malformed_record_is_named(record: bytes) -> None:
     chain = chain_on(MemoryStore())
-    await chain.ledger(Scope("default", RUN)).put("step-00000000000000000002", record)
+    await chain.ledger(Scope("default", RUN, engine="checkpoints")).put("step-00000000000000000002", record)
     with pytest.raises(FormatError, match="step-00000000000000000002"):
         await Checkpoints(chain, run=RUN).latest()
 
 
 async def test_a_record_of_a_later_release_is_read_and_one_of_another_step_is_not() -> None:
     chain = chain_on(MemoryStore())
-    checkpoints, ledger = Checkpoints(chain, run=RUN), chain.ledger(Scope("default", RUN))
+    checkpoints, ledger = Checkpoints(chain, run=RUN), chain.ledger(Scope("default", RUN, engine="checkpoints"))
     await checkpoints.save(b"state", 2)
     (entry,) = await ledger.entries()
     facts = json.loads(await ledger.get(entry))
@@ -466,9 +467,9 @@ class Requests(MemoryStore):
         super().__init__()
         self.made: list[str] = []
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         self.made.append("GET record" if "step-" in key else "GET object")
-        return await super().get(key)
+        return await super().get(key, limit)
 
     async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         self.made.append(f"LIST {prefix.rsplit('/', 1)[1]}")

@@ -24,6 +24,7 @@ from coatcheck import (
     StoreUnavailable,
     Zstd,
 )
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.format.envelope import EnvelopeHeader, object_context
 from coatcheck.format.suites import scope_sealer
 from coatcheck.telemetry import Outcome
@@ -46,10 +47,10 @@ class Counting(MemoryStore):
         self.creates += 1
         return await super().create(key, data)
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         self.gets += 1
         await self._answered()
-        return await super().get(key)
+        return await super().get(key, limit)
 
     async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         self.lists += 1

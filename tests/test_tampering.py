@@ -17,6 +17,7 @@ from coatcheck import (
     Sealing,
     Zstd,
 )
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.format.wire import MAGIC
 from tests.chains import KEY, SCOPE, keys_in
 
@@ -29,9 +30,9 @@ class CountingStore(MemoryStore):
 
     calls = 0
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         self.calls += 1
-        return await super().get(key)
+        return await super().get(key, limit)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final
 
 from coatcheck.errors import ConfigError
+from coatcheck.integrations.inngest.scopes import run_scope
 from coatcheck.retention.live import LiveRuns
 from coatcheck.scope import Scope
 
@@ -46,7 +47,7 @@ class ListedRuns(LiveRuns):
                 )
             empty = False
             for tenant in self.tenants:
-                yield Scope(tenant, run)
+                yield run_scope(tenant, run)
         if empty:
             raise ConfigError(
                 "the list of live runs is empty", "If none is live, sweep by age (--older-than)."

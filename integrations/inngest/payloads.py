@@ -19,6 +19,7 @@ from coatcheck.integrations.inngest.marker import (
     sealed_in,
     to_json,
 )
+from coatcheck.integrations.inngest.scopes import run_scope
 from coatcheck.scope import Scope
 
 
@@ -58,7 +59,7 @@ class Payloads:
 
     def run(self, run: str) -> Scope:
         """The scope of what stays in the run with this ID."""
-        return Scope(self._tenant, run)
+        return run_scope(self._tenant, run)
 
     async def seal(self, value: object, scope: Scope, *, scarce: bool = False) -> Any:
         """What to hand to Inngest in place of ``value``.

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Final
 
 from coatcheck.integrations.restate.admin import Admin
-from coatcheck.integrations.restate.scopes import keyed_scope
+from coatcheck.integrations.restate.scopes import ENGINE, keyed_scope
 from coatcheck.retention.live import LiveRuns, RunTag
 from coatcheck.retention.references import MARK, TEXT_MARK, run_tags_in
 from coatcheck.scope import Scope
@@ -71,11 +71,11 @@ def _of_invocation(tenant: str, row: dict[str, Any]) -> Iterator[Scope]:
     if key := row.get("key"):
         yield keyed_scope(tenant, row["service"], key, row.get("scope"))
     else:
-        yield Scope(tenant, row["id"])
+        yield Scope(tenant, row["id"], engine=ENGINE)
     if row["status"] == _COMPLETED or "invoked_by_id" not in row:
         return
     # What servers before 1.7 had not begun stays without a journal, also after an upgrade: its input is not shown.
-    yield Scope(tenant, row["invoked_by_id"])
+    yield Scope(tenant, row["invoked_by_id"], engine=ENGINE)
     service, _, rest = row["invoked_by_target"].partition("/")
     if key := rest.rpartition("/")[0]:
         yield keyed_scope(tenant, service, key)

@@ -1,11 +1,15 @@
 """Whose payload it is: the virtual object's or the workflow's, or else the invocation's."""
 
+from typing import Final
+
 from restate import Context
 from restate.extensions import current_context
 from restate.server_context import ServerInvocationContext
 
 from coatcheck.errors import ConfigError
 from coatcheck.scope import Scope
+
+ENGINE: Final = "restate"
 
 
 def scope_of(context: Context, tenant: str) -> Scope:
@@ -25,14 +29,14 @@ def scope_of(context: Context, tenant: str) -> Scope:
     request = context.request()
     key = context.key()
     if not key:
-        return Scope(tenant, request.id)
+        return Scope(tenant, request.id, engine=ENGINE)
     return keyed_scope(tenant, context.handler.service_tag.name, key, request.scope)
 
 
 def keyed_scope(tenant: str, service: str, key: str, restate_scope: str | None = None) -> Scope:
     """The scope of a virtual object or a workflow."""
     prefix = f"{restate_scope}:" if restate_scope else ""
-    return Scope(tenant, f"{prefix}{service}/{key}")
+    return Scope(tenant, f"{prefix}{service}/{key}", engine=ENGINE)
 
 
 def current_scope(tenant: str) -> Scope:

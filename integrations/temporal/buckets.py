@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from coatcheck import GCSStore, S3Store
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.errors import PayloadNotFound
 from coatcheck.integrations.temporal.read_also import too_large
 
@@ -23,7 +24,7 @@ class S3Bucket(S3Store):
         super().__init__(bucket, **settings)
         self._limit = limit
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         """The object at exactly ``key``, which a caller has checked.
 
         Raises:
@@ -34,8 +35,8 @@ class S3Bucket(S3Store):
         opened = await self._opened()
         answer = await self._ask(opened, lambda: opened.client.get_async(key), name)
         size = answer.meta["size"]
-        if size > self._limit:
-            raise too_large(size, self._limit, name)
+        if size > min(limit, self._limit):
+            raise too_large(size, min(limit, self._limit), name)
         data = await self._ask(opened, answer.bytes_async, name, size)
         return data.to_bytes()
 
@@ -53,11 +54,11 @@ class GCSBucket(GCSStore):
         super().__init__(bucket, **settings)
         self._limit = limit
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         """As :meth:`S3Bucket.get`. Two requests: the first asks for the size."""
         size = int(json.loads(await self._read(key, {"fields": "size"}))["size"])
-        if size > self._limit:
-            raise too_large(size, self._limit, _name(key))
+        if size > min(limit, self._limit):
+            raise too_large(size, min(limit, self._limit), _name(key))
         return await self._read(key, {"alt": "media"})
 
     async def _read(self, key: str, query: dict[str, str]) -> bytes:

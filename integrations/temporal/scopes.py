@@ -5,6 +5,8 @@ from typing import Final
 
 from coatcheck.scope import Scope
 
+ENGINE: Final = "temporal"
+
 _SCHEDULED: Final = re.compile(r"(.+)-\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.DOTALL)
 """The server puts the time behind the ID that a schedule's action has."""
 
@@ -16,4 +18,4 @@ def workflow_scope(namespace: str, workflow_id: str) -> Scope:
     they are a series. An ID that only looks like one of theirs is in a series, too.
     """
     scheduled = _SCHEDULED.fullmatch(workflow_id)
-    return Scope(namespace, workflow_id, scheduled[1] if scheduled else None)
+    return Scope(namespace, workflow_id, scheduled[1] if scheduled else None, ENGINE)

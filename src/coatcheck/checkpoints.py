@@ -90,7 +90,7 @@ class Checkpoints:
 
     def __init__(self, chain: Chain, *, run: str, tenant: str = "default") -> None:
         self._chain = chain
-        self._scope = Scope(tenant, run)
+        self._scope = Scope(tenant, run, engine="checkpoints")
         self._ledger = chain.ledger(self._scope)
 
     async def save(self, state: object, step: int) -> Reference:

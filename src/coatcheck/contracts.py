@@ -1,5 +1,6 @@
 """What a codec, a sealing and a store promise. Implementations stand in codecs/ and stores/."""
 
+import bisect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
@@ -7,13 +8,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, NamedTuple
 
-from coatcheck.errors import ConfigError
-from coatcheck.scope import Scope
+from coatcheck.errors import ConfigError, LimitExceeded
+from coatcheck.scope import Scope, engine_code
 
 TENANT_SCOPE_TAG = bytes(16)
 """The run tag of payloads that belong to the tenant scope (``Scope.run is None``)."""
 SERIES_TAG_LENGTH = 8
 """Bytes at the start of a run tag that all runs of a series have in common."""
+RUN_TAG_LENGTH = 16
+
+
+def joined_run_tag(engine: str, run_digest: bytes, series_digest: bytes = b"") -> bytes:
+    """Return a run tag: the engine's code, 7 bytes of the series' digest if there is one, and the run's.
+
+    Whoever lists a store can so tell the scopes of one engine from all others.
+    """
+    series = series_digest[: SERIES_TAG_LENGTH - 1]
+    return (bytes((engine_code(engine),)) + series + run_digest)[:RUN_TAG_LENGTH]
 
 
 class Codec(ABC):
@@ -196,6 +207,10 @@ class ExpiryRule:
     """Only versions that were deleted or replaced, and from then on."""
 
 
+DEFAULT_LIMIT = 257 * 2**20
+"""Bytes: a payload of 256 MiB, as a chain takes it where nothing else is set, and what is sealed around it."""
+
+
 class Store(ABC):
     """Where offloaded objects live. Keys are relative; the store keeps them below its own prefix.
 
@@ -222,12 +237,20 @@ class Store(ABC):
         """Write the object whether or not there is one. Readers see the old bytes or the new, never a mix."""
 
     @abstractmethod
-    async def get(self, key: str) -> bytes:
-        """The object's bytes.
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+        """Return the object's bytes; never hold many more than ``limit`` of them.
 
         Raises:
             PayloadNotFound: There is no such object.
+            LimitExceeded: It has more than ``limit`` bytes (:func:`check_size`).
         """
+
+    async def get_uncached(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+        """Return the bytes that are where writes go: never a copy's or a replica's. Raises as :meth:`get`.
+
+        A copy of an object may be older than the object, and be there when the object is not.
+        """
+        return await self.get(key, limit)
 
     @abstractmethod
     async def delete(self, key: str) -> None:
@@ -253,8 +276,47 @@ class Store(ABC):
         throughout the listing comes exactly once.
         """
 
+    async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
+        """Return the first ``count`` objects whose keys start with ``prefix``, in the order of their keys' characters.
+
+        Memory does not grow with the number of objects; nor do requests, where the store lists in this order by itself.
+        """
+        first: list[StoredObject] = []
+        async for entry in self.list_objects(prefix):
+            bisect.insort(first, entry, key=_key_of)
+            del first[count:]
+        return first
+
     async def close(self) -> None:  # noqa: B027 - most stores have nothing to let go of
         """Let go of connections. The store can be used again afterwards; it opens new ones."""
+
+
+async def first_in_order(listing: AsyncIterator[StoredObject], count: int) -> list[StoredObject]:
+    """Return the first ``count`` entries of a listing, for a store whose listings come in the order of keys."""
+    first: list[StoredObject] = []
+    async for entry in listing:
+        first.append(entry)
+        if len(first) == count:
+            break
+    return first
+
+
+def check_size(size: int, limit: int, key: str) -> None:
+    """Refuse an object that has more bytes than may be fetched.
+
+    Raises:
+        LimitExceeded: ``size`` is above ``limit``.
+    """
+    if size > limit:
+        raise LimitExceeded(
+            f"what is there has {size} bytes, and at most {limit} were expected",
+            "Find out who wrote it. If it is a payload, raise Chain(max_payload=...).",
+            key,
+        )
+
+
+def _key_of(entry: StoredObject) -> str:
+    return entry.key
 
 
 MAX_KEY_LENGTH = 512

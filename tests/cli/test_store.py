@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from coatcheck import FileStore, MemoryStore, PayloadNotFound, StoreDenied, StoredObject, StoreUnavailable
 from coatcheck.cli.app import app
 from coatcheck.cli.probe import Finding, Probe
+from coatcheck.contracts import DEFAULT_LIMIT
 from tests.distributions import lay_out
 from tests.engines.gcs import GCSServer
 from tests.engines.postgres import PostgresServer
@@ -241,8 +242,8 @@ class Unwilling(MemoryStore):
 
 
 class Garbling(MemoryStore):
-    async def get(self, key: str) -> bytes:
-        return (await super().get(key))[:-1]
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+        return (await super().get(key, limit))[:-1]
 
 
 class Hiding(MemoryStore):
@@ -258,20 +259,20 @@ class Keeping(MemoryStore):
 
 
 class Secretive(MemoryStore):
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         try:
-            return await super().get(key)
+            return await super().get(key, limit)
         except PayloadNotFound:
             raise StoreDenied("403", "", key) from None
 
 
 class Down(MemoryStore):
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         raise StoreUnavailable("it is down", "Wait.", key)
 
 
 class Leaky(MemoryStore):
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         raise RuntimeError("hunter2")
 
 
@@ -298,7 +299,7 @@ async def test_what_a_store_does_wrong_is_found(store: MemoryStore, problems: li
 
 
 class Stuck(MemoryStore):
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         raise StoreUnavailable("it went down", "Wait.", key)
 
     async def delete(self, key: str) -> None:
@@ -344,9 +345,9 @@ class Slow(FileStore):
         await self.step("create")
         return await super().create(key, data)
 
-    async def get(self, key):
+    async def get(self, key, limit=2**30):
         await self.step("get")
-        return await super().get(key)
+        return await super().get(key, limit)
 
 def open_slow(url):
     store = Slow(url.partition("://")[2])

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 from coatcheck import Store
-from coatcheck.contracts import StoredObject
+from coatcheck.contracts import DEFAULT_LIMIT, StoredObject
 from coatcheck.retention.sweep import store_time
 
 
@@ -30,8 +30,8 @@ class AgedStore(Store):
     async def replace(self, key: str, data: bytes) -> None:
         await self.inner.replace(key, data)
 
-    async def get(self, key: str) -> bytes:
-        return await self.inner.get(key)
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+        return await self.inner.get(key, limit)
 
     async def delete(self, key: str) -> None:
         await self.inner.delete(key)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 from coatcheck import Scope, Store, StoredObject, StoreUnavailable
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.retention.verdict import Verdict
 from coatcheck.storage.markers import claim
 from tests.retention.aged_store import AgedStore
@@ -39,8 +40,8 @@ class Watched(Store):
     async def replace(self, key: str, data: bytes) -> None:
         await self._inner.replace(key, data)
 
-    async def get(self, key: str) -> bytes:
-        return await self._inner.get(key)
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+        return await self._inner.get(key, limit)
 
     async def delete(self, key: str) -> None:
         await self._inner.delete(key)

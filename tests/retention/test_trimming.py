@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coatcheck import Checkpoints, MemoryStore, PayloadNotFound, Store, StoredObject, StoreUnavailable
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.errors import ConfigError
 from coatcheck.retention.report import Report
 from coatcheck.retention.verdict import Rules, Verdict
@@ -153,9 +154,9 @@ class Cut(Store):
         self._count()
         await self._inner.replace(key, data)
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         self._count()
-        return await self._inner.get(key)
+        return await self._inner.get(key, limit)
 
     async def delete(self, key: str) -> None:
         self._count()

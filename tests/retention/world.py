@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from coatcheck import Chain, Encrypt, Key, Keyring, Offload, PayloadCache, PayloadNotFound, Scope, Store, Zstd
-from coatcheck.contracts import StoredObject, check_key
+from coatcheck.contracts import DEFAULT_LIMIT, StoredObject, check_key
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.live import LiveRuns
 from coatcheck.retention.report import Report
@@ -138,7 +138,7 @@ class GatedStore(Store):
     async def replace(self, key: str, data: bytes) -> None:
         await self._world.ask(self._asker, lambda: self._world.objects.update({key: (data, self._world.now)}))
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         def act() -> bytes:
             if key not in self._world.objects:
                 raise PayloadNotFound("gone", "", key)

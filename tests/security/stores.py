@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 from coatcheck import MemoryStore, StoredObject
+from coatcheck.contracts import DEFAULT_LIMIT
 
 
 class WatchedStore(MemoryStore):
@@ -20,9 +21,9 @@ class WatchedStore(MemoryStore):
         self.calls.append(("replace", key))
         await super().replace(key, data)
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         self.calls.append(("get", key))
-        return await super().get(key)
+        return await super().get(key, limit)
 
     async def delete(self, key: str) -> None:
         self.calls.append(("delete", key))

@@ -26,6 +26,7 @@ from coatcheck import (
     TenantKeys,
     Zstd,
 )
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.storage.limiter import AHEAD_LIMITER, PROCESS_LIMITER
 from tests.chains import KEY, SCOPE, Reverse
 
@@ -51,9 +52,9 @@ class Yielding(MemoryStore):
         await super().replace(key, data)
         await asyncio.sleep(0)
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         await asyncio.sleep(0)
-        data = await super().get(key)
+        data = await super().get(key, limit)
         await asyncio.sleep(0)
         return data
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from coatcheck import MemoryStore
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.server.messages import MAX_PAYLOADS
 from tests.chains import encrypted_chain
 from tests.server.serving import JSON, NAMESPACE, CodecServer, base64_text, plain, sealed, serving, to_json
@@ -90,10 +91,10 @@ class Held(MemoryStore):
         super().__init__()
         self.asked, self.let_go = Event(), Event()
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         self.asked.set()
         await asyncio.to_thread(self.let_go.wait, 20)
-        return await super().get(key)
+        return await super().get(key, limit)
 
 
 async def test_what_takes_too_long_is_given_up() -> None:

@@ -18,6 +18,7 @@ from coatcheck import (
     StoreUnavailable,
     Zstd,
 )
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.format.reference import Reference
 from coatcheck.integrations.temporal import ENCODING, ClaimCheckCodec, Mode, from_native
 from tests.chains import KEY, OTHER_KEY, encrypted_chain, keys_in, plain_chain
@@ -46,11 +47,11 @@ class Watched(MemoryStore):
         self.gets = 0
         self.down = False
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         self.gets += 1
         if self.down:
             raise StoreUnavailable("down")
-        return await super().get(key)
+        return await super().get(key, limit)
 
 
 @pytest.mark.parametrize("mode", MODES)

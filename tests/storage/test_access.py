@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from coatcheck import IntegrityError, MemoryStore, StoreDenied, StoreUnavailable
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.storage.access import Access
 from coatcheck.storage.limiter import Limiter
 from tests.chains import SCOPE, encrypted_chain
@@ -23,7 +24,7 @@ class Failing(MemoryStore):
         self.errors = list(errors)
         self.calls = 0
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         self.calls += 1
         if self.errors:
             raise self.errors.pop(0)
@@ -57,7 +58,7 @@ async def test_retries_end_at_the_deadline_with_the_last_error() -> None:
 
 async def test_a_store_that_hangs_is_given_up_at_the_deadline() -> None:
     class Hanging(MemoryStore):
-        async def get(self, key: str) -> bytes:
+        async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
             await asyncio.Event().wait()
             raise AssertionError
 
@@ -83,8 +84,8 @@ async def test_a_damaged_answer_is_fetched_once_more() -> None:
     class Noisy(MemoryStore):
         damaged = 0
 
-        async def get(self, key: str) -> bytes:
-            data = await super().get(key)
+        async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+            data = await super().get(key, limit)
             self.damaged -= 1
             return data[:-1] + bytes([data[-1] ^ 1]) if self.damaged >= 0 else data
 

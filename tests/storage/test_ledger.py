@@ -24,6 +24,7 @@ from coatcheck import (
     StoreUnavailable,
     Zstd,
 )
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.format.envelope import INLINE, EnvelopeHeader, object_context
 from coatcheck.format.suites import Suites
 from coatcheck.storage.ledger import Ledger
@@ -234,9 +235,9 @@ async def test_the_read_ahead_leaves_records_alone() -> None:
     class Watched(MemoryStore):
         gets: list[str]
 
-        async def get(self, key: str) -> bytes:
+        async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
             self.gets.append(key)
-            return await super().get(key)
+            return await super().get(key, limit)
 
     store = Watched()
     store.gets = []

@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 
 from coatcheck import Chain, MemoryStore, Offload, PayloadCache, Scope, StoreUnavailable
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.format.reference import Reference
 
 RUNS, PAYLOADS = 20, 70
@@ -19,10 +20,10 @@ class _HangingReads(MemoryStore):
         super().__init__()
         self.answers_for: set[str] = set()
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         if key.rpartition("/")[2] not in self.answers_for:
             await asyncio.sleep(3600)
-        return await super().get(key)
+        return await super().get(key, limit)
 
 
 def _chain(store: MemoryStore) -> Chain:

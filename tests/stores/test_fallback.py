@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from coatcheck.contracts import Store, StoredObject
+from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject
 from coatcheck.errors import CoatcheckError, ConfigError, PayloadNotFound, StoreDenied, StoreUnavailable
 from coatcheck.stores.fallback import FallbackStore
 from coatcheck.stores.file import FileStore
@@ -79,9 +79,9 @@ class Region(MemoryStore):
         if self.fault:
             raise self.fault()
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         await self._called("get")
-        return await super().get(key)
+        return await super().get(key, limit)
 
     async def create(self, key: str, data: bytes) -> bool:
         await self._called("create")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coatcheck.contracts import Store, StoredObject
+from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject
 from coatcheck.errors import PayloadNotFound
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import StoreSuite
@@ -67,7 +67,7 @@ class _FirstPageOnly(MemoryStore):
 
 
 class _NoneForMissing(MemoryStore):
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         return self._objects[key][0] if key in self._objects else b""
 
 

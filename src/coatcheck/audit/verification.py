@@ -14,7 +14,7 @@ from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, Payloa
 from coatcheck.format.suites import ScopeSealer
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.sweep import Progress
-from coatcheck.scope import Scope
+from coatcheck.scope import ENGINES, Scope
 from coatcheck.storage.ledger import Entry, Records
 from coatcheck.storage.markers import is_object, is_record, split
 from coatcheck.storage.storeroom import Storeroom
@@ -119,7 +119,11 @@ class Verification:
             if self._run is None:
                 prefixes = await self._addresses.of_tenant(tenant)
             else:
-                prefixes = await self._addresses.of(Scope(tenant, self._run))
+                prefixes = [
+                    prefix
+                    for engine in ENGINES
+                    for prefix in await self._addresses.of(Scope(tenant, self._run, engine=engine))
+                ]
             for start in prefixes:
                 async for stored in room.access.store.list_objects(start):
                     place = split(stored.key)

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from blake3 import blake3
 
-from coatcheck.contracts import SERIES_TAG_LENGTH, TENANT_SCOPE_TAG, Sealer, Sealing
+from coatcheck.contracts import TENANT_SCOPE_TAG, Sealer, Sealing, joined_run_tag
 from coatcheck.errors import IntegrityError, KeyUnavailable
 from coatcheck.format.wire import KEY_ID_LENGTH, TAG_LENGTH
 from coatcheck.scope import Scope
@@ -38,11 +38,11 @@ class Checksum(Sealing):
         _check_no_key(key_id)
         if scope.run is None:
             return TENANT_SCOPE_TAG
-        tag = _digest("run-tag", scope.tenant.encode(), scope.run.encode()).digest()
-        if scope.series is None:
-            return tag[:TAG_LENGTH]
-        series = _digest("series-tag", scope.tenant.encode(), scope.series.encode()).digest()
-        return series[:SERIES_TAG_LENGTH] + tag[: TAG_LENGTH - SERIES_TAG_LENGTH]
+        run = _digest("run-tag", scope.tenant.encode(), scope.run.encode()).digest()
+        series = b""
+        if scope.series is not None:
+            series = _digest("series-tag", scope.tenant.encode(), scope.series.encode()).digest()
+        return joined_run_tag(scope.engine, run, series)
 
     def sealer(self, tenant: str, run_tag: bytes, key_id: bytes) -> Sealer:
         """See :meth:`Sealing.sealer`."""

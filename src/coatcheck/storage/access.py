@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from typing import Final, TypeVar
 
-from coatcheck.contracts import Store, StoredObject
+from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject
 from coatcheck.errors import StoreUnavailable
 from coatcheck.storage.limiter import PROCESS_LIMITER, Limiter
 from coatcheck.telemetry import StoreCall
@@ -57,10 +57,17 @@ class Access:
             await self._call(len(data), lambda: self.store.replace(key, data))
             call.size = len(data)
 
-    async def get(self, key: str, size: int) -> bytes:
+    async def get(self, key: str, size: int, limit: int = DEFAULT_LIMIT) -> bytes:
         """See :meth:`Store.get`; ``size`` is what it will come to, in bytes, for the limiter."""
         with StoreCall("get", self.store) as call:
-            data = await self._call(size, lambda: self.store.get(key))
+            data = await self._call(size, lambda: self.store.get(key, limit))
+            call.size = len(data)
+            return data
+
+    async def get_uncached(self, key: str, size: int, limit: int = DEFAULT_LIMIT) -> bytes:
+        """See :meth:`Store.get_uncached`, and :meth:`get` for ``size``."""
+        with StoreCall("get", self.store) as call:
+            data = await self._call(size, lambda: self.store.get_uncached(key, limit))
             call.size = len(data)
             return data
 
@@ -72,6 +79,11 @@ class Access:
     async def forget(self, key: str) -> None:
         """See :meth:`Store.forget`."""
         await self.store.forget(key)
+
+    async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
+        """See :meth:`Store.list_first`."""
+        with StoreCall("list", self.store):
+            return await self._call(0, lambda: self.store.list_first(prefix, count))
 
     async def list_up_to(self, count: int, prefix: str) -> list[StoredObject]:
         """The first ``count`` objects that :meth:`Store.list_objects` gives."""

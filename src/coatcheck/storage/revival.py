@@ -30,7 +30,7 @@ async def _is_there(access: Access, start: str, key: str) -> bool:
     """Whether a key begins with ``start``. ``key`` is the one that is there if any is."""
     try:
         # Caches and replicas have no part in a listing.
-        return bool(await access.list_up_to(1, start))
+        return bool(await access.list_first(start, 1))
     except StoreDenied:
         await access.forget(key)
     try:

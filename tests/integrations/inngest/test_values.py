@@ -24,6 +24,7 @@ from coatcheck import (
     PayloadCache,
     Zstd,
 )
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.integrations.inngest import (
     MARKER,
     ClaimCheck,
@@ -46,7 +47,7 @@ RUN = "01JRUN00000000000000000000"
 class Untouched(MemoryStore):
     """A bucket that nobody may read."""
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         raise AssertionError(f"{key} was followed")
 
 

@@ -193,7 +193,7 @@ async def test_texts_of_references_in_plain_values_keep_what_they_name(engine: E
 
 async def test_a_server_that_does_not_answer_ends_the_sweep_before_it_deletes(engine: Engine) -> None:
     payload = text("in nobody's hands").encode()
-    await engine.chain.put(payload, Scope(engine.tenant, "inv_gone"))
+    await engine.chain.put(payload, Scope(engine.tenant, "inv_gone", engine="restate"))
     found = RestateRuns(engine.server.admin, [engine.tenant])
     lost = RestateRuns(f"http://127.0.0.1:{free_port()}", [engine.tenant])
     before = await engine.keys("inv_gone")

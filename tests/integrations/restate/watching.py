@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from coatcheck import MemoryStore, StoreUnavailable
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.format.wire import ENVELOPE, MAGIC, OBJECT_ID_LENGTH, REFERENCE, VERSION
 
 _MARK = MAGIC + bytes((VERSION, REFERENCE))
@@ -52,10 +53,10 @@ class FaultyStore(MemoryStore):
                 raise self._fault("it is dead")
         return await super().create(key, data)
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         if self._reads_die and self.dead:
             raise self._fault("it is dead")
-        return await super().get(key)
+        return await super().get(key, limit)
 
     def has(self, object_id: bytes) -> bool:
         return any(key.endswith(object_id.hex()) for key in self._objects)

@@ -9,6 +9,7 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer, Worker
 
 from coatcheck import Chain, Encrypt, Keyring, MemoryStore, Offload, PayloadCache, StoredObject, Zstd
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.integrations.temporal import ClaimCheckPlugin, Mode
 from tests.chains import KEY
 from tests.engines.temporal import TemporalServer
@@ -26,9 +27,9 @@ class Asked(MemoryStore):
         self.requests["create"] += 1
         return await super().create(key, data)
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         self.requests["get"] += 1
-        return await super().get(key)
+        return await super().get(key, limit)
 
     async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         self.requests["list"] += 1

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.errors import StoreUnavailable
 from coatcheck.stores.cached import CachedStore
 from coatcheck.stores.memory import MemoryStore
@@ -30,9 +31,9 @@ class Inner(MemoryStore):
         if self.down:
             raise StoreUnavailable("the inner store is down")
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         self.gets += 1
-        data = await super().get(key)
+        data = await super().get(key, limit)
         await self._pass()
         return data
 

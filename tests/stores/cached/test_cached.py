@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from coatcheck import Chain, Encrypt, Key, Keyring, Offload, PayloadCache, Scope
-from coatcheck.contracts import Store
+from coatcheck.contracts import DEFAULT_LIMIT, Store
 from coatcheck.errors import ConfigError, PayloadNotFound, StoreUnavailable
 from coatcheck.stores._overlaps import Overlaps
 from coatcheck.stores.cached import CachedStore, CachedStoreStats
@@ -323,8 +323,8 @@ async def test_bytes_that_were_damaged_on_their_way_into_the_cache_are_fetched_a
     class DamagedOnce(MemoryStore):
         damaged = True
 
-        async def get(self, key: str) -> bytes:
-            data = await super().get(key)
+        async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+            data = await super().get(key, limit)
             if self.damaged:
                 self.damaged = False
                 return data[:-1] + bytes([data[-1] ^ 1])

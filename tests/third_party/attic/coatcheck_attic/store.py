@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from coatcheck.contracts import Store, StoredObject, check_key
+from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key
 from coatcheck.errors import PayloadNotFound
 
 _SETUP = "CREATE TABLE IF NOT EXISTS objects (key TEXT PRIMARY KEY, data BLOB, modified REAL)"
@@ -29,7 +29,7 @@ class AtticStore(Store):
     async def replace(self, key: str, data: bytes) -> None:
         await self._run("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", check_key(key), data, time.time())
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         for (data,) in await self._run("SELECT data FROM objects WHERE key = ?", check_key(key)):
             return bytes(data)
         raise PayloadNotFound("the attic has no such object", "Look in the cellar.", key)

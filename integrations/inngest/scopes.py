@@ -1,0 +1,12 @@
+"""Whose payloads a run's are."""
+
+from typing import Final
+
+from coatcheck.scope import Scope
+
+ENGINE: Final = "inngest"
+
+
+def run_scope(tenant: str, run: str) -> Scope:
+    """Return the scope of what stays in the run with this ID."""
+    return Scope(tenant, run, engine=ENGINE)
