@@ -107,7 +107,9 @@ def start(folder: Path, reference: str = "", hang_in: int = 0) -> list[str]:
 async def state_of(folder: Path, reference: str) -> bytes:
     """The state behind a reference, as the bytes that were stored."""
     async with Chain(Zstd(), Encrypt(KEYS), Offload(FileStore(folder / "payloads"))) as chain:
-        return await chain.open_reference(Reference.from_text(reference), Scope("default", RUN))
+        return await chain.open_reference(
+            Reference.from_text(reference), Scope("default", RUN, engine="checkpoints")
+        )
 
 
 def main() -> None:

@@ -450,7 +450,10 @@ async def test_a_malformed_record_is_named(record: bytes) -> None:
 
 async def test_a_record_of_a_later_release_is_read_and_one_of_another_step_is_not() -> None:
     chain = chain_on(MemoryStore())
-    checkpoints, ledger = Checkpoints(chain, run=RUN), chain.ledger(Scope("default", RUN, engine="checkpoints"))
+    checkpoints, ledger = (
+        Checkpoints(chain, run=RUN),
+        chain.ledger(Scope("default", RUN, engine="checkpoints")),
+    )
     await checkpoints.save(b"state", 2)
     (entry,) = await ledger.entries()
     facts = json.loads(await ledger.get(entry))

@@ -44,12 +44,12 @@ def refusal(command: str, *arguments: str | Path, given: str | None = None) -> s
     return done.err
 
 
-def keep(run: str | None, tenant: str = "default") -> None:
+def keep(run: str | None, engine: str, tenant: str = "default") -> None:
     """Store a payload of a run."""
 
     async def put() -> None:
         async with Chain.from_settings() as chain:
-            await chain.put(os.urandom(500), Scope(tenant, run))
+            await chain.put(os.urandom(500), Scope(tenant, run, engine=engine))
 
     asyncio.run(put())
 

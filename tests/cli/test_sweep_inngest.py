@@ -22,9 +22,9 @@ def _listed(folder: Path, *runs: str) -> Path:
 def test_runs_that_are_not_listed_go(payloads: Path, tmp_path: Path) -> None:
     live, dead = new_id(), new_id()
     for one in (live, None):
-        keep(one)
+        keep(one, engine="inngest")
     kept = set(objects(payloads))
-    keep(dead)
+    keep(dead, engine="inngest")
     age(payloads)
     arguments = ("--live", _listed(tmp_path, live), *FREE)
     assert run("inngest", *arguments).scopes == {"live": 1, "marked": 1}
@@ -37,7 +37,7 @@ def test_runs_that_are_not_listed_go(payloads: Path, tmp_path: Path) -> None:
 def test_the_list_can_come_from_a_pipe(payloads: Path) -> None:
     live = new_id()
     for one in (live, new_id()):
-        keep(one)
+        keep(one, engine="inngest")
     age(payloads)
     assert run("inngest", "--live", "-", *FREE, given=f"{live}\n").scopes == {"live": 1, "marked": 1}
     assert "the list of live runs is empty" in refusal("inngest", "--live", "-", *FREE, given="")
@@ -45,22 +45,22 @@ def test_the_list_can_come_from_a_pipe(payloads: Path) -> None:
 
 def test_age_decides_alone_or_with_the_list(payloads: Path, tmp_path: Path) -> None:
     old, older = new_id(), new_id()
-    keep(older)
+    keep(older, engine="inngest")
     age(payloads, days=20)
-    keep(old)
+    keep(old, engine="inngest")
     age(payloads, days=20)
     assert run("inngest", "--older-than", "30d", *FREE[:2], "--json").scopes == {"young": 1, "marked": 1}
     assert run("inngest", "--older-than", "10d", *FREE[:2], "--json").scopes == {"marked": 2}
     both = ("--older-than", "30d", "--live", _listed(tmp_path, older), *FREE)
     assert run("inngest", *both).scopes == {"live": 1, "young": 1}
     # What is younger than the grace is never marked.
-    keep(new_id())
+    keep(new_id(, engine="inngest"))
     assert run("inngest", "--older-than", "1h", *FREE[:2], "--json").scopes == {"young": 1, "marked": 2}
 
 
 def test_other_tenants_are_left_alone(payloads: Path) -> None:
-    keep(new_id(), "ours")
-    keep(new_id(), "theirs")
+    keep(new_id(, engine="inngest"), "ours")
+    keep(new_id(, engine="inngest"), "theirs")
     age(payloads)
     done = run("inngest", "--tenant", "ours", "--older-than", "1d", *FREE)
     assert done.scopes == {"marked": 1}
@@ -69,7 +69,7 @@ def test_other_tenants_are_left_alone(payloads: Path) -> None:
 
 
 def test_a_list_that_is_too_old(payloads: Path, tmp_path: Path) -> None:
-    keep(new_id())
+    keep(new_id(, engine="inngest"))
     age(payloads)
     path = _listed(tmp_path, new_id())
     then = time.time() - 3.6 * DAY

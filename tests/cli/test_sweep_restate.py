@@ -47,7 +47,7 @@ def test_what_is_dead_is_marked_and_then_deleted(
     tenant = uuid4().hex
     asyncio.run(_remember(restate_server, tenant))
     kept = set(objects(payloads))
-    keep("inv_gone", tenant)
+    keep("inv_gone", tenant, engine="restate")
     options = ["--tenant", tenant, "--max-share", "0.9"]
     monkeypatch.setenv("RESTATE_ADMIN_URL", restate_server.admin)
     age(payloads)
@@ -71,7 +71,7 @@ def test_what_is_dead_is_marked_and_then_deleted(
 
 
 def test_a_server_that_is_not_there(payloads: Path) -> None:
-    keep("inv_gone")
+    keep("inv_gone", engine="restate")
     age(payloads)
     before = objects(payloads)
     said = refusal("restate", "--admin", f"http://127.0.0.1:{free_port()}", "--delete")
@@ -96,7 +96,7 @@ def test_the_token_is_sent_and_not_shown(payloads: Path, monkeypatch: pytest.Mon
         return Response("no", status_code=401)
 
     monkeypatch.setenv("RESTATE_AUTH_TOKEN", "hunter2")
-    keep("inv_gone")
+    keep("inv_gone", engine="restate")
     age(payloads)
     with serving_asgi(Starlette(routes=[Route("/query", refuse, methods=["POST"])])) as port:
         said = refusal("restate", "--admin", f"http://127.0.0.1:{port}", "--delete")

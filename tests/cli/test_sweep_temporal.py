@@ -201,7 +201,9 @@ async def orphans(at: World, namespace: str, count: int) -> None:
     """Payloads of workflows that were never started."""
     chain = chain_on(at.folder)
     for number in range(count):
-        await chain.encode(value(f"orphan {number}").encode(), Scope(namespace, f"orphan-{number}", engine="temporal"))
+        await chain.encode(
+            value(f"orphan {number}").encode(), Scope(namespace, f"orphan-{number}", engine="temporal")
+        )
 
 
 async def prefix_of(at: World, namespace: str) -> str:

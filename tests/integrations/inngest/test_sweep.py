@@ -47,7 +47,9 @@ def functions(app: App, seen: set[str]) -> list[inngest.Function[Any]]:
 
 
 async def keys(store: AgedStore, run: str | None) -> list[str]:
-    return await keys_of(store, await Addresses(chain_on(store).sealings).of(Scope(TENANT, run)))
+    return await keys_of(
+        store, await Addresses(chain_on(store).sealings).of(Scope(TENANT, run, engine="inngest"))
+    )
 
 
 async def sweep(store: AgedStore, live: LiveRuns | None, rules: Rules = RULES) -> None:
@@ -89,10 +91,10 @@ async def test_age_alone_frees_what_is_older_than_any_run(tmp_path: Path) -> Non
     old, young = new_id(), new_id()
     rules = Rules(grace=GRACE, idle=timedelta(days=30))
     chain = chain_on(store)
-    await chain.put(text(SIZE).encode(), Scope(TENANT, old))
+    await chain.put(text(SIZE).encode(), Scope(TENANT, old, engine="inngest"))
     await store.age(timedelta(days=30))
     for run in (young, None):
-        await chain.put(text(SIZE).encode(), Scope(TENANT, run))
+        await chain.put(text(SIZE).encode(), Scope(TENANT, run, engine="inngest"))
     await sweep(store, None, rules)
     assert [len(await keys(store, run)) for run in (old, young, None)] == [0, 1, 1]
 
@@ -114,7 +116,7 @@ async def test_a_list_that_cannot_be_trusted_ends_the_sweep(
 ) -> None:
     store = AgedStore(FileStore(tmp_path))
     run = new_id()
-    await chain_on(store).put(text(SIZE).encode(), Scope(TENANT, run))
+    await chain_on(store).put(text(SIZE).encode(), Scope(TENANT, run, engine="inngest"))
     await store.age(LONG)
     with pytest.raises(ConfigError, match=said):
         await sweep_of(store, ListedRuns(lines, [TENANT])).run()

@@ -189,7 +189,7 @@ async def test_what_was_sealed_elsewhere_is_refused() -> None:
     flipped = sealed[MARKER][:60] + ("A" if sealed[MARKER][60] != "A" else "B") + sealed[MARKER][61:]
     with pytest.raises(IntegrityError):
         await check.payloads.open({MARKER: flipped}, check.payloads.run(RUN))
-    foreign = await encrypted.encode(b"\xff not JSON", Scope("default", RUN))
+    foreign = await encrypted.encode(b"\xff not JSON", Scope("default", RUN, engine="inngest"))
     with pytest.raises(FormatError, match="no JSON"):
         await check.payloads.open_sealed(foreign, check.payloads.run(RUN))
     text = await encrypted.encode(b'"text"', Scope("default"))

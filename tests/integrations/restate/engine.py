@@ -93,7 +93,9 @@ class Engine:
 
     async def keys(self, run: str | None) -> list[str]:
         """What the store has of a scope."""
-        return await keys_of(self.store, await Addresses(self.chain.sealings).of(Scope(self.tenant, run, engine="restate")))
+        return await keys_of(
+            self.store, await Addresses(self.chain.sealings).of(Scope(self.tenant, run, engine="restate"))
+        )
 
     async def sweep(self) -> None:
         """Twice, with time to get old before each: what nobody reaches is gone."""

@@ -138,11 +138,17 @@ async def test_the_scope_of_an_object_is_its_key_and_that_of_a_service_the_invoc
         "select id, raw from sys_journal where entry_type = 'Notification: Run' order by appended_at desc limit 1"
     )
     value = bytes.fromhex(str(state["value"]))
-    assert await chain.open(value, Scope("acme", f"Memory/{world.name}", engine="restate")) == f'"{text("value")}"'.encode()
+    assert (
+        await chain.open(value, Scope("acme", f"Memory/{world.name}", engine="restate"))
+        == f'"{text("value")}"'.encode()
+    )
     with pytest.raises(IntegrityError):
         await chain.open(value, Scope("acme", "Memory/another", engine="restate"))
     raw = bytes.fromhex(str(step["raw"]))
     result = raw[raw.index(MAGIC) :]
-    assert await chain.open(result, Scope("acme", str(step["id"]), engine="restate")) == f'"{text("tool:question")}"'.encode()
+    assert (
+        await chain.open(result, Scope("acme", str(step["id"]), engine="restate"))
+        == f'"{text("tool:question")}"'.encode()
+    )
     with pytest.raises(IntegrityError):
         await chain.open(result, Scope("acme", "inv_another", engine="restate"))

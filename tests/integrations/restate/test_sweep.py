@@ -221,7 +221,9 @@ async def test_a_server_that_does_not_answer_ends_the_sweep_before_it_deletes(en
 def test_the_caller_of_what_has_not_ended_is_named(target: str, status: str, names: list[str]) -> None:
     row = {"id": "inv_1", "service": "Memory", "key": "k", "status": status}
     row |= {"invoked_by_id": "inv_caller", "invoked_by_target": target}
-    assert list(live_runs._of_invocation("tenant", row)) == [Scope("tenant", name) for name in names]
+    assert list(live_runs._of_invocation("tenant", row)) == [
+        Scope("tenant", name, engine="restate") for name in names
+    ]
 
 
 async def test_everything_that_has_a_name_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +253,7 @@ async def test_everything_that_has_a_name_is_named(tmp_path: Path, monkeypatch: 
             ]
             found = {found async for found in live.scopes()}
             assert {one for one in found if isinstance(one, Scope)} == {
-                Scope(engine.tenant, name) for name in names
+                Scope(engine.tenant, name, engine="restate") for name in names
             }
             await engine.sweep()
             for name, key, value in (("blue", "state", "blue"), (None, "b:c", "none")):

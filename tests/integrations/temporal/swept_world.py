@@ -98,7 +98,11 @@ class World:
         """Of the objects in the scopes of these workflows."""
         chain = chain_on(self.folder)
         addresses = Addresses(chain.sealings)
-        prefixes = [prefix for run in ids for prefix in await addresses.of(Scope(self.server.namespace, run, engine="temporal"))]
+        prefixes = [
+            prefix
+            for run in ids
+            for prefix in await addresses.of(Scope(self.server.namespace, run, engine="temporal"))
+        ]
         return {key for key in await self.keys() for prefix in prefixes if key.startswith(prefix)}
 
     async def keys(self) -> set[str]:

@@ -292,4 +292,6 @@ async def test_results_of_nexus_operations_that_clients_started_are_kept(tmp_pat
         (handler,) = [run.id async for run in plain.list_workflows()]
         await at.delete(handler)
         runs = TemporalRuns(plain, [server.namespace], callers_listed=True)
-        assert {scope async for scope in runs.scopes()} == {Scope(server.namespace, handler, engine="temporal")}
+        assert {scope async for scope in runs.scopes()} == {
+            Scope(server.namespace, handler, engine="temporal")
+        }
