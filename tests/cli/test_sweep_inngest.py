@@ -54,13 +54,13 @@ def test_age_decides_alone_or_with_the_list(payloads: Path, tmp_path: Path) -> N
     both = ("--older-than", "30d", "--live", _listed(tmp_path, older), *FREE)
     assert run("inngest", *both).scopes == {"live": 1, "young": 1}
     # What is younger than the grace is never marked.
-    keep(new_id(, engine="inngest"))
+    keep(new_id(), engine="inngest")
     assert run("inngest", "--older-than", "1h", *FREE[:2], "--json").scopes == {"young": 1, "marked": 2}
 
 
 def test_other_tenants_are_left_alone(payloads: Path) -> None:
-    keep(new_id(, engine="inngest"), "ours")
-    keep(new_id(, engine="inngest"), "theirs")
+    keep(new_id(), engine="inngest", tenant="ours")
+    keep(new_id(), engine="inngest", tenant="theirs")
     age(payloads)
     done = run("inngest", "--tenant", "ours", "--older-than", "1d", *FREE)
     assert done.scopes == {"marked": 1}
@@ -69,7 +69,7 @@ def test_other_tenants_are_left_alone(payloads: Path) -> None:
 
 
 def test_a_list_that_is_too_old(payloads: Path, tmp_path: Path) -> None:
-    keep(new_id(, engine="inngest"))
+    keep(new_id(), engine="inngest")
     age(payloads)
     path = _listed(tmp_path, new_id())
     then = time.time() - 3.6 * DAY

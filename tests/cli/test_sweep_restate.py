@@ -47,7 +47,7 @@ def test_what_is_dead_is_marked_and_then_deleted(
     tenant = uuid4().hex
     asyncio.run(_remember(restate_server, tenant))
     kept = set(objects(payloads))
-    keep("inv_gone", tenant, engine="restate")
+    keep("inv_gone", engine="restate", tenant=tenant)
     options = ["--tenant", tenant, "--max-share", "0.9"]
     monkeypatch.setenv("RESTATE_ADMIN_URL", restate_server.admin)
     age(payloads)
