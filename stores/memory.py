@@ -44,6 +44,6 @@ class MemoryStore(Store):
 
     async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         """See :meth:`Store.list_objects`."""
-        for key, (data, modified) in list(self._objects.items()):
+        for key, (data, modified) in sorted(self._objects.items()):
             if key.startswith(prefix):
                 yield StoredObject(key, len(data), modified)

@@ -88,7 +88,7 @@ def test_dependencies_point_one_way() -> None:
     """Contracts know nobody; codecs and stores know only contracts; the core knows neither; nobody knows the cli."""
     package = Path(str(coatcheck.__file__)).parent
     foundation = {"coatcheck.contracts", "coatcheck.errors", "coatcheck.scope"}
-    tools = {"coatcheck.clock", "coatcheck.concurrency", "coatcheck.telemetry"}
+    tools = {"coatcheck.clock", "coatcheck.concurrency", "coatcheck.forks", "coatcheck.telemetry"}
     exchangeable = ("coatcheck.codecs", "coatcheck.stores")
     outside = ("coatcheck.cli", "coatcheck.integrations")
     after_the_fact = ("coatcheck.audit", "coatcheck.retention")

@@ -62,7 +62,9 @@ class Chain:
         self._storerooms: dict[str, Storeroom] = {}
         if offload is not None:
             for alias, store in offload.stores.items():
-                self._storerooms[alias] = Storeroom(alias, store, offload.deadline, cache, transforms)
+                self._storerooms[alias] = Storeroom(
+                    alias, store, offload.deadline, cache, transforms, max_payload=max_payload
+                )
         self.writer = Writer(
             self._suites,
             transforms,

@@ -117,6 +117,13 @@ class Sealer(ABC):
             IntegrityError: Anything at all differs from what was sealed.
         """
 
+    def check(self, payload: bytes, object_id: bytes) -> None:  # noqa: B027 - what is sealed with a key needs no more
+        """Refuse what is not the payload that the object is named by, where :meth:`open` takes what anyone can write.
+
+        Raises:
+            IntegrityError: It is another one.
+        """
+
     @abstractmethod
     def mac(self, reference: bytes) -> bytes:
         """16 bytes that authenticate a reference of this tenant; compare in constant time."""
@@ -272,8 +279,9 @@ class Store(ABC):
     def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         """Every object whose key starts with ``prefix``: any string, not only whole segments.
 
-        Page by page, so memory does not grow with their number; in no promised order. Each object that is there
-        throughout the listing comes exactly once.
+        Page by page, so memory does not grow with their number. Each object that is there throughout the listing comes
+        exactly once. Those whose keys differ only in the last segment come in the order of its characters, and each
+        page says what was there after all before it had been said.
         """
 
     async def list_first(self, prefix: str, count: int) -> list[StoredObject]:

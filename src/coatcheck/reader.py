@@ -22,7 +22,7 @@ from coatcheck.scope import Scope
 from coatcheck.storage.cache import Held
 from coatcheck.storage.line import line_of
 from coatcheck.storage.scope_memory import ScopeMemory
-from coatcheck.storage.storeroom import Storeroom
+from coatcheck.storage.storeroom import SEALED_AROUND, Storeroom
 from coatcheck.telemetry import Outcome, decoded, span
 
 
@@ -74,7 +74,8 @@ class Reader:
                 key = memory.presence.key(reference.object_id)
                 with span("decode", object_id=reference.object_id.hex(), size=reference.size):
                     assembly = _Assembly(memory, sealer, reference, held)
-                    payload = await room.opening.run(key, lambda: self._load(room, assembly))
+                    async with room.access.within(reference.size * len(assembly.line)):
+                        payload = await room.opening.run(key, lambda: self._load(room, assembly))
                 outcome = Outcome.FETCHED if held is None or assembly.bodies else Outcome.KNOWN
         except CoatcheckError as error:
             raise error.about(reference.object_id.hex())  # noqa: B904 - the same error, with the object named
@@ -84,11 +85,16 @@ class Reader:
     async def _load(self, room: Storeroom, assembly: "_Assembly") -> bytes:
         try:
             return await self._complete(room, assembly)
-        except (FormatError, IntegrityError):
-            # Once more: the bytes may have been damaged on their way rather than where they lie.
-            for object_id in assembly.line:
+        except (FormatError, IntegrityError, LimitExceeded, PayloadNotFound):
+            if assembly.reference.object_id in assembly.gone:
+                raise
+            # Once more: the bytes may have been damaged on their way, or be those of a copy that is older than the object
+            # and builds on what is not there any more.
+            for object_id in {*assembly.line, *assembly.met}:
                 await room.access.forget(assembly.memory.presence.key(object_id))
-            return await self._complete(room, _Assembly(assembly.memory, assembly.sealer, assembly.reference))
+            assembly.memory.presence.lost(assembly.met)
+            again = _Assembly(assembly.memory, assembly.sealer, assembly.reference, is_fresh=True)
+            return await self._complete(room, again)
 
     async def open_object(self, room: Storeroom, of: ScopeSealer, object_id: bytes, data: bytes) -> bytes:
         """The payload of an object that was fetched already, whoever refers to it; raises as :meth:`open_reference`."""
@@ -109,13 +115,16 @@ class Reader:
     async def _complete(self, room: Storeroom, assembly: "_Assembly") -> bytes:
         """Fetch what is missing until all of it is there, and decode it."""
         reference, presence = assembly.reference, assembly.memory.presence
-        gone: dict[bytes, PayloadNotFound] = {}
+        gone = assembly.gone
 
         async def fetch(object_id: bytes) -> int:
+            is_target = object_id == reference.object_id
+            limit = reference.size + SEALED_AROUND if is_target else room.limit
             try:
-                data = await room.get(
-                    presence, object_id, reference.size, follow=object_id == reference.object_id
-                )
+                if assembly.is_fresh:
+                    data = await room.access.get(presence.key(object_id), reference.size, limit)
+                else:
+                    data = await room.get(presence, object_id, reference.size, follow=is_target, limit=limit)
             except PayloadNotFound as error:
                 # The object decides which bases it needs: it may have been deleted and made anew with others.
                 gone[object_id] = error.about(object_id.hex())
@@ -126,6 +135,7 @@ class Reader:
         missing = assembly.missing(assembly.line)
         while True:
             size = sum(await all_at_once(map(fetch, missing))) + reference.size
+            assembly.met.update(missing)
             if reference.object_id in gone:
                 raise gone[reference.object_id]
             found = await off_loop(size, DECODE_INLINE_UP_TO, self._assemble, assembly)
@@ -151,8 +161,8 @@ class Reader:
         held = others[len(fetched) :]
         if held:
             # It was built on before, and so likely will be again.
-            base = assembly.memory.unpack(held, base)
-        return assembly.memory.read([target, *fetched], base)
+            base = assembly.memory.unpack(held, base, assembly.sealer)
+        return assembly.memory.read([target, *fetched], base, assembly.sealer)
 
     def _storeroom(self, alias: str) -> Storeroom:
         if alias not in self._storerooms:
@@ -181,6 +191,12 @@ class _Assembly:
     """Of the payload itself, from memory."""
     sealed: dict[bytes, bytes] = field(default_factory=dict)
     bodies: dict[bytes, Body] = field(default_factory=dict)
+    met: set[bytes] = field(default_factory=set)
+    """Objects that were asked for."""
+    gone: dict[bytes, PayloadNotFound] = field(default_factory=dict)
+    """Those of them that are not there."""
+    is_fresh: bool = False
+    """Whether nothing counts that was in memory, but whole payloads: those are right wherever they came from."""
 
     @property
     def line(self) -> tuple[bytes, ...]:
@@ -192,7 +208,9 @@ class _Assembly:
         if object_id == self.reference.object_id:
             return self.bodies.get(object_id, self.held)
         held = self.memory.held(object_id)
-        return held if isinstance(held, bytes) else self.bodies.get(object_id, held)
+        if isinstance(held, bytes):
+            return held
+        return self.bodies.get(object_id, None if self.is_fresh else held)
 
     def has_fetched(self, body: Body) -> bool:
         """Whether it is what the store has now."""

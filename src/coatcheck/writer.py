@@ -23,7 +23,7 @@ from coatcheck.scope import Scope
 from coatcheck.storage.lineage import Member, Sketch
 from coatcheck.storage.presence import Presence
 from coatcheck.storage.scope_memory import Base, ScopeMemory
-from coatcheck.storage.storeroom import Storeroom
+from coatcheck.storage.storeroom import SEALED_AROUND, Storeroom
 from coatcheck.telemetry import Outcome, encoded, span
 
 _CREATE_ATTEMPTS = 3
@@ -62,11 +62,13 @@ class Writer:
 
     async def write(self, data: bytes, scope: Scope) -> bytes:
         """What to journal in place of ``data``; see :meth:`Chain.encode`."""
-        if self._room is not None and len(data) > self._over:
+        if self._room is None or len(data) <= self._over:
+            return await off_loop(len(data), ENCODE_INLINE_UP_TO, self.inline, data, scope)
+        async with self._room.access.within(len(data)):
             sealer = self._suites.sealer_for_new(scope)
             await self._room.settled(self._room.scope(sealer.sealer, sealer.run_tag).presence)
-        draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self.prepare, data, scope)
-        return draft if isinstance(draft, bytes) else (await self.keep(draft)).to_bytes()
+            draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self.prepare, data, scope)
+            return draft if isinstance(draft, bytes) else (await self.keep(draft)).to_bytes()
 
     def prepare(self, data: bytes, scope: Scope) -> "bytes | Draft":
         """All that is computation: what to journal, or an object that :meth:`keep` has yet to store.
@@ -173,7 +175,11 @@ class Writer:
 
     def _find_base(self, draft: "Draft") -> None:
         if self._transforms.makes_deltas:
-            draft.base, draft.prints = draft.memory.base_for(draft.payload)
+            draft.base, draft.prints = draft.memory.base_for(draft.payload, draft.sealer)
+
+    def _make_whole(self, draft: "Draft") -> None:
+        draft.base = None
+        self._seal(draft)
 
     def _make(self, draft: "Draft") -> None:
         self._find_base(draft)
@@ -204,7 +210,10 @@ class Writer:
         try:
             with span("encode", object_id=draft.object_id.hex(), size=len(draft.payload)):
                 bases = draft.presence.bases_of(draft.object_id)
-                reference = draft.reference(await self._keep(draft) if bases is None else bases)
+                if bases is None:
+                    async with draft.room.access.within(len(draft.payload)):
+                        bases = await self._keep(draft)
+                reference = draft.reference(bases)
         except CoatcheckError as error:
             raise error.about(draft.object_id.hex())  # noqa: B904 - the same error, with the object named
         encoded(draft.outcome, len(draft.payload), len(reference.to_bytes()))
@@ -227,36 +236,42 @@ class Writer:
         access, key = draft.room.access, draft.presence.key(draft.object_id)
         if draft.presence.of_tenant:
             # What is there can be about to expire: only what was written now is relied on.
-            await access.replace(key, draft.envelope)
-            return _wrote(draft)
+            return await self._replace(draft)
         for _ in range(_CREATE_ATTEMPTS):
-            nobody_sweeps = draft.presence.is_confirmed
-            created = await access.create(key, draft.envelope)
-            if not created and not nobody_sweeps:
-                # Only what the store says after this counts. A fresh process that finds its object there is likely to
-                # replay, so this lists the scope.
-                await draft.room.confirm(draft.presence)
-                created = not draft.presence.is_listed(draft.object_id) and await access.create(
-                    key, draft.envelope
-                )
-            if not created:
-                try:
-                    bases = await self._find(draft)
-                except PayloadNotFound:
-                    continue
-                if bases is not None:
-                    return bases
-                await access.forget(key)
-                await access.replace(key, draft.envelope)
-            return _wrote(draft)
+            if await access.create(key, draft.envelope):
+                return _wrote(draft)
+            # Only what the store says after this counts. A fresh process that finds its object there is likely to
+            # replay, so this lists the scope.
+            await draft.room.confirm(draft.presence)
+            try:
+                bases = await self._find(draft)
+            except PayloadNotFound:
+                continue
+            return await self._replace(draft) if bases is None else bases
         raise StoreUnavailable(
             "the object was deleted each time just after it was found",
             "Check what else deletes from the store.",
         )
 
+    async def _replace(self, draft: "Draft") -> tuple[bytes, ...]:
+        """Write the object whatever is there: whole, since what is there may be what its bases are built on."""
+        if draft.base is not None:
+            await off_loop(len(draft.payload), ENCODE_INLINE_UP_TO, self._make_whole, draft)
+        await draft.room.access.replace(draft.presence.key(draft.object_id), draft.envelope)
+        return _wrote(draft)
+
     async def _find(self, draft: "Draft") -> tuple[bytes, ...] | None:
-        """The bases of the object that is there; None if it is torn or foreign and does not hold the payload."""
-        found = await draft.room.get(draft.presence, draft.object_id, len(draft.payload), follow=True)
+        """The bases of the object that is there; None if it is torn, foreign or too large, and does not hold the payload."""
+        room, presence, object_id = draft.room, draft.presence, draft.object_id
+        size, listed = len(draft.payload), presence.size_listed(object_id)
+        try:
+            found = None
+            if listed is not None:
+                found = await room.get(presence, object_id, size, follow=True, limit=size + SEALED_AROUND)
+            if found is None or len(found) != listed:
+                found = await room.access.get_uncached(presence.key(object_id), size, size + SEALED_AROUND)
+        except LimitExceeded:
+            return None
         return await off_loop(len(found), DECODE_INLINE_UP_TO, self._recognise, draft, found)
 
     def _recognise(self, draft: "Draft", found: bytes) -> tuple[bytes, ...] | None:

@@ -27,7 +27,7 @@ from coatcheck import (
     Zstd,
 )
 from coatcheck.contracts import DEFAULT_LIMIT
-from coatcheck.storage.limiter import AHEAD_LIMITER, PROCESS_LIMITER
+from coatcheck.storage.limiter import _limiters
 from tests.chains import KEY, SCOPE, Reverse
 
 PAYLOADS = [bytes([number]) * 20 + b"".join(n.to_bytes(2, "big") for n in range(2000)) for number in range(4)]
@@ -267,5 +267,6 @@ async def _nothing_is_left() -> None:
     for _ in range(3):
         await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert (PROCESS_LIMITER._operations, PROCESS_LIMITER._size) == (0, 0)
-    assert (AHEAD_LIMITER._operations, AHEAD_LIMITER._size) == (0, 0)
+    for limiters in list(_limiters._of.values()):
+        for limiter in limiters:
+            assert (limiter._operations, limiter._size, limiter._queued) == (0, 0, 0)

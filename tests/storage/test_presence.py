@@ -1,6 +1,8 @@
 """What is known to be in a store: only what was written here, or what the store itself vouched for."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coatcheck.contracts import TENANT_SCOPE_TAG
 from coatcheck.storage import presence
@@ -41,12 +43,44 @@ def test_what_was_written_or_found_is_there_and_what_was_read_alone_is_not() -> 
 def test_what_was_read_is_there_once_it_is_listed() -> None:
     known = of_a_run()
     known.read(ID, (BASE,))
-    known.listed([known.key(ID), known.key(OTHER)])
+    known.listed({ID: 10, OTHER: 20})
     assert known.bases_of(ID) == (BASE,)
     assert known.is_listed(OTHER)
+    assert known.size_listed(OTHER) == 20
     assert known.bases_of(OTHER) is None  # what it holds was not looked at
-    known.listed([])
+    known.lost([ID])
     assert known.bases_of(ID) is None
+
+
+def test_only_what_the_store_itself_showed_is_built_on() -> None:
+    known = of_a_run()
+    known.wrote(ID, (BASE,))
+    known.read(OTHER, (BASE,))
+    assert known.are_there([ID])
+    assert not known.are_there([ID, BASE])
+    assert not known.are_there([OTHER])
+    known.listed({BASE: 1})
+    assert known.are_there([ID, BASE])
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["wrote", "read", "listed", "lost"]), st.integers(0, 9), st.integers(0, 4))
+    )
+)
+def test_what_it_costs_is_that_of_what_it_knows(calls: list[tuple[str, int, int]]) -> None:
+    known = of_a_run()
+    for call, number, bases in calls:
+        object_id = bytes([number]) * 32
+        if call == "listed":
+            known.listed({object_id: bases})
+        elif call == "lost":
+            known.lost([object_id])
+        else:
+            getattr(known, call)(object_id, (BASE,) * bases)
+    expected = len(known._known) * presence._KNOWN_COST + len(known._listed) * presence._LISTED_COST
+    expected += sum(len(one.bases) for one in known._known.values()) * presence._BASE_COST
+    assert known.cost == expected
 
 
 def test_a_scope_is_confirmed_once_somebody_looked() -> None:

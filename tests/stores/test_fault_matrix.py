@@ -31,7 +31,7 @@ from coatcheck import (
 )
 from coatcheck.format.reference import Reference
 from coatcheck.storage.access import Access
-from coatcheck.storage.limiter import PROCESS_LIMITER, Limiter
+from coatcheck.storage.limiter import Limiter, limiter_of
 from tests.chains import KEY
 from tests.engines.fault_proxy import DAMAGE, Fault, FaultProxy, Plan, Proxy, Request
 from tests.engines.gcs import GCSServer
@@ -127,7 +127,7 @@ async def postgres(server: PostgresServer) -> Site:
         lambda plan: PostgresFaultProxy(server, plan),
         through,
         "INSERT",
-        "SELECT data",
+        "SELECT size",
         frozenset({Fault.BUSY_RETRY_AFTER}),
     )
 
@@ -319,7 +319,7 @@ async def test_cancelled_after_each_turn_of_the_loop(store: Store) -> None:
             journals = await chain.encode_all(payloads, scope)
         async with chain_on(store) as fresh:
             assert await fresh.decode_all(journals, scope) == payloads
-        assert PROCESS_LIMITER._operations == 0
+        assert limiter_of(store)._operations == 0
         # A thread that writes a file ends by itself.
         async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))

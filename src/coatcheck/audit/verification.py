@@ -191,7 +191,7 @@ async def _check_record(room: Storeroom, of: ScopeSealer, name: str, stored: Sto
         return
     object_id = Checkpoint.from_record(entry, data).reference.object_id.hex()
     # Whether it opens, and has its bases, is found out when its own turn comes.
-    if not await room.access.list_up_to(1, of.prefix + object_id):
+    if not await room.access.list_first(of.prefix + object_id, 1):
         raise PayloadNotFound(
             "the state of a checkpoint is gone",
             "Restore the object, or go on from an older checkpoint.",

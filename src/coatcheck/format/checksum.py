@@ -78,6 +78,14 @@ class _ChecksumSealer(Sealer):
             )
         return body
 
+    def check(self, payload: bytes, object_id: bytes) -> None:
+        if not hmac.compare_digest(self.object_id(payload), object_id):
+            raise IntegrityError(
+                "the object does not hold the payload that it is named by",
+                "Restore the original object, and find out who wrote this one.",
+                object_id.hex(),
+            )
+
     def mac(self, reference: bytes) -> bytes:
         return _digest("reference", self.tenant_tag, reference).digest()[:_DIGEST_LENGTH]
 

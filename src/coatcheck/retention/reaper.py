@@ -15,7 +15,7 @@ from coatcheck.retention.latest import LatestCheckpoints
 from coatcheck.retention.pace import listed
 from coatcheck.retention.verdict import TAKEN_OVER_AFTER, Rules, Verdict
 from coatcheck.storage.access import DEFAULT_DEADLINE, retried
-from coatcheck.storage.limiter import PROCESS_LIMITER, Limiter
+from coatcheck.storage.limiter import Limiter, limiter_of
 from coatcheck.storage.markers import ALIVE, TOMBSTONE, claim, deleting, is_sweeps_own
 
 _T = TypeVar("_T")
@@ -59,11 +59,11 @@ class Reaper:
         latest: LatestCheckpoints,
         rules: Rules,
         now: datetime,
-        limiter: Limiter = PROCESS_LIMITER,
+        limiter: Limiter | None = None,
     ) -> None:
         self._store = store
         self._latest = latest
-        self._limiter = limiter
+        self._limiter = limiter or limiter_of(store)
         self._rules = rules
         self._now = now
 

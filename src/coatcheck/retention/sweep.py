@@ -19,7 +19,7 @@ from coatcheck.retention.reaper import Reaped, Reaper
 from coatcheck.retention.report import Report
 from coatcheck.retention.verdict import Rules, Verdict
 from coatcheck.storage.access import DEFAULT_DEADLINE, retried
-from coatcheck.storage.limiter import PROCESS_LIMITER, Limiter
+from coatcheck.storage.limiter import Limiter, limiter_of
 
 DEFAULT_MAX_SHARE: Final = 0.2
 _SCOPES_AT_ONCE: Final = 16
@@ -60,7 +60,7 @@ class Sweep:
         rules: Rules,
         max_share: float = DEFAULT_MAX_SHARE,
         progress: Progress | None = None,
-        limiter: Limiter = PROCESS_LIMITER,
+        limiter: Limiter | None = None,
         part: str = "",
         begun: datetime | None = None,
     ) -> None:
@@ -71,7 +71,7 @@ class Sweep:
         self._rules = rules
         self._max_share = max_share
         self._progress = progress or _tell_nobody
-        self._limiter = limiter
+        self._limiter = limiter or limiter_of(store)
         self._part = part
         self._begun = begun
 

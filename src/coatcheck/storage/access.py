@@ -1,27 +1,33 @@
-"""How the core calls a store: within the process's limits, and again if it may help."""
+"""How the core calls a store: within its limits, again if it may help, and never for longer than it said."""
 
 import asyncio
 import itertools
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
 from typing import Final, TypeVar
 
 from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject
 from coatcheck.errors import StoreUnavailable
-from coatcheck.storage.limiter import PROCESS_LIMITER, Limiter
+from coatcheck.storage.limiter import Limiter, limiter_of
 from coatcheck.telemetry import StoreCall
 
 _T = TypeVar("_T")
 
 DEFAULT_DEADLINE: Final = 8.0
 """Seconds: inside Temporal's workflow task time-out of 10 s, so that an error can still be reported."""
+_SLOWEST: Final = 2**20
+"""Bytes a second: as long as they flow faster, no call is given up."""
+_SLOWEST_QUEUE: Final = 16 * 2**20
+"""Bytes a second in which a queue of many calls is expected to move on."""
+PAGE: Final = 1000
+"""Objects that come with one request of a listing: what S3, GCS and most others give."""
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
 
 
 class Access:
-    """A store behind one retry policy and the process-wide limiter.
+    """A store behind one retry policy and its limiter.
 
     ``StoreUnavailable`` is retried with exponential back-off and full jitter ("Exponential Backoff And Jitter", AWS
     Architecture Blog, 2015), never sooner than the store asked for, until the deadline of the whole call would pass.
@@ -29,20 +35,42 @@ class Access:
 
     Args:
         store: Called once an attempt.
-        deadline: Seconds for one call with all its attempts, from when the limiter first admits it.
-        limiter: Admits each attempt; None where the caller sees to that.
+        deadline: Seconds for one call with all its attempts and its wait in the queue, more for many bytes (:meth:`seconds_for`).
+        limiter: Admits each attempt; the store's own where none is given.
     """
 
     def __init__(
-        self, store: Store, deadline: float = DEFAULT_DEADLINE, limiter: Limiter | None = PROCESS_LIMITER
+        self, store: Store, deadline: float = DEFAULT_DEADLINE, limiter: Limiter | None = None
     ) -> None:
         self.store = store
         self._deadline = deadline
         self._limiter = limiter
 
-    def without_limiter(self) -> "Access":
-        """The same store and deadline, for a caller that has a limiter of its own."""
-        return Access(self.store, self._deadline, None)
+    @property
+    def limiter(self) -> Limiter:
+        """What admits the calls."""
+        return self._limiter or limiter_of(self.store)
+
+    def seconds_for(self, size: int) -> float:
+        """Return how long a call that begins now may take: the deadline, and what its bytes and those before it need."""
+        return self._deadline + size / _SLOWEST + self.limiter.ahead / _SLOWEST_QUEUE
+
+    @asynccontextmanager
+    async def within(self, size: int) -> AsyncIterator[None]:
+        """Bound several calls one after the other by what one of ``size`` bytes may take.
+
+        Raises:
+            StoreUnavailable: They took longer.
+        """
+        seconds = self.seconds_for(size)
+        timeout = asyncio.timeout(seconds)
+        try:
+            async with timeout:
+                yield
+        except TimeoutError as error:
+            if not timeout.expired():
+                raise
+            raise _no_answer("the store", seconds) from error
 
     async def create(self, key: str, data: bytes) -> bool:
         """See :meth:`Store.create`; ``False`` also where an attempt succeeded and its answer was lost."""
@@ -58,9 +86,16 @@ class Access:
             call.size = len(data)
 
     async def get(self, key: str, size: int, limit: int = DEFAULT_LIMIT) -> bytes:
-        """See :meth:`Store.get`; ``size`` is what it will come to, in bytes, for the limiter."""
+        """See :meth:`Store.get`; ``size`` is what it will likely come to, in bytes, for the limiter and the deadline."""
         with StoreCall("get", self.store) as call:
             data = await self._call(size, lambda: self.store.get(key, limit))
+            call.size = len(data)
+            return data
+
+    async def get_admitted(self, key: str, size: int, limit: int) -> bytes:
+        """As :meth:`get`, for a caller that was admitted by a limiter of its own."""
+        with StoreCall("get", self.store) as call:
+            data = await retried(lambda: self.store.get(key, limit), self.seconds_for(size))
             call.size = len(data)
             return data
 
@@ -85,26 +120,36 @@ class Access:
         with StoreCall("list", self.store):
             return await self._call(0, lambda: self.store.list_first(prefix, count))
 
-    async def list_up_to(self, count: int, prefix: str) -> list[StoredObject]:
-        """The first ``count`` objects that :meth:`Store.list_objects` gives."""
+    async def pages(self, prefix: str) -> AsyncGenerator[list[StoredObject], None]:
+        """Yield what :meth:`Store.list_objects` gives, up to 1,000 objects at a time. The deadline is for each of these pages.
 
-        async def collect() -> list[StoredObject]:
-            found: list[StoredObject] = []
-            async for entry in self.store.list_objects(prefix):
-                found.append(entry)
-                if len(found) == count:
-                    break
-            return found
+        Only the first is asked for again: a listing that broke off has to begin anew, which is for the caller to decide.
+        """
+
+        async def begin() -> tuple[list[StoredObject], AsyncIterator[StoredObject]]:
+            listing = self.store.list_objects(prefix)
+            return await _taken(listing, PAGE), listing
 
         with StoreCall("list", self.store):
-            return await self._call(0, collect)
+            page, listing = await self._call(0, begin)
+        yield page
+        while len(page) == PAGE:
+            with StoreCall("list", self.store):
+                async with self.within(0), self.limiter.hold(0):
+                    page = await _taken(listing, PAGE)
+            yield page
+
+    async def list_up_to(self, count: int, prefix: str) -> list[StoredObject]:
+        """Return the first ``count`` objects that :meth:`Store.list_objects` gives."""
+        with StoreCall("list", self.store):
+            return await self._call(0, lambda: _taken(self.store.list_objects(prefix), count))
 
     async def close(self) -> None:
         """See :meth:`Store.close`."""
         await self.store.close()
 
     async def _call(self, size: int, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        return await retried(attempt, self._deadline, limiter=self._limiter, size=size)
+        return await retried(attempt, self.seconds_for(size), limiter=self.limiter, size=size)
 
 
 async def retried(
@@ -119,7 +164,7 @@ async def retried(
 
     Args:
         attempt: Called once an attempt.
-        deadline: Seconds for all of them together, from when the limiter first admits one.
+        deadline: Seconds for all of them together, and for the wait for a place.
         limiter: Admits each attempt.
         size: Bytes that an attempt comes to, for the limiter.
         what: Who is called, for the error.
@@ -128,26 +173,37 @@ async def retried(
         StoreUnavailable: The last attempt raised it, or there was no answer before the deadline.
     """
     loop = asyncio.get_running_loop()
-    end: float | None = None
+    end = loop.time() + deadline
     for number in itertools.count():
         timeout = asyncio.timeout_at(end)
         try:
             async with timeout, limiter.hold(size) if limiter else nullcontext():
-                if end is None:
-                    end = loop.time() + deadline
-                    timeout.reschedule(end)
                 return await attempt()
         except TimeoutError as error:
             if not timeout.expired():
                 raise
-            raise StoreUnavailable(
-                f"{what} gave no answer within {deadline:g} seconds",
-                "Check the store and the network; Offload(deadline=...) sets how long to wait.",
-            ) from error
+            raise _no_answer(what, deadline) from error
         except StoreUnavailable as error:
             pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**number))  # noqa: S311 - spreads load, hides nothing
             pause = max(pause, error.retry_after or 0)
-            if end is None or loop.time() + pause >= end:
+            if loop.time() + pause >= end:
                 raise
         await asyncio.sleep(pause)
     raise AssertionError("unreachable")
+
+
+async def _taken(listing: AsyncIterator[StoredObject], count: int) -> list[StoredObject]:
+    """Take so many entries of a listing, and leave the rest for the next call."""
+    found: list[StoredObject] = []
+    async for entry in listing:
+        found.append(entry)
+        if len(found) == count:
+            break
+    return found
+
+
+def _no_answer(who: str, seconds: float) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{who} gave no answer within {seconds:.3g} seconds",
+        "Check the store and the network; Offload(deadline=...) sets how long to wait.",
+    )

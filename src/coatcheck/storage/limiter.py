@@ -1,12 +1,15 @@
-"""One limit for the whole process on what is under way to and from stores."""
+"""One limit for each store on what is under way to and from it."""
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakKeyDictionary
+
+from coatcheck.contracts import Store
+from coatcheck.forks import after_fork, new_lock
 
 
 @dataclass(slots=True, eq=False)
@@ -31,10 +34,21 @@ class Limiter:
     def __init__(self, operations: int, size: int) -> None:
         self._max_operations = operations
         self._max_size = size
+        self._lock = new_lock()
+        self._renew()
+        after_fork(self._renew)
+
+    def _renew(self) -> None:
         self._operations = 0
         self._size = 0
+        self._queued = 0
+        """Bytes that wait for a place."""
         self._waiting: deque[_Waiter] = deque()
-        self._lock = threading.Lock()
+
+    @property
+    def ahead(self) -> int:
+        """Bytes under way, and bytes that wait for a place."""
+        return self._size + self._queued
 
     @asynccontextmanager
     async def hold(self, size: int) -> AsyncIterator[None]:
@@ -54,6 +68,7 @@ class Limiter:
                 return
             waiter = _Waiter(size, loop, loop.create_future())
             self._waiting.append(waiter)
+            self._queued += size
         try:
             await waiter.turn
         except asyncio.CancelledError:
@@ -61,6 +76,7 @@ class Limiter:
                 admitted = waiter.admitted
                 if not admitted:
                     self._waiting.remove(waiter)
+                    self._queued -= size
             if admitted:
                 self._release(size)
             else:
@@ -81,6 +97,7 @@ class Limiter:
                     return
                 waiter = self._waiting.popleft()
                 waiter.admitted = True
+                self._queued -= waiter.size
                 self._take(waiter.size)
             try:
                 waiter.loop.call_soon_threadsafe(_wake, waiter.turn)
@@ -104,7 +121,34 @@ def _wake(turn: asyncio.Future[None]) -> None:
         turn.set_result(None)
 
 
-PROCESS_LIMITER: Final = Limiter(operations=64, size=256 * 2**20)
-"""64 operations keep a store of 50 ms latency at over 1,000 a second; 256 MiB bound what they hold in memory."""
-AHEAD_LIMITER: Final = Limiter(operations=128, size=64 * 2**20)
-"""For what nobody has asked for yet: it must never take the place of what somebody waits for."""
+class _Limiters:
+    """The limiters of each store that is in use. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = new_lock()
+        self._of: WeakKeyDictionary[Store, tuple[Limiter, Limiter]] = WeakKeyDictionary()
+
+    def of(self, store: Store) -> tuple[Limiter, Limiter]:
+        with self._lock:
+            found = self._of.get(store)
+            if found is None:
+                found = self._of[store] = (
+                    Limiter(_OPERATIONS, 256 * 2**20),
+                    Limiter(2 * _OPERATIONS, 64 * 2**20),
+                )
+            return found
+
+
+_OPERATIONS: Final = 64
+"""They keep a store of 50 ms latency at over 1,000 a second; 256 MiB bound what they hold in memory."""
+_limiters: Final = _Limiters()
+
+
+def limiter_of(store: Store) -> Limiter:
+    """Return the limiter of all who use this store object: of no other, so that a store that hangs keeps nobody else waiting."""
+    return _limiters.of(store)[0]
+
+
+def ahead_limiter_of(store: Store) -> Limiter:
+    """Return that for what nobody has asked for yet: it must never take the place of what somebody waits for."""
+    return _limiters.of(store)[1]

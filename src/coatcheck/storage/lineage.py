@@ -21,6 +21,8 @@ _MAX_PRINTS = 256
 """Of a large payload, those with the smallest values: the same ones in both of two similar payloads (bottom-k sketch:
 Cohen and Kaplan, PODC 2007)."""
 _MAX_REMEMBERED = 16_384
+_PRINT_COST = 400
+"""Bytes of memory for a print and its share of the members that have it."""
 _MAX_HOLDERS = 4
 """Members remembered for a chunk: agents that take turns in one run share a prompt, and each must find its own."""
 
@@ -68,6 +70,11 @@ class Lineage:
 
     def __len__(self) -> int:
         return len(self._latest)
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory that it takes, roughly."""
+        return len(self._latest) * _PRINT_COST
 
     def add(self, member: Member, prints: Sketch) -> None:
         """Remember a payload whose object is durable."""

@@ -1,17 +1,21 @@
-"""Which objects of a scope are in its store, by what this process has seen."""
+"""Objects of a scope that are in its store, by what this process has seen."""
 
-import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from coatcheck.clock import uptime
 from coatcheck.contracts import TENANT_SCOPE_TAG
+from coatcheck.forks import new_lock
 
 TRUSTED_FOR: Final = 3600.0
 """Seconds after the last sign of life in a scope for which what is known of it holds: an object that was created there,
 or a look that found no sweep. Far below the grace of a sweep (``docs/retention.md``)."""
 _KNOWN: Final = 65_536
+_KNOWN_COST: Final = 220
+"""Bytes of memory for an object without bases (measured: 201)."""
+_BASE_COST: Final = 80
+_LISTED_COST: Final = 200
 
 
 class _Known(NamedTuple):
@@ -19,22 +23,22 @@ class _Known(NamedTuple):
 
     bases: tuple[bytes, ...]
     proven: bool
-    """Whether it is there to stay: this process created it, or the store said that it is there after a look for a sweep.
+    """Whether it is there to stay: this process created it, or the store itself gave it after a look for a sweep.
     To have read it proves nothing: it may come from a copy, or be on its way out."""
 
 
 class Presence:
-    """Of one scope in one store. Safe to use from several threads.
+    """Objects of one scope in one store. Safe to use from several threads.
 
     Args:
-        prefix: What the keys of the scope's objects start with.
+        prefix: Start of the keys of the scope's objects.
     """
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self.of_tenant = prefix.endswith(f"/{TENANT_SCOPE_TAG.hex()}/")
         """Whether it is the tenant scope. Nobody sweeps that, but an operator can set a time after which its objects go.
-        So an object there is relied on only for an hour after this process wrote it."""
+        So an object there is relied on only for an hour after this process wrote it, and nothing is built on it."""
         self.is_confirmed = False
         """Whether the store was seen to be without a sweep of the scope."""
         self.replayed = False
@@ -42,8 +46,14 @@ class Presence:
         # Of life: to read is none, since it leaves no trace that a sweep could see.
         self._last_sign = uptime()
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
-        self._listed: frozenset[str] = frozenset()
-        self._lock = threading.Lock()
+        self._bases = 0
+        self._listed: dict[bytes, int] = {}
+        self._lock = new_lock()
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory that it takes, roughly."""
+        return len(self._known) * _KNOWN_COST + self._bases * _BASE_COST + len(self._listed) * _LISTED_COST
 
     @property
     def is_out_of_date(self) -> bool:
@@ -56,45 +66,71 @@ class Presence:
         return not self._known
 
     def key(self, object_id: bytes) -> str:
-        """The object's key in the store."""
+        """Return the object's key in the store."""
         return self.prefix + object_id.hex()
 
     def bases_of(self, object_id: bytes) -> tuple[bytes, ...] | None:
-        """The bases of an object that is there, and holds what it should; None if that is not known."""
+        """Return the bases of an object that is there, as far as is known; None if it is not known to be there."""
         known = self._known.get(object_id)
-        return known.bases if known and (known.proven or self.is_listed(object_id)) else None
+        return known.bases if known and (known.proven or object_id in self._listed) else None
+
+    def are_there(self, object_ids: Iterable[bytes]) -> bool:
+        """Whether the store itself has shown all of these, so that something can be built on them."""
+        return all(
+            object_id in self._listed or ((known := self._known.get(object_id)) is not None and known.proven)
+            for object_id in object_ids
+        )
 
     def is_listed(self, object_id: bytes) -> bool:
-        """Whether a listing proves that the object is there to stay. What it holds was not looked at."""
-        return self.key(object_id) in self._listed
+        """Whether a listing proves that the object is there to stay. Nobody has looked at what it holds."""
+        return object_id in self._listed
 
-    def listed(self, keys: Iterable[str]) -> None:
-        """These were in a listing that found no sweep of the scope, or began after it was known that there is none."""
-        self._listed = frozenset(keys)
+    def size_listed(self, object_id: bytes) -> int | None:
+        """Return the bytes of a listed object as it lies in the store; None if it is not listed."""
+        return self._listed.get(object_id)
+
+    def listed(self, sizes: Mapping[bytes, int]) -> None:
+        """Note objects and their bytes from a listing that had found no sweep of the scope when it came to them."""
+        with self._lock:
+            self._listed.update(sizes)
 
     def confirmed(self, since: float) -> None:
-        """No sweep is under way that could end within a day of ``since``, by :func:`~coatcheck.clock.uptime`."""
+        """Note that no sweep is under way that could end within a day of ``since``, by :func:`~coatcheck.clock.uptime`."""
         self.is_confirmed = True
         self._last_sign = max(self._last_sign, since)
 
     def wrote(self, object_id: bytes, bases: tuple[bytes, ...]) -> None:
-        """The object is durable."""
+        """Note that the object is durable."""
         if not self.of_tenant:
             self._last_sign = uptime()
         self._learn(object_id, _Known(bases, proven=True))
 
     def found(self, object_id: bytes, bases: tuple[bytes, ...]) -> None:
-        """The store said that the object is there, after it was known that nobody sweeps the scope."""
+        """Note that the store itself gave the object, after it was known that nobody sweeps the scope."""
         self._learn(object_id, _Known(bases, proven=not self.of_tenant))
 
     def read(self, object_id: bytes, bases: tuple[bytes, ...]) -> None:
-        """The object was fetched and opened."""
+        """Note that the object was fetched, from wherever, and opened."""
         self._learn(object_id, _Known(bases, proven=False))
+
+    def lost(self, object_ids: Iterable[bytes]) -> None:
+        """Forget what was known of objects that turned out to be missing, and of those that were built on them."""
+        with self._lock:
+            for object_id in object_ids:
+                self._listed.pop(object_id, None)
+                self._drop(object_id)
 
     def _learn(self, object_id: bytes, known: _Known) -> None:
         with self._lock:
             before = self._known.get(object_id)
             if known.proven or before is None or not before.proven:
+                self._drop(object_id)
                 self._known[object_id] = known
+                self._bases += len(known.bases)
             if len(self._known) > _KNOWN:
-                self._known.popitem(last=False)
+                self._drop(next(iter(self._known)))
+
+    def _drop(self, object_id: bytes) -> None:
+        known = self._known.pop(object_id, None)
+        if known is not None:
+            self._bases -= len(known.bases)

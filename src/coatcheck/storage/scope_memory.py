@@ -1,25 +1,30 @@
-"""What this process knows of a scope: which objects are there, and what they hold."""
+"""Knowledge of scopes in this process: which objects are there, and what they hold."""
 
-import threading
-from collections import OrderedDict, deque
+import itertools
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from weakref import finalize
 
+from coatcheck.contracts import Sealer, Store
 from coatcheck.format.envelope import Body
 from coatcheck.format.transforms import Transforms
-from coatcheck.storage.cache import Held, PayloadCache
+from coatcheck.storage.cache import Held, PayloadCache, store_name
 from coatcheck.storage.line import line_of
 from coatcheck.storage.lineage import Lineage, Member, Sketch, sketch
 from coatcheck.storage.presence import Presence
+from coatcheck.storage.sized_lru import SizedLru
 
-_SCOPES: Final = 1024
+MAX_SIZE: Final = 64 * 2**20
+"""Bytes of memory for what a process knows of all its scopes together."""
+_SCOPE_COST: Final = 2048
 _PENDING: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """By what a new payload can be expressed."""
+    """An earlier payload by which a new one can be expressed."""
 
     payload: bytes
     place: int
@@ -34,86 +39,109 @@ class ScopeMemory:
     Args:
         cache: Where the payloads themselves are, as long as there is room for them.
         transforms: By which some of those are decoded only when they are needed.
-        prefix: What the keys of the scope's objects start with.
+        store: Where the objects are.
+        prefix: Start of the keys of the scope's objects.
     """
 
-    def __init__(self, cache: PayloadCache, transforms: Transforms, prefix: str) -> None:
+    def __init__(self, cache: PayloadCache, transforms: Transforms, store: Store, prefix: str) -> None:
         self.presence = Presence(prefix)
         self._cache = cache
         self._transforms = transforms
+        self._cached_below = f"{store_name(store)}/{prefix}"
         self._holder = object()
         self._lineage = Lineage()
         # Looked into only when a payload is written that could build on them: most that are read never are.
         self._pending: deque[Member] = deque(maxlen=_PENDING)
 
+    @property
+    def cost(self) -> int:
+        """Bytes of memory that it takes, roughly; the cache counts what it has by itself."""
+        return _SCOPE_COST + self.presence.cost + self._lineage.cost
+
+    @property
+    def is_out_of_date(self) -> bool:
+        """Whether nothing of this holds any more."""
+        return self.presence.is_out_of_date
+
     def wrote(self, member: Member, payload: bytes, prints: Sketch | None) -> None:
-        """An object is durable. ``prints`` are those of the payload, if they are at hand."""
+        """Note that an object is durable. ``prints`` are those of the payload, if they are at hand."""
         self.presence.wrote(member.object_id, member.bases)
         self._keep(member.object_id, payload)
+        if self.presence.of_tenant:
+            return
         if prints is None:
             self._pending.append(member)
         else:
             self._lineage.add(member, prints)
 
     def found(self, member: Member, payload: bytes) -> None:
-        """The store said that the object is there, after it was known that nobody sweeps the scope."""
+        """Note that the store itself gave the object, after it was known that nobody sweeps the scope."""
         self.presence.found(member.object_id, member.bases)
         self._keep(member.object_id, payload)
         self._pending.append(member)
 
-    def read(self, bodies: Sequence[Body], base: bytes | None) -> bytes:
-        """Decode what was fetched and opened; see :meth:`Transforms.decode_line`.
+    def read(self, bodies: Sequence[Body], base: bytes | None, sealer: Sealer) -> bytes:
+        """Decode what was fetched and opened by ``sealer``; see :meth:`Transforms.decode_line`.
 
-        What it is built on is held as it is: most of that is never asked for by itself.
+        Bases stay cached, compressed: most of them are never asked for by themselves.
         """
         payload, place = self._transforms.decode_line(bodies, base)
+        sealer.check(payload, bodies[0].object_id)
         for body in bodies:
             self.presence.read(body.object_id, body.header.bases)
         target, *others = bodies
         for body in others:
-            self._cache.hold(self.presence.key(body.object_id), body, self._holder)
+            self._cache.hold(self._cached_as(body.object_id), body, self._holder)
         self._keep(target.object_id, payload)
         self._pending.append(Member(target.object_id, place, target.header.bases))
         return payload
 
-    def unpack(self, bodies: Sequence[Body], base: bytes | None) -> bytes:
-        """Decode what was held as it is, for good; see :meth:`Transforms.decode_line`."""
+    def unpack(self, bodies: Sequence[Body], base: bytes | None, sealer: Sealer) -> bytes:
+        """Decode a cached body and cache the payload instead; see :meth:`Transforms.decode_line`."""
         payload, _ = self._transforms.decode_line(bodies, base)
+        sealer.check(payload, bodies[0].object_id)
         self._keep(bodies[0].object_id, payload)
         return payload
 
     def held(self, object_id: bytes) -> Held | None:
-        """What there is of an object in memory; see :meth:`PayloadCache.held`."""
-        return self._cache.held(self.presence.key(object_id), self._holder)
+        """Return what there is of an object in memory; see :meth:`PayloadCache.held`."""
+        return self._cache.held(self._cached_as(object_id), self._holder)
 
-    def base_for(self, payload: bytes) -> tuple[Base | None, Sketch | None]:
-        """The best base for a payload, and the payload's sketch if one was made.
+    def base_for(self, payload: bytes, sealer: Sealer) -> tuple[Base | None, Sketch | None]:
+        """Return the best base for a payload, and the payload's sketch if one was made.
 
-        No base where there is none, or where it is no longer in memory.
+        No base where there is none, where it is no longer in memory, where the store itself has not shown all that it is
+        built on, and in the tenant scope: what strangers share there must not show in base lists how alike it is, and
+        whoever replaces an object there could make it lead back to itself.
         """
+        if self.presence.of_tenant:
+            return None, None
         self._look_into_pending()
         if not self._lineage:
             return None, None
         prints = sketch(payload)
         like = self._lineage.most_like(prints)
-        return (None if like is None else self._after(like)), prints
+        return (None if like is None else self._after(like, sealer)), prints
 
-    def _after(self, like: Member) -> Base | None:
-        if self.presence.bases_of(like.object_id) is None:
-            return None
+    def _after(self, like: Member, sealer: Sealer) -> Base | None:
         place, bases = like.next()
-        payload = self._first_of(bases)
+        if not self.presence.are_there(bases):
+            return None
+        payload = self._first_of(bases, sealer)
         return None if payload is None else Base(payload, place, bases)
 
-    def _first_of(self, line: Sequence[bytes]) -> bytes | None:
+    def _first_of(self, line: Sequence[bytes], sealer: Sealer) -> bytes | None:
         """The payload of the first of some objects, each a delta against the next; None if that is not in memory."""
         # All of them are touched: who stands far back in the skip list is needed rarely, and then it saves most.
         held = {object_id: self.held(object_id) for object_id in reversed(line)}
         bodies, base, is_whole = line_of(held[line[0]], held.get)
-        return self.unpack(bodies, base) if bodies and is_whole else base
+        return self.unpack(bodies, base, sealer) if bodies and is_whole else base
+
+    def _cached_as(self, object_id: bytes) -> str:
+        return self._cached_below + object_id.hex()
 
     def _keep(self, object_id: bytes, payload: bytes) -> None:
-        self._cache.put(self.presence.key(object_id), payload)
+        self._cache.put(self._cached_as(object_id), payload)
 
     def _look_into_pending(self) -> None:
         while True:
@@ -126,22 +154,24 @@ class ScopeMemory:
                 self._lineage.add(member, sketch(payload))
 
 
-class ScopeMemories:
-    """Of every scope that was lately in use. Safe to use from several threads."""
+PROCESS_SCOPES: Final[SizedLru[ScopeMemory]] = SizedLru(MAX_SIZE)
+_owners: Final = itertools.count()
 
-    def __init__(self, cache: PayloadCache, transforms: Transforms) -> None:
+
+class ScopeMemories:
+    """Scopes of one store of a chain, as long as the process has room for them. Safe to use from several threads."""
+
+    def __init__(self, cache: PayloadCache, transforms: Transforms, store: Store) -> None:
         self._cache = cache
         self._transforms = transforms
-        self._scopes: OrderedDict[str, ScopeMemory] = OrderedDict()
-        self._lock = threading.Lock()
+        self._store = store
+        self._owner = next(_owners)
+        finalize(self, PROCESS_SCOPES.forget, self._owner)
 
     def of(self, prefix: str) -> ScopeMemory:
-        """What is known of the scope whose keys start with ``prefix``: nothing, if that is too long ago."""
-        with self._lock:
-            memory = self._scopes.get(prefix)
-            if memory is None or memory.presence.is_out_of_date:
-                memory = self._scopes[prefix] = ScopeMemory(self._cache, self._transforms, prefix)
-            self._scopes.move_to_end(prefix)
-            if len(self._scopes) > _SCOPES:
-                self._scopes.popitem(last=False)
-            return memory
+        """Return what is known of the scope whose keys start with ``prefix``: nothing, if that is too long ago."""
+
+        def make() -> ScopeMemory:
+            return ScopeMemory(self._cache, self._transforms, self._store, prefix)
+
+        return PROCESS_SCOPES.of(self._owner, prefix, make)

@@ -1,5 +1,7 @@
 """A store as the chain uses it: limited and retried, with what is known of it, and looking ahead."""
 
+from typing import Final
+
 from coatcheck.clock import uptime
 from coatcheck.contracts import Sealer, Store
 from coatcheck.format.suites import scope_prefix
@@ -12,6 +14,9 @@ from coatcheck.storage.revival import revive
 from coatcheck.storage.scope_memory import ScopeMemories, ScopeMemory
 from coatcheck.storage.single_flight import SingleFlight
 
+SEALED_AROUND: Final = 2**14
+"""Bytes that an object may have beside its payload: its header with up to 255 bases, salt, commitment and tag."""
+
 
 class Storeroom:
     """One store of a chain. For any number of event loops.
@@ -22,34 +27,48 @@ class Storeroom:
         deadline: Seconds for one call, all its attempts together.
         cache: Of opened payloads.
         transforms: The chain's codecs.
+        max_payload: Bytes.
     """
 
     def __init__(
-        self, alias: str, store: Store, deadline: float, cache: PayloadCache, transforms: Transforms
+        self,
+        alias: str,
+        store: Store,
+        deadline: float,
+        cache: PayloadCache,
+        transforms: Transforms,
+        *,
+        max_payload: int,
     ) -> None:
         self.alias = alias
         self.access = Access(store, deadline)
         self.opening: SingleFlight[bytes] = SingleFlight()
-        self._scopes = ScopeMemories(cache, transforms)
-        self._ahead = ReadAhead(self.access)
+        self.limit = max_payload + SEALED_AROUND
+        """Bytes of the largest object that the chain can have written."""
+        self._scopes = ScopeMemories(cache, transforms, store)
+        self._ahead = ReadAhead(self.access, self.limit)
 
     def scope(self, sealer: Sealer, run_tag: bytes) -> ScopeMemory:
         """What is known of a scope."""
         return self._scopes.of(scope_prefix(sealer, run_tag))
 
-    async def get(self, presence: Presence, object_id: bytes, size: int, *, follow: bool) -> bytes:
-        """An object of a scope; raises as :meth:`Access.get`.
+    async def get(
+        self, presence: Presence, object_id: bytes, size: int, *, follow: bool, limit: int | None = None
+    ) -> bytes:
+        """Return an object of a scope; raises as :meth:`Access.get`.
 
         Args:
             presence: What is known of the scope.
-            object_id: Which.
-            size: What it will come to, in bytes.
+            object_id: Its id.
+            size: Bytes that it will likely come to.
             follow: Whether what was written after it is likely to be asked for next.
+            limit: Bytes that it may come to; None for as many as any object of the chain.
         """
+        limit = self.limit if limit is None else limit
         # The tenant scope is no run that anybody replays, and can be very large.
         if presence.of_tenant:
-            return await self.access.get(presence.key(object_id), size)
-        return await self._ahead.get(presence, object_id, size, follow=follow)
+            return await self.access.get(presence.key(object_id), size, limit)
+        return await self._ahead.get(presence, object_id, size, limit, follow=follow)
 
     async def settled(self, presence: Presence) -> None:
         """See :meth:`ReadAhead.settled`."""

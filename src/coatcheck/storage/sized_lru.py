@@ -1,0 +1,109 @@
+"""Things of a whole process that are kept as long as there is room for them, whoever uses them."""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from typing import Generic, Protocol, TypeVar
+
+from coatcheck.forks import abandon, after_fork, new_lock
+
+
+class Sized(Protocol):
+    """A thing that knows what it takes, and whether it is still of use."""
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory that it takes, roughly."""
+
+    @property
+    def is_out_of_date(self) -> bool:
+        """Whether a new one has to be made in its place."""
+
+
+_T = TypeVar("_T", bound=Sized)
+
+
+class SizedLru(Generic[_T]):
+    """The most recently used things, up to a number of bytes. Safe to use from several threads.
+
+    Args:
+        max_size: Bytes.
+        let_go: Called with each thing that is dropped, in whichever thread; None where nothing is to be done.
+        survives_fork: Whether the things are of use in a forked child.
+    """
+
+    def __init__(
+        self, max_size: int, *, let_go: Callable[[_T], None] | None = None, survives_fork: bool = True
+    ) -> None:
+        self._max_size = max_size
+        self._let_go = let_go
+        self._survives_fork = survives_fork
+        self._things: OrderedDict[tuple[int, Hashable], tuple[_T, int]] = OrderedDict()
+        # Garbage is collected at any moment, also while the lock is held: whose owner is gone is dropped later.
+        self._gone: deque[int] = deque()
+        self._lock = new_lock()
+        self.size = 0
+        """Bytes."""
+        after_fork(self._renew)
+
+    def find(self, owner: int, name: Hashable) -> _T | None:
+        """Return an owner's thing as it is, without using it; None if there is none."""
+        found = self._things.get((owner, name))
+        return found[0] if found else None
+
+    def of(self, owner: int, name: Hashable, make: Callable[[], _T]) -> _T:
+        """Return an owner's thing, now the most recently used one; others make room for what it takes by now."""
+        key = owner, name
+        dropped: list[_T] = []
+        with self._lock:
+            self._drop_of_the_gone(dropped)
+            thing = self._things[key][0] if key in self._things else None
+            if thing is None or thing.is_out_of_date:
+                self._drop(key, dropped)
+                thing = make()
+            else:
+                self.size -= self._things.pop(key)[1]
+            cost = thing.cost
+            self._things[key] = thing, cost
+            self.size += cost
+            while self.size > self._max_size and len(self._things) > 1:
+                self._drop(next(iter(self._things)), dropped)
+        self._say(dropped)
+        return thing
+
+    def drop(self, which: Callable[[_T], bool]) -> list[_T]:
+        """Drop all those things, and return them."""
+        dropped: list[_T] = []
+        with self._lock:
+            for key in [key for key, (thing, _) in self._things.items() if which(thing)]:
+                self._drop(key, dropped)
+        self._say(dropped)
+        return dropped
+
+    def forget(self, owner: int) -> None:
+        """Drop all that this owner had, some time."""
+        self._gone.append(owner)
+
+    def _drop_of_the_gone(self, dropped: list[_T]) -> None:
+        gone = set()
+        while self._gone:
+            gone.add(self._gone.popleft())
+        if gone:
+            for key in [key for key in self._things if key[0] in gone]:
+                self._drop(key, dropped)
+
+    def _drop(self, key: tuple[int, Hashable], dropped: list[_T]) -> None:
+        found = self._things.pop(key, None)
+        if found is not None:
+            self.size -= found[1]
+            dropped.append(found[0])
+
+    def _say(self, dropped: list[_T]) -> None:
+        if self._let_go is not None:
+            for thing in dropped:
+                self._let_go(thing)
+
+    def _renew(self) -> None:
+        if not self._survives_fork:
+            abandon(self._things)
+            self._things = OrderedDict()
+            self.size = 0

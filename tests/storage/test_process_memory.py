@@ -1,0 +1,122 @@
+"""Memory of a process that lives for long: bounded in bytes, whatever it was used for."""
+
+import gc
+import os
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+
+from coatcheck import Chain, Encrypt, Keyring, MemoryStore, Offload, PayloadCache, Scope, Zstd
+from coatcheck.contracts import Store
+from coatcheck.format.checksum import Checksum
+from coatcheck.format.envelope import Body, EnvelopeHeader, object_context
+from coatcheck.format.suites import scope_sealer
+from coatcheck.storage.cache import store_name
+from coatcheck.storage.lineage import Member
+from coatcheck.storage.scope_memory import PROCESS_SCOPES, ScopeMemory
+from coatcheck.storage.sized_lru import SizedLru
+from tests.chains import KEY, SCOPE, keys_in, plain_chain
+
+MIB = 2**20
+
+
+def taken(work: Callable[[], object]) -> int:
+    """Bytes that are in use afterwards and were not before."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        kept = work()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        del kept
+
+
+def of_tiny_payloads(cache: PayloadCache) -> None:
+    for number in range(40_000):
+        cache.put(f"{number:032}/{number:032}/{number:064}", number.to_bytes(8))
+
+
+def of_tiny_bodies(cache: PayloadCache) -> None:
+    for number in range(20_000):
+        header = EnvelopeHeader(1, bytes(4), os.urandom(16), ("zstd-delta",), number, (os.urandom(32),) * 3)
+        body = Body(os.urandom(32), header, number.to_bytes(8))
+        cache.hold(f"{number:032}/{number:032}/{number:064}", body, cache)
+
+
+@pytest.mark.parametrize("fill", [of_tiny_payloads, of_tiny_bodies])
+def test_a_cache_of_tiny_entries_grew_far_beyond_its_bound(fill: Callable[[PayloadCache], None]) -> None:
+    def filled() -> PayloadCache:
+        cache = PayloadCache(4 * MIB)
+        fill(cache)
+        return cache
+
+    assert taken(filled) < 5 * MIB
+
+
+def test_lineages_were_not_counted() -> None:
+    def filled() -> SizedLru[ScopeMemory]:
+        scopes: SizedLru[ScopeMemory] = SizedLru(8 * MIB)
+        store, cache = MemoryStore(), PayloadCache(0)
+        chain = Chain(Zstd(), Offload(store), cache=cache)
+        transforms = chain.writer._transforms
+        for scope in range(400):
+            for _ in range(20):
+                memory = scopes.of(0, str(scope), lambda: ScopeMemory(cache, transforms, store, "a/b/"))
+                prints = frozenset(int.from_bytes(os.urandom(8)) for _ in range(8))
+                memory._lineage.add(_member(), prints)
+                memory.presence.wrote(os.urandom(32), (os.urandom(32), os.urandom(32)))
+        return scopes
+
+    assert taken(filled) < 11 * MIB
+
+
+def _member() -> Member:
+    return Member(os.urandom(32), 3, (os.urandom(32), os.urandom(32)))
+
+
+async def test_what_a_chain_knew_of_scopes_goes_with_it() -> None:
+    before = PROCESS_SCOPES.size
+    for number in range(20):
+        chain = Chain(Encrypt(Keyring(KEY)), Offload(MemoryStore(), over=0), cache=PayloadCache(0))
+        for run in range(50):
+            await chain.encode(b"payload", Scope("t", f"{number}-{run}"))
+    assert PROCESS_SCOPES.size > before
+    del chain
+    gc.collect()
+    await plain_chain().encode(os.urandom(2_000), SCOPE)
+    assert PROCESS_SCOPES.size < before + 20_000
+
+
+async def test_a_planted_object_of_one_store_answered_for_another() -> None:
+    """Without keys anyone can write a sound envelope: what it holds says nothing of the same id elsewhere."""
+    here, there, cache = MemoryStore(), MemoryStore(), PayloadCache(MIB)
+    chain, other = (Chain(Offload(store, over=0), cache=cache) for store in (here, there))
+    journal = await chain.encode(b"the payload", SCOPE)
+    assert await other.encode(b"the payload", SCOPE) == journal
+    cache.clear()
+    await plant(there, b"not payload")
+    with pytest.raises(Exception, match="does not hold the payload that it is named by"):
+        await other.open(journal, SCOPE)
+    assert await chain.open(journal, SCOPE) == b"the payload"
+    assert store_name(here) != store_name(there) == store_name(there)
+
+
+async def plant(store: MemoryStore, payload: bytes) -> None:
+    """Put a sound envelope of another payload in place of the only object."""
+    (key,) = await keys_in(store)
+    of = scope_sealer(Checksum(), SCOPE, bytes(4))
+    header = EnvelopeHeader(of.suite, of.key_id, of.run_tag, (), len(payload)).to_bytes()
+    await store.replace(
+        key, of.sealer.seal(header, object_context(bytes.fromhex(key.rpartition("/")[2])), payload)
+    )
+
+
+def test_stores_are_told_apart_even_where_one_took_the_place_of_another() -> None:
+    names = set()
+    for _ in range(100):
+        store: Store = MemoryStore()
+        names.add(store_name(store))
+    assert len(names) == 100
