@@ -25,13 +25,12 @@ def taken(work: Callable[[], object]) -> int:
     """Bytes that are in use afterwards and were not before."""
     gc.collect()
     tracemalloc.start()
-    try:
-        kept = work()
-        gc.collect()
-        return tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
-        del kept
+    kept = [work()]
+    gc.collect()
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    kept.clear()
+    return size
 
 
 def of_tiny_payloads(cache: PayloadCache) -> None:
@@ -79,12 +78,13 @@ def _member() -> Member:
 
 async def test_what_a_chain_knew_of_scopes_goes_with_it() -> None:
     before = PROCESS_SCOPES.size
-    for number in range(20):
-        chain = Chain(Encrypt(Keyring(KEY)), Offload(MemoryStore(), over=0), cache=PayloadCache(0))
-        for run in range(50):
-            await chain.encode(b"payload", Scope("t", f"{number}-{run}"))
+    chains = [
+        Chain(Encrypt(Keyring(KEY)), Offload(MemoryStore(), over=0), cache=PayloadCache(0)) for _ in range(20)
+    ]
+    for number in range(1000):
+        await chains[number % 20].encode(b"payload", Scope("t", str(number)))
     assert PROCESS_SCOPES.size > before
-    del chain
+    chains.clear()
     gc.collect()
     await plain_chain().encode(os.urandom(2_000), SCOPE)
     assert PROCESS_SCOPES.size < before + 20_000

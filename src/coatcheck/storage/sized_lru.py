@@ -13,10 +13,12 @@ class Sized(Protocol):
     @property
     def cost(self) -> int:
         """Bytes of memory that it takes, roughly."""
+        ...
 
     @property
     def is_out_of_date(self) -> bool:
         """Whether a new one has to be made in its place."""
+        ...
 
 
 _T = TypeVar("_T", bound=Sized)
