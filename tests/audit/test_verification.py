@@ -2,12 +2,13 @@
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coatcheck import Chain, Checkpoints, MemoryStore, Scope, Store
+from coatcheck import CachedStore, Chain, Checkpoints, MemoryStore, Scope, Store
 from coatcheck.audit.verification import Findings, Verification
 from coatcheck.errors import FormatError, IntegrityError, PayloadNotFound
 from coatcheck.format.reference import Reference
@@ -48,8 +49,36 @@ async def test_everything_is_opened() -> None:
 
 
 async def test_one_run_alone() -> None:
-    found = await verified(await filled(), run="agent")
+    found = await verified(await filled(), scopes=[Scope(TENANT, "agent", engine="checkpoints")])
     assert (found.objects, found.records) == (3, 3)
+
+
+async def test_what_these_keys_do_not_name_is_counted() -> None:
+    store = await filled()
+    await chain_on(store).encode(turns(1)[0], Scope("another tenant", "run"))
+    found = await verified(store)
+    assert (found.objects, found.unnamed, found.is_empty) == (9, 1, False)
+    strangers = await Verification(chain_on(store), ("nobody",)).findings()
+    assert (strangers.objects, strangers.unnamed, strangers.is_empty) == (0, 13, True)
+
+
+async def test_an_object_that_was_replaced_by_a_giant_is_a_problem_and_is_not_read() -> None:
+    store = await filled()
+    key = next(key for key in await keys_of(store) if len(key.rpartition("/")[2]) == 64)
+    limit = chain_on(store).storerooms[0].limit
+    await store.replace(key, bytes(limit + 1))
+    (problem,) = (await verified(store)).problems
+    assert problem.key == key
+    assert f"{limit + 1} bytes" in str(problem.error)
+
+
+async def test_a_sound_copy_hid_that_the_object_itself_is_damaged(tmp_path: Path) -> None:
+    origin = MemoryStore()
+    cached = CachedStore(origin, tmp_path)
+    await chain_on(cached).encode(turns(1)[0], Scope(TENANT, "run"))
+    (key,) = await keys_of(origin)
+    await origin.replace(key, (await origin.get(key))[:-1])
+    assert [problem.key for problem in (await verified(CachedStore(origin, tmp_path))).problems] == [key]
 
 
 async def test_a_sample() -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from coatcheck import Chain, Checkpoints, FileStore
+from coatcheck import Chain, Checkpoints, FileStore, Scope
 from coatcheck.cli.app import app
+from coatcheck.integrations.temporal.scopes import workflow_scope
 from coatcheck.storage.cache import PROCESS_CACHE
 from tests.audit.test_usage import conversation
-from tests.chains import KEY
+from tests.chains import KEY, OTHER_KEY
 from tests.retention.sweeping import keys_of
 
 STATES = [b"\x80" + turn for turn in conversation(6)]
@@ -65,7 +66,48 @@ def test_what_is_damaged_is_named(store: FileStore) -> None:
 
 
 def test_a_run_that_is_not_there_has_nothing_to_verify() -> None:
-    assert run("verify", "--run", "another").stdout.startswith("0 objects and 0 records")
+    done = run("verify", "--run", "another")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "nothing was verified" in done.stderr
+    assert "'another'" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--tenant", "defualt"], ["--tenant", "a", "--tenant", "b"]])
+def test_a_misspelt_tenant_was_said_to_be_well(arguments: list[str]) -> None:
+    done = run("verify", *arguments)
+    assert done.exit_code == 1
+    assert "12 objects are there that these tenants and keys do not name" in done.stderr
+
+
+def test_another_key_was_said_to_be_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COATCHECK_KEYS", OTHER_KEY.to_text())
+    done = run("verify")
+    assert done.exit_code == 1
+    assert "12 objects are there" in done.stderr
+
+
+def test_an_empty_store_was_said_to_be_well(store: FileStore) -> None:
+    for key in asyncio.run(keys_of(store)):
+        asyncio.run(store.delete(key))
+    done = run("verify")
+    assert done.exit_code == 1
+    assert "nothing was verified" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["agent", "nightly-2026-01-01T00:00:00Z"])
+def test_a_run_is_found_whichever_engine_wrote_it(name: str) -> None:
+    async def encode() -> None:
+        async with Chain.from_settings() as chain:
+            scopes = [
+                workflow_scope("default", name),
+                Scope("default", name),
+                Scope("default", name, engine="restate"),
+            ]
+            for scope in scopes:
+                await chain.put(STATES[0], scope)
+
+    asyncio.run(encode())
+    assert records("verify", "--run", name)["verify", "objects"] == (9 if name == "agent" else 3)
 
 
 def test_without_keys_it_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
-"""Whether all that is in a store can be brought back."""
+"""Opening all that is in a store, to see that it can be brought back."""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,11 +10,11 @@ from coatcheck.chain import Chain
 from coatcheck.checkpoints import STEP, Checkpoint
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, off_loop
 from coatcheck.contracts import StoredObject
-from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, PayloadNotFound
+from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, LimitExceeded, PayloadNotFound
 from coatcheck.format.suites import ScopeSealer
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.sweep import Progress
-from coatcheck.scope import ENGINES, Scope
+from coatcheck.scope import Scope
 from coatcheck.storage.ledger import Entry, Records
 from coatcheck.storage.markers import is_object, is_record, split
 from coatcheck.storage.storeroom import Storeroom
@@ -33,7 +33,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Findings:
-    """Of one verification."""
+    """Result of one verification."""
 
     objects: int = 0
     """Opened, and found to hold what their names say."""
@@ -47,7 +47,14 @@ class Findings:
     """Objects and records that are not in the sample."""
     gone: int = 0
     """Deleted between the listing and the look, as by a sweep."""
+    unnamed: int = 0
+    """Objects and records that belong to none of the tenants under none of the keys: of others, or under a key that is missing."""
     problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was there to be looked at, so that nothing was shown."""
+        return not (self.objects or self.records or self.left_out or self.gone or self.problems)
 
 
 class Verification:
@@ -58,7 +65,7 @@ class Verification:
     Args:
         chain: Whose payloads, in all of its stores.
         tenants: Whose to look at.
-        run: Only those of this run family; None for all, the tenant's own scope among them.
+        scopes: Only those of these runs; none for all, the tenant's own scope among them.
         sample: Share of the objects to look at, 0 to 1.
         progress: Called in the event loop, often.
     """
@@ -68,14 +75,14 @@ class Verification:
         chain: Chain,
         tenants: tuple[str, ...],
         *,
-        run: str | None = None,
+        scopes: Sequence[Scope] = (),
         sample: float = 1.0,
         progress: Progress | None = None,
     ) -> None:
         self._chain = chain
         self._addresses = Addresses(chain.sealings)
         self._tenants = tenants
-        self._run = run
+        self._scopes = scopes
         self._sample = sample
         self._progress = progress
         self._sealers: dict[str, ScopeSealer] = {}
@@ -102,7 +109,7 @@ class Verification:
         try:
             async with asyncio.TaskGroup() as group:
                 for room in self._chain.storerooms:
-                    async for prefix, name, stored in self._listed(room):
+                    async for prefix, name, stored in self._listed(room, found):
                         if random.random() >= self._sample:  # noqa: S311 - a sample hides nothing
                             found.left_out += 1
                             continue
@@ -113,22 +120,24 @@ class Verification:
         found.problems.sort(key=lambda problem: problem.key)
         return found
 
-    async def _listed(self, room: Storeroom) -> AsyncIterator[tuple[str, str, StoredObject]]:
+    async def _listed(self, room: Storeroom, found: Findings) -> AsyncIterator[tuple[str, str, StoredObject]]:
         """Objects and records with their scope's prefix and their name in it."""
-        for tenant in self._tenants:
-            if self._run is None:
-                prefixes = await self._addresses.of_tenant(tenant)
-            else:
-                prefixes = [
-                    prefix
-                    for engine in ENGINES
-                    for prefix in await self._addresses.of(Scope(tenant, self._run, engine=engine))
-                ]
-            for start in prefixes:
-                async for stored in room.access.store.list_objects(start):
-                    place = split(stored.key)
-                    if place and (is_object(place[1]) or is_record(place[1])):
-                        yield *place, stored
+        if self._scopes:
+            starts = [prefix for scope in self._scopes for prefix in await self._addresses.of(scope)]
+            known = starts
+        else:
+            # All of it: what these tenants and keys do not name is worth knowing as well.
+            starts = [""]
+            known = [prefix for tenant in self._tenants for prefix in await self._addresses.of_tenant(tenant)]
+        for start in starts:
+            async for stored in room.access.store.list_objects(start):
+                place = split(stored.key)
+                if place is None or not (is_object(place[1]) or is_record(place[1])):
+                    continue
+                if place[0].startswith(tuple(known)):
+                    yield *place, stored
+                else:
+                    found.unnamed += 1
 
     async def _sealer(self, prefix: str) -> ScopeSealer:
         if prefix not in self._sealers:
@@ -150,7 +159,7 @@ class Verification:
             found.stored_bytes += stored.size
         except _GoneError:
             found.gone += 1
-        except (FormatError, IntegrityError, PayloadNotFound) as error:
+        except (FormatError, IntegrityError, LimitExceeded, PayloadNotFound) as error:
             found.problems.append(Problem(stored.key, error))
 
     async def _check_object(self, room: Storeroom, of: ScopeSealer, name: str, stored: StoredObject) -> int:
@@ -160,7 +169,6 @@ class Verification:
             payload = await self._opened(room, of, object_id, stored)
         except (FormatError, IntegrityError):
             # Once more, as whoever needs it would: a copy may be damaged, or the bytes on their way.
-            await room.access.forget(stored.key)
             payload = await self._opened(room, of, object_id, stored)
         if await off_loop(len(payload), DECODE_INLINE_UP_TO, of.sealer.object_id, payload) != object_id:
             raise IntegrityError("the object holds another payload", "Restore the original object.", name)
@@ -170,7 +178,8 @@ class Verification:
         self, room: Storeroom, of: ScopeSealer, object_id: bytes, stored: StoredObject
     ) -> bytes:
         try:
-            data = await room.access.get(stored.key, stored.size)
+            # A copy would say nothing of the object itself.
+            data = await room.access.get_uncached(stored.key, stored.size, room.limit)
         except PayloadNotFound:
             raise _GoneError from None
         return await self._chain.reader.open_object(room, of, object_id, data)
