@@ -75,6 +75,35 @@ def test_noise_does_not_hide_a_bend_and_the_forecast_is_within_a_tenth(seed: int
     assert reached == pytest.approx(first_at(lambda turn: 10_000 * turn * (turn + 1) / 2, limit), rel=0.1)
 
 
+@given(st.integers(2, 5), st.integers(0, 2**32), st.integers(10, 40))
+def test_a_loop_of_several_turns_is_seen_through_its_rounds(period: int, seed: int, rounds: int) -> None:
+    """Model, then tool: the steps alternate by far more than they grow, which once looked like a line with noise."""
+    chance = random.Random(seed)
+    sizes = [chance.randint(200, 2_000) for _ in range(period - 1)]
+    steps = [
+        step for turn in range(rounds) for step in (10_000 + 4_000 * turn + chance.randint(0, 400), *sizes)
+    ]
+    growth = fitted(list(accumulate(steps)))
+    assert (growth.shape, growth.steady, growth.period) == (Shape.QUADRATIC, True, period)
+    assert growth.slope * period**2 == pytest.approx(4_000, rel=0.05)
+    limit = 50 * 2**20
+    series = list(
+        accumulate(accumulate(range(3_000), lambda step, _: step + 4_000, initial=10_000 + sum(sizes)))
+    )
+    reached = growth.reaches(limit)
+    assert reached is not None
+    assert reached / period == pytest.approx(
+        next(n for n, value in enumerate(series, 1) if value >= limit), rel=0.05
+    )
+
+
+@given(st.integers(0, 2**32), st.integers(20, 120))
+def test_noise_is_hardly_ever_taken_for_a_loop(seed: int, count: int) -> None:
+    chance = random.Random(seed)
+    growth = fitted(list(accumulate(chance.randint(500, 1500) for _ in range(count))))
+    assert growth.reaches(10**7) == pytest.approx(10**7 / 1000, rel=0.3)
+
+
 def test_a_jump_is_not_followed() -> None:
     growth = fitted([100 + turn for turn in range(30)] + [10**6 + turn for turn in range(30)])
     assert not growth.steady

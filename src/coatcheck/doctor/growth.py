@@ -5,10 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate, pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 LEAST_POINTS: Final = 5
 """Fewer do not tell a straight line from a bent one."""
+_LONGEST_PERIOD: Final = 8
+"""Turns of a loop that are looked for: model, then tool, is 2."""
+_LEAST_ROUNDS: Final = 6
+_CLEARER: Final = 3.0
+"""Times by which the steps of whole rounds must scatter less than those of turns, beyond what adding up makes of chance, for
+the turns to be taken for parts of a loop."""
 _SURE: Final = 3.0
 """Standard errors by which the steps must become larger for that not to be chance."""
 _MATTERS: Final = 0.25
@@ -47,6 +53,8 @@ class Growth:
     """Root mean square distance of a straight line from the points, as a share of all that was gained."""
     quadratic_error: float
     """The same for a curve whose steps grow by :attr:`slope`."""
+    period: int = 1
+    """Turns of a round of the loop: the curve goes through the ends of rounds."""
 
     @property
     def steady(self) -> bool:
@@ -57,6 +65,11 @@ class Growth:
     def is_bent(self) -> bool:
         """Whether each turn adds more than the one before."""
         return self.shape is Shape.QUADRATIC
+
+    @property
+    def next_step(self) -> float:
+        """What the next turn adds, as the curve has it."""
+        return self.at(len(self.points) + 1) - self.points[-1]
 
     def at(self, turn: int) -> float:
         """The value at a turn: as measured, or as it will be."""
@@ -84,17 +97,40 @@ class Growth:
         """The curve from the last point on: what a turn adds, and what the square of the turns adds."""
         if not self.is_bent:
             return self.mean, 0.0
-        steps = len(self.points) - 1
+        steps = (len(self.points) - 1) // self.period * self.period
         # The mean is that of the step in the middle; the next step is number steps + 1.
         following = self.mean + self.slope * (steps + 1) / 2
         return following - self.slope / 2, self.slope / 2
 
 
 def fit(points: Sequence[int]) -> Growth | None:
-    """The growth of ``points``, one a turn; None if they are fewer than :data:`LEAST_POINTS`."""
+    """Fit the growth of ``points``, one a turn; None if they are fewer than :data:`LEAST_POINTS`.
+
+    An agent's turns are often the parts of a loop, such as a model's answer and then a tool's: those differ far more from each
+    other than one round from the next. Then the curve is that of whole rounds.
+    """
     if len(points) < LEAST_POINTS:
         return None
-    steps = [after - before for before, after in pairwise(points)]
+    best = _fit(points, 1)
+    for period in range(2, _LONGEST_PERIOD + 1):
+        if len(points) <= period * _LEAST_ROUNDS:
+            break
+        candidate = _fit(points, period)
+        if candidate.scatter * _CLEARER * math.sqrt(period / best.growth.period) < best.scatter:
+            best = candidate
+    return best.growth
+
+
+class _Fit(NamedTuple):
+    growth: Growth
+    scatter: float
+    """Distance of the steps from their line, as a share of the mean step."""
+
+
+def _fit(points: Sequence[int], period: int) -> _Fit:
+    """Fit the ends of rounds of so many turns, up to the last point."""
+    ends = points[(len(points) - 1) % period :: period]
+    steps = [after - before for before, after in pairwise(ends)]
     count = len(steps)
     middle = (count - 1) / 2
     mean = sum(steps) / count
@@ -104,14 +140,16 @@ def fit(points: Sequence[int]) -> Growth | None:
     rest = sum((step - guess) ** 2 for step, guess in zip(steps, bent, strict=True))
     doubt = math.sqrt(rest / (count - 2) / spread)
     is_bent = slope > _SURE * doubt and slope * count > _MATTERS * mean
-    return Growth(
+    growth = Growth(
         points=tuple(points),
-        mean=mean,
-        slope=slope,
+        mean=mean / period,
+        slope=slope / period**2,
         shape=Shape.QUADRATIC if is_bent else Shape.LINEAR,
-        linear_error=_error(points, [mean] * count),
-        quadratic_error=_error(points, bent),
+        linear_error=_error(ends, [mean] * count),
+        quadratic_error=_error(ends, bent),
+        period=period,
     )
+    return _Fit(growth, math.sqrt(rest / (count - 2)) / mean if mean > 0 else math.inf)
 
 
 def _error(points: Sequence[int], steps: Sequence[float]) -> float:

@@ -63,8 +63,10 @@ def _with_chain(prospect: Prospect) -> Iterator[_Figure]:
 
 def _growth(course: Course) -> Iterator[_Figure]:
     growth = course.growth.get(Measure.HISTORY)
-    yield "growth", growth.shape.value if growth else None, "text"
+    yield "growth", (growth.shape.value if growth.steady else "irregular") if growth else None, "text"
     if growth:
+        yield "growth_period", growth.period, "turns"
+        yield "growth_of_next_turn", round(growth.next_step, 1), "bytes"
         yield "growth_per_turn", round(growth.mean, 1), "bytes"
         yield "growth_of_growth_per_turn", round(growth.slope, 1), "bytes"
         yield "linear_fit_error", round(growth.linear_error, 5), "share"

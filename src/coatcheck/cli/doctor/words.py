@@ -1,7 +1,6 @@
 """A diagnosis in words: what the report in the terminal and the page have in common."""
 
 from coatcheck.doctor.diagnosis import Diagnosis
-from coatcheck.doctor.growth import Growth
 from coatcheck.doctor.journal import Form
 from coatcheck.doctor.limits import Course, Distance, Limit, Measure
 
@@ -84,8 +83,9 @@ def growth(course: Course) -> str:
         turns = len(course.points[Measure.HISTORY])
         return f"Growth: it cannot be told after {turns} turn{'' if turns == 1 else 's'}."
     if not grown.steady:
-        return "Growth: irregular. Where it leads cannot be told."
-    now = f"A turn adds {size(_next(grown))}"
+        return "Growth: irregular. No forecast."
+    rounds = f" over rounds of {grown.period} turns" if grown.period > 1 else ""
+    now = f"A turn adds {size(grown.next_step)}{rounds}"
     return f"Growth: {grown.shape}. {now}" + (
         f" by now, and each adds {size(grown.slope)} more than the one before." if grown.is_bent else "."
     )
@@ -129,9 +129,3 @@ def first_end(distances: list[Distance]) -> Distance | None:
     """The limit that ends the run first; None if none is in sight."""
     seen = [one for one in distances if one.limit.ends and one.turn is not None and one.turn <= _FAR]
     return min(seen, key=lambda one: one.turn or 0, default=None)
-
-
-def _next(grown: Growth) -> float:
-    """Bytes that the next turn adds."""
-    turns = len(grown.points)
-    return grown.at(turns + 1) - grown.points[-1]
