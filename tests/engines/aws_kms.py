@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Final
 from http.client import HTTPConnection, HTTPException
 
 import boto3
@@ -13,7 +14,7 @@ from mypy_boto3_kms import KMSClient
 from tests.engines.process import NotUpError, free_port, running
 from tests.engines.requirement import unavailable
 
-REGION = "eu-central-1"
+REGION: Final = "eu-central-1"
 
 
 @dataclass(frozen=True, slots=True)

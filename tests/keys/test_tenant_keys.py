@@ -26,7 +26,10 @@ from coatcheck import (
 from coatcheck.format.reference import Reference
 from coatcheck.keys.record import KeyRecord
 from coatcheck.keys.shelf import NAMES, Shelves, Slot
+from coatcheck.stores.gcs import GCSStore
 from tests.chains import SCOPE, keys_in
+from tests.engines.careless_proxy import CarelessProxy
+from tests.engines.gcs import GCSServer
 from tests.engines.google_kms import GoogleKmsServer
 from tests.keys.conftest import Kms, of_google
 
@@ -107,6 +110,21 @@ async def test_processes_that_meet_a_tenant_at_once_end_with_one_key(world: Worl
     assert len(await world.records()) == 1
     for chain in chains:
         await chain.close()
+
+
+async def test_two_first_uses_in_a_store_that_ignores_conditions_lose_no_payload(
+    google_world: World, gcs_server: GCSServer, gcs_bucket: str
+) -> None:
+    async with CarelessProxy(gcs_server.endpoint) as proxy:
+        store = GCSStore(gcs_bucket, endpoint_url=proxy.endpoint)
+        processes = [TenantKeys(store, google_world.kms.service(google_world.name)) for _ in range(2)]
+        for keys in processes:
+            with pytest.raises(ConfigError, match="ignores the condition"):
+                await Chain(Encrypt(keys)).encode(SMALL, SCOPE)
+        assert [entry.key async for entry in store.list_objects()] == []
+        for keys in processes:
+            await keys.close()
+        await proxy.abandoned()
 
 
 async def test_a_rotation_seals_anew_and_opens_the_old(world: World) -> None:
