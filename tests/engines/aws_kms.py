@@ -4,8 +4,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
 from http.client import HTTPConnection, HTTPException
+from typing import Final
 
 import boto3
 import pytest
