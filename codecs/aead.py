@@ -83,13 +83,13 @@ class Encrypt(Sealing):
         """See :meth:`Sealing.sealer`."""
         return self._of(tenant, key_id).sealer(tenant, run_tag)
 
-    async def load_primary(self, tenant: str, size: int) -> None:
+    async def load_primary(self, tenant: str) -> None:
         """See :meth:`Sealing.load_primary`."""
-        await self._keyring.load_primary(tenant, size)
+        await self._keyring.load_primary(tenant)
 
-    async def load(self, tenant: str, key_id: bytes, size: int) -> None:
+    async def load(self, tenant: str, key_id: bytes) -> None:
         """See :meth:`Sealing.load`."""
-        await self._keyring.load(tenant, key_id, size)
+        await self._keyring.load(tenant, key_id)
 
     async def load_all(self, tenant: str) -> None:
         """See :meth:`Sealing.load_all`."""

@@ -134,7 +134,7 @@ class Chain:
         if self.decode_only:
             return data
         with counting_errors("encode"):
-            await self._load_primary(scope, len(data))
+            await self._load_primary(scope)
             return await self.writer.write(data, scope)
 
     async def decode(self, data: bytes, scope: Scope) -> bytes:
@@ -185,7 +185,7 @@ class Chain:
         if self.decode_only:
             raise ConfigError("this chain is decode_only, and would have to write", "Use one that writes.")
         with counting_errors("encode"):
-            await self._load_primary(scope, len(data))
+            await self._load_primary(scope)
             draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self.writer.draft, data, scope)
             return await self.writer.keep(draft)
 
@@ -215,7 +215,7 @@ class Chain:
             KeyUnavailable: The tenant's key cannot be had now.
             StoreError: The store that keys are kept in cannot or will not give it.
         """
-        await self._load_primary(Scope(tenant), 0)
+        await self._load_primary(Scope(tenant))
 
     def ledger(self, scope: Scope) -> Ledger:
         """The small named records that are kept next to the objects of a scope.
@@ -238,9 +238,9 @@ class Chain:
         await all_at_once(room.close() for room in self._storerooms.values())
         await self._suites.sealing.close()
 
-    async def _load_primary(self, scope: Scope, size: int) -> None:
+    async def _load_primary(self, scope: Scope) -> None:
         if self._suites.loads_keys:
-            await self._suites.sealing.load_primary(scope.tenant, size)
+            await self._suites.sealing.load_primary(scope.tenant)
             if scope in self._replaying:
                 self._replaying.pop(scope, None)
                 self.writer.replaying(scope)

@@ -181,7 +181,7 @@ async def test_every_operation_of_a_chain(kind: str, name: str) -> None:
 
 
 _KEY_OPERATIONS: dict[str, Callable[[TenantKeys], Awaitable[object]]] = {
-    "load_primary": lambda keys: keys.load_primary("tenant", 1),
+    "load_primary": lambda keys: keys.load_primary("tenant"),
     "load_all": lambda keys: keys.load_all("tenant"),
     "rotate": lambda keys: keys.rotate("tenant"),
     "rotate_all": lambda keys: keys.rotate_all(),

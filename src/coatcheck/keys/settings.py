@@ -10,7 +10,7 @@ from coatcheck.codecs.keyring import Keyring, KeySource
 from coatcheck.errors import ConfigError
 from coatcheck.keys.aws import AwsKms
 from coatcheck.keys.google import GoogleKms
-from coatcheck.keys.held import DEFAULT_MAX_AGE, DEFAULT_MAX_BYTES, DEFAULT_MAX_USES
+from coatcheck.keys.held import DEFAULT_MAX_AGE
 from coatcheck.keys.service import KeyService
 from coatcheck.keys.tenant_keys import TenantKeys
 from coatcheck.registry import open_store
@@ -33,8 +33,6 @@ class KeyringSettings(BaseModel):
     """Where wrapped keys are kept, a URL; by default the store of ``[offload]``."""
     max_age: float = Field(default=DEFAULT_MAX_AGE, ge=1, allow_inf_nan=False)
     """Seconds that an unwrapped key is held; at least one."""
-    max_uses: int = Field(default=DEFAULT_MAX_USES, gt=0)
-    max_bytes: int = Field(default=DEFAULT_MAX_BYTES, gt=0)
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -58,8 +56,6 @@ class KeyringSettings(BaseModel):
             store,
             *map(open_service, (self.kms, *self.decrypt_only)),
             max_age=self.max_age,
-            max_uses=self.max_uses,
-            max_bytes=self.max_bytes,
         )
 
 

@@ -10,7 +10,7 @@ from coatcheck.codecs.keyring import Key, KeySource
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store
 from coatcheck.errors import ConfigError, IntegrityError, KeyUnavailable, StoreUnavailable
-from coatcheck.keys.held import DEFAULT_MAX_AGE, DEFAULT_MAX_BYTES, DEFAULT_MAX_USES, Bounds, HeldKeys
+from coatcheck.keys.held import DEFAULT_MAX_AGE, HeldKeys
 from coatcheck.keys.record import KeyRecord
 from coatcheck.keys.service import KeyService
 from coatcheck.keys.shelf import NAMES, Shelf, Shelves, Slot
@@ -57,13 +57,10 @@ class TenantKeys(KeySource):
         service: Wraps new keys, and unwraps what it wrapped.
         *decrypt_only: Unwrap what they wrapped before.
         max_age: Seconds that an unwrapped key is held; at least one.
-        max_uses: Payloads that an unwrapped key may be used for before the service is asked again.
-        max_bytes: Bytes of those payloads. Uses and bytes are not counted in a :class:`Writer` that is called
-            synchronously.
         deadline: Seconds for one call to the store or the service, all its attempts together.
 
     Raises:
-        ConfigError: Two services have the same name, or a bound is below 1.
+        ConfigError: Two services have the same name, or ``max_age`` is below 1.
     """
 
     loads = True
@@ -74,8 +71,6 @@ class TenantKeys(KeySource):
         service: KeyService,
         *decrypt_only: KeyService,
         max_age: float = DEFAULT_MAX_AGE,
-        max_uses: int = DEFAULT_MAX_USES,
-        max_bytes: int = DEFAULT_MAX_BYTES,
         deadline: float = DEFAULT_DEADLINE,
     ) -> None:
         self._service = service
@@ -84,7 +79,7 @@ class TenantKeys(KeySource):
             raise ConfigError("a key of a KMS is named twice", "Name each once, the primary first.")
         self._shelves = Shelves(store, deadline)
         self._deadline = deadline
-        self._held = HeldKeys(Bounds(max_age, max_uses, max_bytes))
+        self._held = HeldKeys(max_age)
         self.max_age = max_age
         self._names: Key | None = None
         self._loading: SingleFlight[None] = SingleFlight()
@@ -110,7 +105,7 @@ class TenantKeys(KeySource):
             raise _not_loaded()
         return key
 
-    async def load_primary(self, tenant: str, size: int) -> None:
+    async def load_primary(self, tenant: str) -> None:
         """See :class:`KeySource`. The first key of a tenant is made here.
 
         Raises:
@@ -119,12 +114,12 @@ class TenantKeys(KeySource):
             FormatError: As it.
             StoreError: The store or the service refuses, or the store cannot be reached.
         """
-        while not self._held.use(tenant, None, size):
+        while not self._held.has(tenant, None):
             await self._loading.run(f"primary/{tenant}", lambda: self._load_primary(tenant))
 
-    async def load(self, tenant: str, key_id: bytes, size: int) -> None:
+    async def load(self, tenant: str, key_id: bytes) -> None:
         """See :class:`KeySource`; raises as :meth:`load_primary`, also where the tenant has no such key."""
-        while not self._held.use(tenant, key_id, size):
+        while not self._held.has(tenant, key_id):
             await self._loading.run(f"{key_id.hex()}/{tenant}", lambda: self._load(tenant, key_id))
 
     async def load_all(self, tenant: str) -> None:
