@@ -39,13 +39,27 @@ class HeldKeys:
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
         self._lock = threading.Lock()
 
-    def has(self, tenant: str, key_id: bytes | None) -> bool:
-        """Whether a key, or the primary, is held and will be for a while; ``False`` if it has to be loaded first."""
+    def is_fresh(self, tenant: str, key_id: bytes | None) -> bool:
+        """Tell if a key, or the primary, is held, and need not be renewed yet."""
         with self._lock:
-            found = self._find(tenant, key_id, self._clock() - self._max_age * _RENEWED_AT) is not None
-            if found:
-                self._tenants.move_to_end(tenant)
-            return found
+            now = self._clock()
+            entry = self._tenants.get(tenant)
+            if entry is None:
+                return False
+            self._tenants.move_to_end(tenant)
+            age = self._max_age * (1 if now < entry.postponed_until else _RENEWED_AT)
+            return self._find(tenant, key_id, now - age) is not None
+
+    def is_held(self, tenant: str, key_id: bytes | None) -> bool:
+        """Tell if a key, or the primary, can be had."""
+        with self._lock:
+            return self._find(tenant, key_id, self._clock() - self._max_age) is not None
+
+    def postpone(self, tenant: str, seconds: float) -> None:
+        """Let the tenant's keys count as fresh for so long, but never beyond their age."""
+        with self._lock:
+            if tenant in self._tenants:
+                self._tenants[tenant].postponed_until = self._clock() + seconds
 
     def key(self, tenant: str, key_id: bytes) -> Key | None:
         """A key that is held."""
@@ -77,6 +91,7 @@ class HeldKeys:
             now = self._clock()
             entry = self._tenants.setdefault(tenant, _Tenant({}))
             entry.keys[key.id] = _Held(key, now)
+            entry.postponed_until = -inf
             if primary:
                 entry.primary, entry.primary_since = key.id, now
             self._tenants.move_to_end(tenant)
@@ -122,3 +137,4 @@ class _Tenant:
     keys: dict[bytes, _Held]
     primary: bytes = b""
     primary_since: float = -inf
+    postponed_until: float = -inf

@@ -1,16 +1,18 @@
 """Envelope encryption: each tenant has keys of its own, wrapped by a key that never leaves its KMS."""
 
+import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from coatcheck.codecs.keyring import Key, KeySource
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store
 from coatcheck.errors import ConfigError, IntegrityError, KeyUnavailable, StoreUnavailable
 from coatcheck.keys.held import DEFAULT_MAX_AGE, HeldKeys
+from coatcheck.keys.lookups import Lookups
 from coatcheck.keys.record import KeyRecord
 from coatcheck.keys.service import KeyService
 from coatcheck.keys.shelf import NAMES, Shelf, Shelves, Slot
@@ -22,6 +24,10 @@ _T = TypeVar("_T")
 _NAMES_CONTEXT = {"coatcheck": "names/v1"}
 _TENANT_LABEL = b"coatcheck/v1/tenant-folder/"
 _TAG_LENGTH = 16
+_RENEWAL_SECONDS: Final = 1.0
+"""A key that may be held a while longer is not waited for any longer."""
+_RENEWAL_PAUSE: Final = 5.0
+"""Seconds after a renewal that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class TenantKeys(KeySource):
         self._shelves = Shelves(store, deadline)
         self._deadline = deadline
         self._held = HeldKeys(max_age)
+        self._lookups = Lookups()
         self.max_age = max_age
         self._names: Key | None = None
         self._loading: SingleFlight[None] = SingleFlight()
@@ -114,13 +121,15 @@ class TenantKeys(KeySource):
             FormatError: As it.
             StoreError: The store or the service refuses, or the store cannot be reached.
         """
-        while not self._held.has(tenant, None):
-            await self._loading.run(f"primary/{tenant}", lambda: self._load_primary(tenant))
+        await self._have(tenant, None, f"primary/{tenant}", lambda: self._load_primary(tenant))
 
     async def load(self, tenant: str, key_id: bytes) -> None:
-        """See :class:`KeySource`; raises as :meth:`load_primary`, also where the tenant has no such key."""
-        while not self._held.has(tenant, key_id):
-            await self._loading.run(f"{key_id.hex()}/{tenant}", lambda: self._load(tenant, key_id))
+        """See :class:`KeySource`; raises as :meth:`load_primary`, also where the tenant has no such key.
+
+        Nothing that names a key is verified yet, so nothing here costs more the more often it is asked for: see
+        :class:`~coatcheck.keys.lookups.Lookups`.
+        """
+        await self._have(tenant, key_id, f"{key_id.hex()}/{tenant}", lambda: self._load(tenant, key_id))
 
     async def load_all(self, tenant: str) -> None:
         """See :class:`KeySource`; raises as :meth:`load_primary`."""
@@ -151,6 +160,7 @@ class TenantKeys(KeySource):
         """
         destroyed = await self._shelves.destroy(await self._tag(tenant))
         self._held.drop(tenant)
+        self._lookups.clear()
         return destroyed
 
     async def list(self, tenant: str | None = None) -> "list[KeyInfo]":
@@ -176,14 +186,33 @@ class TenantKeys(KeySource):
         for tag in await self._shelves.tags():
             for slot, record in (await self._shelves.of(tag)).keys:
                 count += await self._shelves.replace(slot, await self._rewrapped(record, _context(slot)))
+        self._lookups.clear()
         return count
 
     async def close(self) -> None:
         """See :class:`KeySource`."""
         self._held.clear()
+        self._lookups.clear()
         self._names = None
         await all_at_once(service.close() for service in self._services.values())
         await self._shelves.close()
+
+    async def _have(
+        self, tenant: str, key_id: bytes | None, name: str, load: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """See that a key, or the primary, is held for a while; one that is about to be too old, better renewed."""
+        while not self._held.is_fresh(tenant, key_id):
+            if not self._held.is_held(tenant, key_id):
+                await self._loading.run(name, load)
+                continue
+            try:
+                async with asyncio.timeout(_RENEWAL_SECONDS):
+                    await self._loading.run(name, load)
+            except (KeyUnavailable, StoreUnavailable, TimeoutError):
+                if key_id is not None:
+                    self._lookups.check(tenant, key_id)
+                # Neither the service nor the store has to be there as long as the key may be held.
+                self._held.postpone(tenant, _RENEWAL_PAUSE)
 
     async def _load_primary(self, tenant: str) -> None:
         tag = await self._tag(tenant)
@@ -194,21 +223,25 @@ class TenantKeys(KeySource):
         self._held.hold(tenant, await self._unwrap(record, _context(slot)), primary=True)
 
     async def _load(self, tenant: str, key_id: bytes) -> None:
-        shelf = await self._shelves.of(await self._tag(tenant))
+        self._lookups.check(tenant, key_id)
+        tag = await self._tag(tenant)
+        shelf = await self._lookups.shelf(tenant, key_id, lambda: self._shelves.of(tag))
         for slot, record in shelf.keys:
             if record.key_id == key_id.hex():
                 self._held.hold(tenant, await self._unwrap(record, _context(slot)))
                 return
         for tombstone in shelf.destroyed:
             if tombstone.key_id == key_id.hex():
-                raise KeyUnavailable(
+                why = KeyUnavailable(
                     f"the key {key_id.hex()} was destroyed on {tombstone.destroyed_at:%Y-%m-%d}",
                     "What was sealed under it is gone for good: the tenant was shredded.",
                 )
-        raise KeyUnavailable(
+                raise self._lookups.remember(tenant, key_id, why)
+        why = KeyUnavailable(
             f"the tenant has no key {key_id.hex()} in {self._shelves!r}",
             "Check the tenant, and that this is the store where its keys are kept.",
         )
+        raise self._lookups.remember(tenant, key_id, why)
 
     async def _load_all(self, tenant: str) -> None:
         shelf = await self._shelves.of(await self._tag(tenant))
@@ -221,6 +254,7 @@ class TenantKeys(KeySource):
     async def _rotate(self, tag: str) -> KeyInfo:
         shelf = await self._add(await self._shelves.of(tag))
         self._held.clear()
+        self._lookups.clear()
         return _info(shelf, len(shelf.keys) - 1)
 
     async def _add(self, shelf: Shelf) -> Shelf:
