@@ -97,6 +97,7 @@ async def test_a_gateway_to_s3_that_loses_conditions_is_found(aws_kms: AwsKmsSer
             await check_create_conditions(store)
         assert await keys_in(store) == []
         await store.close()
+        await proxy.abandoned()
 
 
 @pytest.mark.parametrize("kind", [Forgetful, Liar])

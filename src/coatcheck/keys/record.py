@@ -6,10 +6,19 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from coatcheck.errors import FormatError
 
-_MAX_RECORD = 16 * 1024
+MAX_RECORD = 16 * 1024
 """Bytes; real ones have a few hundred."""
 
 _KeyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}$")]
+
+
+def unreadable(name: str) -> FormatError:
+    """Return the error for a record that is none of ours, or of a later release."""
+    return FormatError(
+        "a record of a wrapped key cannot be read",
+        "Restore it from a backup of the store, or upgrade coatcheck.",
+        name,
+    )
 
 
 class _Record(BaseModel):
@@ -32,16 +41,12 @@ class _Record(BaseModel):
             FormatError: ``data`` is no such record, or one of a later version.
         """
         try:
-            if len(data) <= _MAX_RECORD:
+            if len(data) <= MAX_RECORD:
                 return cls.model_validate_json(data)
         except ValidationError:
             pass
         # Out here, so that the original does not hang on to it: it quotes what it was given.
-        raise FormatError(
-            "a record of a wrapped key cannot be read",
-            "Restore it from a backup of the store, or upgrade coatcheck.",
-            name,
-        )
+        raise unreadable(name)
 
 
 class KeyRecord(_Record):

@@ -9,8 +9,8 @@ from typing import Final
 
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store
-from coatcheck.errors import FormatError, PayloadNotFound
-from coatcheck.keys.record import KeyRecord, Tombstone
+from coatcheck.errors import FormatError, LimitExceeded, PayloadNotFound
+from coatcheck.keys.record import MAX_RECORD, KeyRecord, Tombstone, unreadable
 from coatcheck.storage.access import Access
 from coatcheck.storage.conditions import check_create_conditions
 
@@ -188,8 +188,10 @@ class Shelves:
     async def _get(self, name: str) -> bytes | None:
         await self._access.forget(name)
         try:
-            return await self._access.get(name, _RECORD_SIZE)
+            return await self._access.get(name, _RECORD_SIZE, MAX_RECORD)
         except PayloadNotFound:
             return None
+        except LimitExceeded:
+            raise unreadable(name) from None
         finally:
             await self._access.forget(name)

@@ -55,8 +55,7 @@ async def _probe(store: Store) -> None:
     try:
         created = await all_at_once(store.create(key, body) for body in first)
         again = await store.create(key, bodies[-1])
-        await store.forget(key)
-        kept = await store.get(key)
+        kept = await store.get_uncached(key, _SIZE)
     finally:
         await _remove(store, key)
     if created.count(True) != 1 or again or kept != first[created.index(True)]:
