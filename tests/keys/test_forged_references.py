@@ -45,8 +45,10 @@ class World:
         self.records = WatchedStore()
         self.opened: list[TenantKeys] = []
 
-    def process(self, **settings: float) -> tuple[Chain, TenantKeys]:
-        keys = TenantKeys(self.records, of_google(self.server).service(self.name), **settings)
+    def process(self, deadline: float = 8.0) -> tuple[Chain, TenantKeys]:
+        keys = TenantKeys(
+            self.records, of_google(self.server).service(self.name), label="test", deadline=deadline
+        )
         self.opened.append(keys)
         return Chain(Zstd(), Encrypt(keys), Offload(self.payloads, over=256), cache=PayloadCache(0)), keys
 

@@ -47,9 +47,9 @@ class World:
         self.name = kms.new_key()
         self.opened: list[TenantKeys] = []
 
-    def keys(self, *names: str, **bounds: float) -> TenantKeys:
+    def keys(self, *names: str, **settings: object) -> TenantKeys:
         services = [self.kms.service(name) for name in names or (self.name,)]
-        self.opened.append(TenantKeys(self.store, *services, **bounds))  # type: ignore[arg-type]
+        self.opened.append(TenantKeys(self.store, *services, **{"label": "test", **settings}))  # type: ignore[arg-type]
         return self.opened[-1]
 
     def chain(self, *names: str, **bounds: float) -> Chain:
@@ -117,7 +117,9 @@ async def test_two_first_uses_in_a_store_that_ignores_conditions_lose_no_payload
 ) -> None:
     async with CarelessProxy(gcs_server.endpoint) as proxy:
         store = GCSStore(gcs_bucket, endpoint_url=proxy.endpoint)
-        processes = [TenantKeys(store, google_world.kms.service(google_world.name)) for _ in range(2)]
+        processes = [
+            TenantKeys(store, google_world.kms.service(google_world.name), label="test") for _ in range(2)
+        ]
         for keys in processes:
             with pytest.raises(ConfigError, match="ignores the condition"):
                 await Chain(Encrypt(keys)).encode(SMALL, SCOPE)
@@ -271,6 +273,63 @@ async def test_a_record_that_was_moved_or_edited_opens_nothing(world: World) -> 
     await world.store.replace(names[1], data[1])
 
 
+async def copied(source: MemoryStore) -> MemoryStore:
+    """What ``cp -r keys/`` makes of a store."""
+    copy = MemoryStore()
+    for key in await keys_in(source):
+        if key.startswith("keys/"):
+            await copy.create(key, await source.get(key))
+    return copy
+
+
+async def test_keys_of_staging_that_were_copied_to_production_open_nothing(world: World) -> None:
+    """The same key of the KMS wraps both: whoever knows staging's keys must not choose production's."""
+    staging = world.keys(label="staging")
+    journal = await Chain(Encrypt(staging)).encode(SMALL, SCOPE)
+    world.store = await copied(world.store)
+    production = Chain(Encrypt(world.keys(label="production")))
+    for attempt in (production.encode(SMALL, SCOPE), production.decode(journal, SCOPE)):
+        with pytest.raises(IntegrityError, match="wrapped for the store 'staging', and this is 'production'"):
+            await attempt
+    # Nor if the records say that they are production's: the KMS was told otherwise.
+    for key in await keys_in(world.store):
+        record = KeyRecord.from_bytes(await world.store.get(key), key)
+        await world.store.replace(key, record.model_copy(update={"label": "production"}).to_bytes())
+    for attempt in (production.encode(SMALL, SCOPE), production.decode(journal, SCOPE)):
+        with pytest.raises(IntegrityError, match="damaged, or moved"):
+            await attempt
+    # Nor one of them among production's own.
+    own = MemoryStore()
+    theirs, world.store = world.store, own
+    await Chain(Encrypt(world.keys(label="production"))).encode(SMALL, SCOPE)
+    [key] = await world.records()
+    [copy] = [name for name in await keys_in(theirs) if name != NAMES]
+    await own.create(key[:-1] + "2", await theirs.get(copy))
+    with pytest.raises(IntegrityError, match="damaged, or moved"):
+        await Chain(Encrypt(world.keys(label="production"))).encode(SMALL, SCOPE)
+
+
+async def test_a_store_that_is_moved_on_purpose_opens_by_its_former_label(world: World) -> None:
+    async with world.chain() as chain:
+        journals = [await chain.encode(SMALL, scope) for scope in (SCOPE, OTHER)]
+    world.store = await copied(world.store)
+    both = world.keys(label="new", former_labels=["test"])
+    moved = Chain(Encrypt(both))
+    assert await moved.decode(journals[0], SCOPE) == SMALL
+    assert await both.rekey() == 3
+    after = Chain(Encrypt(world.keys(label="new")))
+    assert [await after.decode(j, s) for j, s in zip(journals, (SCOPE, OTHER), strict=True)] == [SMALL, SMALL]
+    assert await after.encode(SMALL, SCOPE) == journals[0]
+
+
+@pytest.mark.parametrize("label", ["", "a b", "x" * 65, "prod\n"])
+def test_labels_are_plain_words(world: World, label: str) -> None:
+    with pytest.raises(ConfigError, match="not a store's label"):
+        world.keys(label=label)
+    with pytest.raises(ConfigError, match="not a store's label"):
+        world.keys(former_labels=[label])
+
+
 async def test_a_lost_record_of_names_is_not_made_anew(world: World) -> None:
     async with world.chain() as chain:
         await chain.encode(SMALL, SCOPE)
@@ -362,7 +421,7 @@ async def test_no_key_shows(world: World, caplog: pytest.LogCaptureFixture) -> N
         service.unwrap = watched  # type: ignore[method-assign, assignment]
         return service
 
-    keys = TenantKeys(world.store, watching(world.kms.service(world.name)))
+    keys = TenantKeys(world.store, watching(world.kms.service(world.name)), label="test")
     chain = Chain(Zstd(), Encrypt(keys), Offload(world.store, over=256), cache=PayloadCache(0))
     journal = await chain.encode(LARGE, SCOPE)
     assert len(seen) == 2

@@ -52,10 +52,12 @@ class _Record(BaseModel):
 class KeyRecord(_Record):
     """A wrapped key, and by what it can be unwrapped. Nothing in it is secret, and nothing in it is trusted.
 
-    The key is bound to the record's name when it is wrapped, and its id is a fingerprint of itself, so a record that was
+    The key is bound to the label and to the record's name when it is wrapped, and its id is a fingerprint of itself, so a record that was
     moved, exchanged or edited unwraps to nothing.
     """
 
+    label: Annotated[str, Field(max_length=64)]
+    """Of the store that it was wrapped for."""
     service: Annotated[str, Field(max_length=512)]
     """The name of the :class:`~coatcheck.keys.service.KeyService` key that wrapped it."""
     wrapped: bytes

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ _T = TypeVar("_T")
 _NAMES_CONTEXT = {"coatcheck": "names/v1"}
 _TENANT_LABEL = b"coatcheck/v1/tenant-folder/"
 _TAG_LENGTH = 16
+LABEL_PATTERN: Final = r"^[A-Za-z0-9._:/-]{1,64}$"
 _RENEWAL_SECONDS: Final = 1.0
 """A key that may be held a while longer is not waited for any longer."""
 _RENEWAL_PAUSE: Final = 5.0
@@ -58,15 +60,22 @@ class TenantKeys(KeySource):
 
     Safe to use from any number of tasks, threads and event loops. ``docs/keys.md`` says how to rotate and to shred.
 
+    Wrapping binds each key to the label of its store and to its place there, so records that are copied from another store,
+    such as staging's, open nothing, although the same key of a KMS wrapped them.
+
     Args:
         store: Where wrapped keys are kept, below ``keys/``; best without versions, which would outlive a shredding.
         service: Wraps new keys, and unwraps what it wrapped.
         *decrypt_only: Unwrap what they wrapped before.
+        label: Names the store among all whose keys this KMS wraps: ``prod``, ``staging-eu``. Never the same for two stores;
+            the same in every process that uses this one. 1 to 64 of ``A-Z a-z 0-9 . _ : / -``.
+        former_labels: Labels that records in this store may still bear, after it was moved or renamed on purpose. To be
+            taken out once :meth:`rekey` is done: while they are named, records of those stores open here.
         max_age: Seconds that an unwrapped key is held; at least one.
         deadline: Seconds for one call to the store or the service, all its attempts together.
 
     Raises:
-        ConfigError: Two services have the same name, or ``max_age`` is below 1.
+        ConfigError: Two services have the same name, ``max_age`` is below 1, or a label is malformed.
     """
 
     loads = True
@@ -76,6 +85,8 @@ class TenantKeys(KeySource):
         store: Store,
         service: KeyService,
         *decrypt_only: KeyService,
+        label: str,
+        former_labels: Collection[str] = (),
         max_age: float = DEFAULT_MAX_AGE,
         deadline: float = DEFAULT_DEADLINE,
     ) -> None:
@@ -83,6 +94,13 @@ class TenantKeys(KeySource):
         self._services = {one.name: one for one in (service, *decrypt_only)}
         if len(self._services) <= len(decrypt_only):
             raise ConfigError("a key of a KMS is named twice", "Name each once, the primary first.")
+        for one in (label, *former_labels):
+            if not re.fullmatch(LABEL_PATTERN, one):
+                raise ConfigError(
+                    f"{one[:80]!r} is not a store's label", "Use 1 to 64 of A-Z a-z 0-9 . _ : / -"
+                )
+        self._label = label
+        self._labels = {label, *former_labels}
         self._shelves = Shelves(store, deadline)
         self._deadline = deadline
         self._held = HeldKeys(max_age)
@@ -170,10 +188,10 @@ class TenantKeys(KeySource):
         return [_info(shelf, number) for shelf in shelves for number in range(len(shelf.keys))]
 
     async def rekey(self) -> int:
-        """Wrap every key anew by the primary service. Keys, payloads and references stay as they are.
+        """Wrap every key anew by the primary service, for this store's label. Keys, payloads and references stay as they are.
 
         Each new wrapping is unwrapped once before it takes the place of the old one. Can be repeated, also after an
-        error half-way. Afterwards the services that only decrypted can be retired.
+        error half-way. Afterwards the services that only decrypted, and former labels, can be retired.
 
         Returns:
             How many keys were wrapped.
@@ -290,22 +308,32 @@ class TenantKeys(KeySource):
 
     async def _generate(self, context: Mapping[str, str], taken: Collection[str]) -> KeyRecord:
         while True:
-            secret, wrapped = await self._ask(lambda: self._service.generate(context))
+            secret, wrapped = await self._ask(lambda: self._service.generate(_of_store(self._label, context)))
             key_id = Key(secret).id.hex()
             if key_id not in taken:
                 return KeyRecord(
-                    key_id=key_id, service=self._service.name, wrapped=wrapped, created_at=datetime.now(UTC)
+                    key_id=key_id,
+                    label=self._label,
+                    service=self._service.name,
+                    wrapped=wrapped,
+                    created_at=datetime.now(UTC),
                 )
 
     async def _unwrap(self, record: KeyRecord, context: Mapping[str, str]) -> Key:
-        """The key in a record: the one that was wrapped there, for this very place, or an error."""
+        """The key in a record: the one that was wrapped there, for this very store and place, or an error."""
+        if record.label not in self._labels:
+            raise IntegrityError(
+                f"the key {record.key_id} was wrapped for the store {record.label!r}, and this is {self._label!r}",
+                "Somebody copied it here: remove it, or restore this store's own. If the store was moved or renamed on "
+                "purpose, name its old label in former_labels and run `coatcheck rekey`.",
+            )
         service = self._services.get(record.service)
         if service is None:
             raise KeyUnavailable(
                 f"the key {record.key_id} was wrapped by {record.service!r}, which is not among the keys given here",
                 "Name it as one that only decrypts, or run `coatcheck rekey` where it is known.",
             )
-        secret = await self._ask(lambda: service.unwrap(record.wrapped, context))
+        secret = await self._ask(lambda: service.unwrap(record.wrapped, _of_store(record.label, context)))
         try:
             key = Key(secret)
         except ConfigError:
@@ -318,8 +346,10 @@ class TenantKeys(KeySource):
 
     async def _rewrapped(self, record: KeyRecord, context: Mapping[str, str]) -> KeyRecord:
         key = await self._unwrap(record, context)
-        wrapped = await self._ask(lambda: self._service.wrap(key.secret, context))
-        again = record.model_copy(update={"service": self._service.name, "wrapped": wrapped})
+        wrapped = await self._ask(lambda: self._service.wrap(key.secret, _of_store(self._label, context)))
+        again = record.model_copy(
+            update={"label": self._label, "service": self._service.name, "wrapped": wrapped}
+        )
         await self._unwrap(again, context)
         return again
 
@@ -334,6 +364,10 @@ class TenantKeys(KeySource):
 def _context(slot: Slot) -> dict[str, str]:
     """What a tenant's key is bound to: whose it is, and which one, so that no record can stand for another."""
     return {"coatcheck": "tenant-key/v1", "tenant": slot.tag, "number": str(slot.number)}
+
+
+def _of_store(label: str, context: Mapping[str, str]) -> dict[str, str]:
+    return {"coatcheck-store": label, **context}
 
 
 def _info(shelf: Shelf, index: int) -> KeyInfo:
