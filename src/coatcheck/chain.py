@@ -1,13 +1,13 @@
 """The one path that every payload takes, on its way into a journal and back."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Self
 
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.contracts import Codec, Sealing, Store
-from coatcheck.errors import ConfigError, KeyUnavailable
+from coatcheck.errors import ConfigError, IntegrityError, KeyUnavailable
 from coatcheck.format.envelope import Envelope
 from coatcheck.format.reference import Reference
 from coatcheck.format.suites import Suites
@@ -53,6 +53,11 @@ class Chain:
         cache: PayloadCache = PROCESS_CACHE,
     ) -> None:
         codecs, sealing, offload = _sort_steps(steps)
+        if decode_only and sealing is not None and not sealing.accept_plain:
+            raise ConfigError(
+                "a decode_only chain leaves payloads in the clear, and accept_plain=False would refuse them",
+                "Set accept_plain=True everywhere before rolling back.",
+            )
         self.cache = cache
         self._steps = steps
         self.decode_only = decode_only
@@ -141,9 +146,48 @@ class Chain:
         """The payload that ``data`` stands for; ``data`` itself if it is not ours.
 
         Raises:
-            CoatcheckError: As :meth:`open`.
+            CoatcheckError: As :meth:`open`, and as :meth:`check_plain`.
         """
-        return await self.open(data, scope) if is_ours(data) else data
+        if is_ours(data):
+            return await self.open(data, scope)
+        self.check_plain("a payload")
+        return data
+
+    @property
+    def accepts_plain(self) -> bool:
+        """Tell if payloads that no chain wrote are taken as they are."""
+        return self._suites.sealing.accept_plain
+
+    def check_plain(self, what: str) -> None:
+        """Refuse something that no chain wrote, unless this one takes it as it is.
+
+        Every integration calls it for whatever arrives and is not ours, before anybody sees it.
+
+        Args:
+            what: Names it in the error: "the input of the handler".
+
+        Raises:
+            IntegrityError: The chain has ``Encrypt(..., accept_plain=False)``.
+        """
+        if not self.accepts_plain:
+            with counting_errors("decode"):
+                raise IntegrityError(
+                    f"{what} came in the clear, and this chain takes only what is sealed",
+                    "Give whoever wrote it the same chain. While that is being rolled out, and for histories from before, "
+                    "use Encrypt(keyring, accept_plain=True).",
+                )
+
+    def check_readers(self, read_also: Collection[object]) -> None:
+        """Refuse readers of other formats, which authenticate nothing, if this chain takes only what is sealed.
+
+        Raises:
+            ConfigError: The chain has ``Encrypt(..., accept_plain=False)``, and there is a reader.
+        """
+        if read_also and not self.accepts_plain:
+            raise ConfigError(
+                "what read_also reads is authenticated by nobody, and accept_plain=False takes only what is sealed",
+                "Set accept_plain=False once nothing of the other format is read any more.",
+            )
 
     async def open(self, data: bytes, scope: Scope) -> bytes:
         """The payload in an envelope or behind a reference, byte for byte what :meth:`encode` was given.
