@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from coatcheck.codecs.keyring import Key, KeySource
 from coatcheck.contracts import TENANT_SCOPE_TAG, Sealer, Sealing, joined_run_tag
-from coatcheck.errors import IntegrityError
+from coatcheck.errors import ConfigError, IntegrityError
 from coatcheck.scope import Scope
 
 _KEY_LENGTH = 32
@@ -48,14 +48,27 @@ class Encrypt(Sealing):
 
     Args:
         keyring: The keys: a :class:`~coatcheck.Keyring`, or :class:`~coatcheck.TenantKeys`.
+        accept_plain: Take payloads in the clear as they are, which whoever can start, signal or call can write. Needed
+            while processes without the chain are still writing; ``False`` afterwards, and they are refused.
         accept_unsealed: Also open what a chain without ``Encrypt`` wrote earlier. For the time in which
             encryption is being introduced; it lets whoever can write to the journal skip the authentication.
+
+    Raises:
+        ConfigError: ``accept_unsealed`` without ``accept_plain``.
     """
 
     suite = 1
 
-    def __init__(self, keyring: KeySource, *, accept_unsealed: bool = False) -> None:
+    def __init__(
+        self, keyring: KeySource, *, accept_plain: bool = True, accept_unsealed: bool = False
+    ) -> None:
+        if accept_unsealed and not accept_plain:
+            raise ConfigError(
+                "accept_unsealed=True takes what anyone can write, and accept_plain=False is to refuse that",
+                "Set accept_plain=False once nothing is read any more that was written before encryption.",
+            )
         self._keyring = keyring
+        self.accept_plain = accept_plain
         self.accept_unsealed = accept_unsealed
         self.loads_keys = keyring.loads
         # Weak: when a key is let go of, what was derived from it goes as well.
@@ -83,13 +96,13 @@ class Encrypt(Sealing):
         """See :meth:`Sealing.sealer`."""
         return self._of(tenant, key_id).sealer(tenant, run_tag)
 
-    async def load_primary(self, tenant: str, size: int) -> None:
+    async def load_primary(self, tenant: str) -> None:
         """See :meth:`Sealing.load_primary`."""
-        await self._keyring.load_primary(tenant, size)
+        await self._keyring.load_primary(tenant)
 
-    async def load(self, tenant: str, key_id: bytes, size: int) -> None:
+    async def load(self, tenant: str, key_id: bytes) -> None:
         """See :meth:`Sealing.load`."""
-        await self._keyring.load(tenant, key_id, size)
+        await self._keyring.load(tenant, key_id)
 
     async def load_all(self, tenant: str) -> None:
         """See :meth:`Sealing.load_all`."""

@@ -97,11 +97,11 @@ class KeySource(ABC):
             KeyUnavailable: There is none, or it is not loaded.
         """
 
-    async def load_primary(self, tenant: str, size: int) -> None:  # noqa: B027 - most have nothing to load
-        """See that the tenant has a primary key, and that it can be had. Counts as a use for ``size`` bytes."""
+    async def load_primary(self, tenant: str) -> None:  # noqa: B027 - most have nothing to load
+        """See that the tenant has a primary key, and that it can be had."""
 
-    async def load(self, tenant: str, key_id: bytes, size: int) -> None:  # noqa: B027 - most have nothing to load
-        """See that a key can be had to open something with. Counts as a use for ``size`` bytes."""
+    async def load(self, tenant: str, key_id: bytes) -> None:  # noqa: B027 - most have nothing to load
+        """See that a key can be had to open something with."""
 
     async def load_all(self, tenant: str) -> None:  # noqa: B027 - most have nothing to load
         """See that all keys that the tenant has can be had. Makes none."""

@@ -37,10 +37,13 @@ class Reverse(Codec):
         return "Reverse()"
 
 
-def encrypted_chain(store: MemoryStore | None = None, over: int = 256) -> Chain:
+def encrypted_chain(store: MemoryStore | None = None, over: int = 256, *, accept_plain: bool = True) -> Chain:
     """Compress, encrypt, offload above ``over`` bytes."""
     return Chain(
-        Zstd(), Encrypt(Keyring(KEY)), Offload(store or MemoryStore(), over=over), cache=PayloadCache(0)
+        Zstd(),
+        Encrypt(Keyring(KEY), accept_plain=accept_plain),
+        Offload(store or MemoryStore(), over=over),
+        cache=PayloadCache(0),
     )
 
 

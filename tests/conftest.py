@@ -6,13 +6,23 @@ import pytest
 from hypothesis import settings
 
 from coatcheck.storage.cache import PROCESS_CACHE
-from tests.engines.gcs import gcs_server
+from tests.engines.aws_kms import aws_kms
+from tests.engines.gcs import gcs_bucket, gcs_server
 from tests.engines.postgres import postgres_server
 from tests.engines.seaweed import s3_server
 from tests.engines.temporal import temporal_server
 from tests.stores.s3_fixtures import bucket, new_store
 
-__all__ = ["bucket", "gcs_server", "new_store", "postgres_server", "s3_server", "temporal_server"]
+__all__ = [
+    "aws_kms",
+    "bucket",
+    "gcs_bucket",
+    "gcs_server",
+    "new_store",
+    "postgres_server",
+    "s3_server",
+    "temporal_server",
+]
 
 # A shell starts what it does not wait for with interrupts ignored, and the processes of tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -12,6 +12,9 @@ from coatcheck.scope import Scope
 
 _ADDED: Final = "_inngest"
 """The field that Inngest itself adds to the data of an event."""
+_TIMER: Final = "inngest/scheduled.timer"
+"""What Inngest itself sends where a trigger is a time table; nobody else may send events of ``inngest/``."""
+_TIMER_FIELDS: Final = frozenset({"cron"})
 _LIFECYCLE: Final = ("inngest/function.finished", "inngest/function.failed", "inngest/function.cancelled")
 
 
@@ -29,10 +32,12 @@ class Events:
     Args:
         payloads: Every value's path.
         clear: Fields of the data that stay readable beside what was sealed, for expressions and keys.
+        plain: Names of events that may come in the clear, if nothing else may.
     """
 
-    def __init__(self, payloads: Payloads, clear: Collection[str]) -> None:
+    def __init__(self, payloads: Payloads, clear: Collection[str], plain: Collection[str] = ()) -> None:
         self._payloads = payloads
+        self._plain = frozenset(plain)
         self._clear = frozenset(clear)
 
     async def seal(self, data: Mapping[str, Any], *, original: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -53,16 +58,17 @@ class Events:
         """The data that an event called ``name`` was sent with.
 
         Raises:
-            CoatcheckError: As :meth:`Payloads.open`.
+            CoatcheckError: As :meth:`Payloads.open`; an event whose name was given as plain is taken as it is.
         """
         if name in _LIFECYCLE:
             return await self._open_lifecycle(data, scope)
         added = {_ADDED: data[_ADDED]} if _ADDED in data else {}
-        if MARKER not in data:
-            return await self._open_others(data, scope)
         if (sealed := sealed_in(data)) is not None:
             opened = await self._payloads.open_sealed(sealed, scope)
         else:
+            self._check_plain(name, data)
+            if MARKER not in data:
+                return await self._open_others(data, scope)
             opened = data[MARKER][0] if is_escaped(data) else data
         if not isinstance(opened, dict):
             raise FormatError("the data of an event is no object", "It was written as something else.")
@@ -80,8 +86,16 @@ class Events:
         """The same for an event as JSON has it."""
         name, data = event.get("name"), event.get("data")
         if not isinstance(name, str) or not isinstance(data, dict):
+            if data is not None:
+                self._payloads.chain.check_plain("what has the form of an event")
             return dict(event)
         return {**event, "data": await self.open(name, data, scope)}
+
+    def _check_plain(self, name: str, data: Mapping[str, Any]) -> None:
+        """Refuse data in the clear, unless the chain or the configuration takes it. What is empty says nothing."""
+        fields = data.keys() - {_ADDED}
+        if fields and name not in self._plain and not (name == _TIMER and fields <= _TIMER_FIELDS):
+            self._payloads.chain.check_plain(f"the data of the event {name[:200]!r}")
 
     async def _open_lifecycle(self, data: Mapping[str, Any], scope: Scope) -> Mapping[str, Any]:
         """Such an event carries those that triggered the run, and what the run came to."""

@@ -35,6 +35,7 @@ def claim_check(
     tenant: str = "default",
     over: int = DEFAULT_THRESHOLD,
     clear: Collection[str] = (),
+    plain_events: Collection[str] = (),
     limit: Host | int = "inngest",
     read_also: Sequence[FormatReader] = (),
 ) -> "ClaimCheck":
@@ -49,14 +50,17 @@ def claim_check(
         over: Bytes of JSON that one value may take in the run state; above it is offloaded, if the chain has a store.
         clear: Top-level fields of event data that expressions and keys refer to. They are sent in the clear, beside
             what was sealed; functions get what was sealed.
+        plain_events: With ``Encrypt(..., accept_plain=False)``: names of events that may come in the clear, since senders
+            outside have no chain. All others, and every result of a step or a function, must be sealed.
         limit: What a run may come to: bytes, or the name of whose limit it is. Above half of it values are offloaded
             that are smaller than ``over``.
         read_also: Readers of what other middleware wrote, for runs that are still open.
 
     Raises:
-        ConfigError: ``clear`` has a name that is taken, or ``limit`` is none.
+        ConfigError: ``clear`` has a name that is taken, ``limit`` is none, or the chain takes only what is sealed and
+            there is something to ``read_also``.
     """
-    return ClaimCheck(Payloads(chain, tenant, over, read_also), clear, Budget(limit))
+    return ClaimCheck(Payloads(chain, tenant, over, read_also), clear, Budget(limit), plain_events)
 
 
 class ClaimCheck:
@@ -66,16 +70,23 @@ class ClaimCheck:
         payloads: Every value's path.
         clear: Fields of events that stay in the clear.
         budget: What a run may come to.
+        plain_events: Names of events that may come in the clear.
 
     Raises:
         ConfigError: ``clear`` has a name that is taken.
     """
 
-    def __init__(self, payloads: Payloads, clear: Collection[str], budget: Budget) -> None:
+    def __init__(
+        self,
+        payloads: Payloads,
+        clear: Collection[str],
+        budget: Budget,
+        plain_events: Collection[str] = (),
+    ) -> None:
         if MARKER in clear:
             raise ConfigError(f"no field of an event can be called {MARKER!r}", "Leave it out of clear=...")
         self.payloads = payloads
-        self.events = Events(payloads, clear)
+        self.events = Events(payloads, clear, plain_events)
         self.budget = budget
         self.reports = StepReports()
 
@@ -92,10 +103,10 @@ class ClaimCheck:
         return await self.payloads.seal(value, self.payloads.shared)
 
     async def unwrap(self, value: object) -> Any:
-        """What :meth:`wrap` was given; ``value`` itself if it is no such object.
+        """What :meth:`wrap` was given; ``value`` itself if it is no such object and the chain takes it.
 
         Raises:
-            CoatcheckError: As :meth:`Chain.open`.
+            CoatcheckError: As :meth:`Chain.open`, and as :meth:`Chain.check_plain`.
         """
         return await self.payloads.open(value, self.payloads.shared)
 
@@ -183,6 +194,8 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
     async def _open_memo(self, memo: Any, data: Any, scope: Scope) -> None:
         # What resumed a wait_for_event stands there as it is: an event, which is nobody's marked value.
         is_event = data is memo.data and isinstance(data, dict) and {"name", "data"} <= data.keys()
+        if not is_event:
+            self._payloads.check_plain(memo.data, data, "the result of a step")
         memo.data = await self._events.open_event(data, scope) if is_event else data
         if memo.error is not None:
             said = await open_message(self._payloads, memo.error.message, scope)

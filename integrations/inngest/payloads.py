@@ -47,9 +47,13 @@ class Payloads:
         tenant: Whose values they are.
         over: Bytes of JSON that a value may take in the run state; above it is offloaded.
         read_also: What reads other formats.
+
+    Raises:
+        ConfigError: The chain takes only what is sealed, and ``read_also`` is not empty.
     """
 
     def __init__(self, chain: Chain, tenant: str, over: int, read_also: Sequence[FormatReader]) -> None:
+        chain.check_readers(read_also)
         self.chain = chain
         self.shared: Final = Scope(tenant)
         """The scope of what one run hands to another one: events, the input and output of functions, errors."""
@@ -90,13 +94,23 @@ class Payloads:
         """The value that ``value`` stands for; ``value`` itself if it is not ours and no reader knows it.
 
         Raises:
-            CoatcheckError: As :meth:`Chain.open`.
+            CoatcheckError: As :meth:`Chain.open`, and as :meth:`check_plain`.
         """
         [opened] = await self.open_all([value], scope)
+        self.check_plain(value, opened, "a value")
         return opened
 
+    def check_plain(self, value: object, opened: object, what: str) -> None:
+        """Refuse a value that :meth:`open_all` left as it was, unless the chain takes it. ``None`` says nothing.
+
+        Raises:
+            IntegrityError: As :meth:`Chain.check_plain`.
+        """
+        if opened is value and value is not None:
+            self.chain.check_plain(what)
+
     async def open_all(self, values: Iterable[Any], scope: Scope) -> list[Any]:
-        """:meth:`open` each, concurrently; same length and order as ``values``."""
+        """Open each that is ours, concurrently; same length and order as ``values``, what is not ours unchecked."""
         opened = list(values)
         levels: dict[int, list[tuple[int, bytes]]] = {}
         others: list[int] = []
@@ -106,6 +120,7 @@ class Payloads:
             elif (sealed := sealed_in(value)) is not None:
                 levels.setdefault(_depth(sealed), []).append((position, sealed))
             elif is_escaped(value):
+                self.chain.check_plain("a value")
                 opened[position] = value[MARKER][0]
         # What others are deltas against comes first and is then in the cache: no object is fetched twice.
         for _, level in sorted(levels.items()):

@@ -1,7 +1,7 @@
 """Putting a chain into Restate's apps, clients and handlers."""
 
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Literal
 
@@ -34,13 +34,17 @@ class ClaimCheck:
     Args:
         chain: Every value's path.
         tenant: Whose values they are: what was written for one tenant is opened for no other.
+        plain_inputs: With ``Encrypt(..., accept_plain=False)``: the services (``"Gateway"``) and handlers
+            (``"Gateway/ask"``) that may be called in the clear, from a browser, say. All their other values, and
+            everything of all others, must be sealed.
 
     Raises:
-        ConfigError: ``tenant`` is empty.
+        ConfigError: ``tenant`` is empty, or an app has nothing that is called like one of ``plain_inputs``.
     """
 
-    def __init__(self, chain: Chain, *, tenant: str = "default") -> None:
+    def __init__(self, chain: Chain, *, tenant: str = "default", plain_inputs: Collection[str] = ()) -> None:
         self._chain = chain
+        self._plain_inputs = frozenset(plain_inputs)
         self._scope = Scope(tenant)
 
     def app(
@@ -53,12 +57,27 @@ class ClaimCheck:
 
         What refers to an object leaves the app when the object is durable.
         """
+        services = list(services)
+        self._check_names(services)
+        codec = ClaimCheckCodec(self._chain, self._scope.tenant, self._plain_inputs)
         with _asgi_everywhere() as on_lambda:
-            app: Any = restate.app(
-                services, protocol, identity_keys, ClaimCheckCodec(self._chain, self._scope.tenant)
-            )
+            app: Any = restate.app(services, protocol, identity_keys, codec)
         held_back: Any = behind_barrier(self._with_keys(app))
         return wrap_asgi_as_lambda_handler(held_back) if on_lambda else held_back
+
+    def _check_names(self, services: Iterable[Service | VirtualObject | Workflow]) -> None:
+        """Refuse names of inputs that no service here has: a misspelt one would leave a door shut, or seem to."""
+        known = {
+            name
+            for service in services
+            for name in (service.name, *(f"{service.name}/{handler}" for handler in service.handlers))
+        }
+        unknown = sorted(self._plain_inputs - known)
+        if unknown:
+            raise ConfigError(
+                f"plain_inputs names {', '.join(unknown)}, which this app does not have",
+                "Write Service or Service/handler, as Restate calls them.",
+            )
 
     def _with_keys(self, app: Any) -> Any:
         """The same ASGI app; the tenant's key is loaded before each attempt, since the SDK's hooks cannot wait for it."""

@@ -78,4 +78,4 @@ class _Responses(JournalValueCodec):
         return buf
 
     async def decode(self, buf: bytes) -> bytes:
-        return await self._chain.decode(buf, self._scope)
+        return await self._chain.decode(buf, self._scope) if buf else buf

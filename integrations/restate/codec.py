@@ -1,5 +1,7 @@
 """The journal value codec."""
 
+from collections.abc import Collection
+
 from restate import JournalValueCodec, TerminalError
 from restate.exceptions import SdkInternalException
 from restate.server_context import restate_context_is_replaying
@@ -9,7 +11,7 @@ from coatcheck.concurrency import ENCODE_INLINE_UP_TO
 from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, LimitExceeded
 from coatcheck.format.wire import is_ours, is_reference
 from coatcheck.integrations.restate.barrier import current_barrier
-from coatcheck.integrations.restate.scopes import current_scope
+from coatcheck.integrations.restate.scopes import current_scope, names_of_input
 from coatcheck.scope import Scope
 
 _FOR_GOOD = (FormatError, IntegrityError, LimitExceeded)
@@ -25,10 +27,13 @@ class ClaimCheckCodec(JournalValueCodec):
     Args:
         chain: Every value's path.
         tenant: Whose values they are.
+        plain_inputs: Services (``Service``) and handlers (``Service/handler``) whose inputs may come in the clear, if
+            nothing else may.
     """
 
-    def __init__(self, chain: Chain, tenant: str) -> None:
+    def __init__(self, chain: Chain, tenant: str, plain_inputs: Collection[str] = ()) -> None:
         self._chain = chain
+        self._plain_inputs = frozenset(plain_inputs)
         self._tenant = Scope(tenant)
 
     def encode(self, buf: bytes) -> bytes:
@@ -64,10 +69,14 @@ class ClaimCheckCodec(JournalValueCodec):
         """The value that ``buf`` stands for; ``buf`` itself if it is not ours. Called by the SDK.
 
         Raises:
-            CoatcheckError: It was tampered with, or is too large. On a handler's input that ends the invocation.
+            CoatcheckError: It was tampered with, is too large, or came in the clear where the chain takes only what is
+                sealed. On a handler's input that ends the invocation.
             SdkInternalException: It cannot be had now. The attempt was given up, and the server makes another one.
         """
         if not is_ours(buf):
+            # What is empty says nothing: it is how the SDK has void, in both directions.
+            if buf and not self._may_be_plain(buf):
+                self._chain.check_plain("a value of a handler")
             return buf
         barrier = current_barrier()
         if barrier is not None and is_reference(buf):
@@ -81,3 +90,7 @@ class ClaimCheckCodec(JournalValueCodec):
                 raise
             await barrier.fail(error)
             raise SdkInternalException from error
+
+    def _may_be_plain(self, buf: bytes) -> bool:
+        """Tell if it is the input of a handler that callers without the chain may call."""
+        return bool(self._plain_inputs) and not self._plain_inputs.isdisjoint(names_of_input(buf))

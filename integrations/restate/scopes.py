@@ -39,6 +39,21 @@ def keyed_scope(tenant: str, service: str, key: str, restate_scope: str | None =
     return Scope(tenant, f"{prefix}{service}/{key}", engine=ENGINE)
 
 
+def names_of_input(data: bytes) -> tuple[str, ...]:
+    """Return the names of the service and the handler whose input, as it came, is this very object; none if it is none.
+
+    The SDK hands a codec all values in the same way, so an input is known by its identity.
+    """
+    try:
+        context = current_context()
+    except LookupError:
+        return ()
+    if not isinstance(context, ServerInvocationContext) or context.invocation.input_buffer is not data:
+        return ()
+    service = context.handler.service_tag.name
+    return service, f"{service}/{context.handler.name}"
+
+
 def current_scope(tenant: str) -> Scope:
     """That of the handler which the caller is part of; the tenant's, where there is none."""
     try:

@@ -42,14 +42,17 @@ class ClaimCheckSerde(Serde[T]):
         return self._chain.writer.inline(data, current_scope(self._tenant))
 
     def deserialize(self, buf: bytes) -> T | None:
-        """The value; what was never sealed is handed on as it is.
+        """The value; what was never sealed is handed on as it is, if the chain takes it.
 
         Raises:
             FormatError: It was offloaded, which takes an await to bring back.
-            IntegrityError: It is not what was sealed, or was sealed for another tenant.
+            IntegrityError: It is not what was sealed, was sealed for another tenant, or came in the clear where the chain takes
+                only what is sealed.
             KeyUnavailable: Its key is not in the keyring.
         """
         if not is_ours(buf):
+            if buf:
+                self._chain.check_plain("a value of a handler")
             return self._inner.deserialize(buf)
         if is_reference(buf):
             raise FormatError(

@@ -53,7 +53,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         nexus_namespaces: Other tenants whose payloads are opened where Temporal names no workflow.
 
     Raises:
-        ConfigError: There is no such mode.
+        ConfigError: There is no such mode, or the chain does not go with ``read_also``.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
     ) -> None:
         if mode not in get_args(Mode):
             raise ConfigError(f"there is no mode {mode!r}", f"Use one of {', '.join(get_args(Mode))}.")
+        chain.check_readers(read_also)
         self.chain = chain
         self.mode: Mode = mode
         self._scope = scope
@@ -99,7 +100,10 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
             raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Decode each that is ours, concurrently; same length and order as ``payloads``."""
+        """Decode each that is ours, concurrently; same length and order as ``payloads``.
+
+        What is not ours is handed on as it is, if the chain takes it: see :meth:`Chain.check_plain`.
+        """
         return await all_at_once(map(self._decode, payloads))
 
     async def _encode(self, payload: Payload) -> Payload:
@@ -123,6 +127,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         if payload.metadata.get("encoding") != ENCODING:
             for other in self.read_also:
                 [payload] = await other.decode([payload])
+            self.chain.check_plain("a payload of a workflow")
             return payload
         data = await self._open(payload.data)
         try:

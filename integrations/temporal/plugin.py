@@ -148,8 +148,9 @@ def wrap_data_converter(
 
     Raises:
         ConfigError: ``converter`` already has another codec, or external storage; two of ``read_also`` go by one
-            name; there is no such mode.
+            name; there is no such mode; the chain takes only what is sealed, and ``read_also`` is not empty.
     """
+    chain.check_readers(read_also)
     readers = [other.within(namespace) if isinstance(other, OfNamespace) else other for other in read_also]
     drivers = [ClaimCheckDriver(), *(reader for reader in readers if isinstance(reader, StorageDriver))]
     codecs = [reader for reader in readers if isinstance(reader, PayloadCodec)]

@@ -1,13 +1,13 @@
 """The one path that every payload takes, on its way into a journal and back."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Self
 
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.contracts import Codec, Sealing, Store
-from coatcheck.errors import ConfigError, KeyUnavailable
+from coatcheck.errors import ConfigError, IntegrityError, KeyUnavailable
 from coatcheck.format.envelope import Envelope
 from coatcheck.format.reference import Reference
 from coatcheck.format.suites import Suites
@@ -53,6 +53,11 @@ class Chain:
         cache: PayloadCache = PROCESS_CACHE,
     ) -> None:
         codecs, sealing, offload = _sort_steps(steps)
+        if decode_only and sealing is not None and not sealing.accept_plain:
+            raise ConfigError(
+                "a decode_only chain leaves payloads in the clear, and accept_plain=False would refuse them",
+                "Set accept_plain=True everywhere before rolling back.",
+            )
         self.cache = cache
         self._steps = steps
         self.decode_only = decode_only
@@ -134,16 +139,55 @@ class Chain:
         if self.decode_only:
             return data
         with counting_errors("encode"):
-            await self._load_primary(scope, len(data))
+            await self._load_primary(scope)
             return await self.writer.write(data, scope)
 
     async def decode(self, data: bytes, scope: Scope) -> bytes:
         """The payload that ``data`` stands for; ``data`` itself if it is not ours.
 
         Raises:
-            CoatcheckError: As :meth:`open`.
+            CoatcheckError: As :meth:`open`, and as :meth:`check_plain`.
         """
-        return await self.open(data, scope) if is_ours(data) else data
+        if is_ours(data):
+            return await self.open(data, scope)
+        self.check_plain("a payload")
+        return data
+
+    @property
+    def accepts_plain(self) -> bool:
+        """Tell if payloads that no chain wrote are taken as they are."""
+        return self._suites.sealing.accept_plain
+
+    def check_plain(self, what: str) -> None:
+        """Refuse something that no chain wrote, unless this one takes it as it is.
+
+        Every integration calls it for whatever arrives and is not ours, before anybody sees it.
+
+        Args:
+            what: Names it in the error: "the input of the handler".
+
+        Raises:
+            IntegrityError: The chain has ``Encrypt(..., accept_plain=False)``.
+        """
+        if not self.accepts_plain:
+            with counting_errors("decode"):
+                raise IntegrityError(
+                    f"{what} came in the clear, and this chain takes only what is sealed",
+                    "Give whoever wrote it the same chain. While that is being rolled out, and for histories from before, "
+                    "use Encrypt(keyring, accept_plain=True).",
+                )
+
+    def check_readers(self, read_also: Collection[object]) -> None:
+        """Refuse readers of other formats, which authenticate nothing, if this chain takes only what is sealed.
+
+        Raises:
+            ConfigError: The chain has ``Encrypt(..., accept_plain=False)``, and there is a reader.
+        """
+        if read_also and not self.accepts_plain:
+            raise ConfigError(
+                "what read_also reads is authenticated by nobody, and accept_plain=False takes only what is sealed",
+                "Set accept_plain=False once nothing of the other format is read any more.",
+            )
 
     async def open(self, data: bytes, scope: Scope) -> bytes:
         """The payload in an envelope or behind a reference, byte for byte what :meth:`encode` was given.
@@ -185,7 +229,7 @@ class Chain:
         if self.decode_only:
             raise ConfigError("this chain is decode_only, and would have to write", "Use one that writes.")
         with counting_errors("encode"):
-            await self._load_primary(scope, len(data))
+            await self._load_primary(scope)
             draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self.writer.draft, data, scope)
             return await self.writer.keep(draft)
 
@@ -215,7 +259,7 @@ class Chain:
             KeyUnavailable: The tenant's key cannot be had now.
             StoreError: The store that keys are kept in cannot or will not give it.
         """
-        await self._load_primary(Scope(tenant), 0)
+        await self._load_primary(Scope(tenant))
 
     def ledger(self, scope: Scope) -> Ledger:
         """The small named records that are kept next to the objects of a scope.
@@ -238,9 +282,9 @@ class Chain:
         await all_at_once(room.close() for room in self._storerooms.values())
         await self._suites.sealing.close()
 
-    async def _load_primary(self, scope: Scope, size: int) -> None:
+    async def _load_primary(self, scope: Scope) -> None:
         if self._suites.loads_keys:
-            await self._suites.sealing.load_primary(scope.tenant, size)
+            await self._suites.sealing.load_primary(scope.tenant)
             if scope in self._replaying:
                 self._replaying.pop(scope, None)
                 self.writer.replaying(scope)

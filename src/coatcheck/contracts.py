@@ -134,6 +134,8 @@ class Sealing(ABC):
 
     suite: ClassVar[int]
     """The suite's number in every header (``docs/wire-format.md``)."""
+    accept_plain: bool = True
+    """Whether the chain takes what no chain wrote, which anyone can write (:meth:`coatcheck.Chain.check_plain`)."""
     accept_unsealed: bool = False
     """Whether the chain also opens suite 0, which anyone can write."""
 
@@ -156,16 +158,16 @@ class Sealing(ABC):
         """
         return self.key_ids(tenant)[0]
 
-    async def load_primary(self, tenant: str, size: int) -> None:  # noqa: B027 - most have nothing to load
-        """Get ready to seal ``size`` bytes for the tenant.
+    async def load_primary(self, tenant: str) -> None:  # noqa: B027 - most have nothing to load
+        """Get ready to seal for the tenant.
 
         Raises:
             KeyUnavailable: There is no key to be had.
             StoreError: The store that keys are kept in cannot or will not give one.
         """
 
-    async def load(self, tenant: str, key_id: bytes, size: int) -> None:  # noqa: B027 - most have nothing to load
-        """Get ready to open ``size`` bytes that were sealed for the tenant under this key; raises as above."""
+    async def load(self, tenant: str, key_id: bytes) -> None:  # noqa: B027 - most have nothing to load
+        """Get ready to open what was sealed for the tenant under this key; raises as above."""
 
     async def load_all(self, tenant: str) -> None:  # noqa: B027 - most have nothing to load
         """Get ready to open what was sealed for the tenant under any of its keys; raises as above."""

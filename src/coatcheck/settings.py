@@ -220,6 +220,7 @@ class _Environment(EnvSettingsSource):
             (values, "codecs"),
             (values.get("serve"), "origins"),
             (values.get("keyring"), "decrypt_only"),
+            (values.get("keyring"), "former_labels"),
         ):
             if isinstance(section, dict) and isinstance(listed := section.get(name), str):
                 section[name] = [item.strip() for item in listed.split(",") if item.strip()]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPConnection, HTTPException
+from typing import Final
 
 import boto3
 import pytest
@@ -13,7 +14,7 @@ from mypy_boto3_kms import KMSClient
 from tests.engines.process import NotUpError, free_port, running
 from tests.engines.requirement import unavailable
 
-REGION = "eu-central-1"
+REGION: Final = "eu-central-1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage  # type: ignore[import-untyped]
 
 from tests.engines.process import NotUpError, free_port, running
 from tests.engines.requirement import unavailable
@@ -36,6 +39,20 @@ def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GCSServer]:
     """One server for the whole test run; its objects are in memory."""
     with serving(tmp_path_factory.mktemp("fake-gcs-server")) as server:
         yield server
+
+
+@pytest.fixture
+def gcs_bucket(gcs_server: GCSServer) -> str:
+    """The name of a bucket of its own."""
+    client = storage.Client(
+        project="tests",
+        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        client_options={"api_endpoint": gcs_server.endpoint},
+    )
+    name = f"bucket-{uuid4().hex}"
+    client.create_bucket(name)
+    client.close()
+    return name
 
 
 @contextmanager

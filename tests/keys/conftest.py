@@ -8,13 +8,13 @@ import pytest
 from coatcheck.keys.aws import AwsKms
 from coatcheck.keys.google import GoogleKms
 from coatcheck.keys.service import KeyService
-from tests.engines.aws_kms import AwsKmsServer, aws_kms, session
+from tests.engines.aws_kms import AwsKmsServer, session
 from tests.engines.google_kms import GoogleKmsServer
 from tests.engines.google_kms import google_kms as serving_google_kms
 from tests.engines.inngest import inngest_server
 from tests.engines.restate import restate_server
 
-__all__ = ["aws_kms", "inngest_server", "restate_server"]
+__all__ = ["inngest_server", "restate_server"]
 
 
 @pytest.fixture

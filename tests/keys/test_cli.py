@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from coatcheck import Chain, Key, Keyring, KeyUnavailable, Scope
+from coatcheck import Chain, IntegrityError, Key, Keyring, KeyUnavailable, Scope
 from coatcheck.cli.app import app
 from coatcheck.cli.key_file import rotate_file
 from tests.chains import KEY, OTHER_KEY
@@ -52,6 +52,7 @@ def kms(aws_kms: AwsKmsServer, monkeypatch: pytest.MonkeyPatch) -> AwsKmsServer:
         "AWS_SECRET_ACCESS_KEY": "any",
         "AWS_REGION": REGION,
         "COATCHECK_KEYRING__KMS": aws_kms.new_key(),
+        "COATCHECK_KEYRING__LABEL": "prod",
     }.items():
         monkeypatch.setenv(name, value)
     return aws_kms
@@ -138,12 +139,20 @@ def test_keys_in_two_places_are_refused(key_file: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", ["alias/x", "arn:aws:s3:::bucket", "projects/p"])
 def test_what_is_no_key_of_a_kms_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("COATCHECK_KEYRING__KMS", name)
+    monkeypatch.setenv("COATCHECK_KEYRING__LABEL", "prod")
     assert name in refusal("keys", "list")
 
 
 def test_settings_that_need_a_kms_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COATCHECK_KEYRING__MAX_AGE", "60")
     assert "need keyring.kms" in refusal("keys", "list")
+
+
+def test_a_kms_needs_a_label_for_the_store(kms: AwsKmsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COATCHECK_KEYRING__LABEL")
+    assert "keyring.kms needs keyring.label: a name for this store" in refusal("keys", "list")
+    monkeypatch.setenv("COATCHECK_KEYRING__LABEL", "a b")
+    assert "keyring.label" in refusal("keys", "list")
 
 
 def test_tenants_keys_are_listed_rotated_and_shredded(kms: AwsKmsServer) -> None:
@@ -191,3 +200,17 @@ def test_rekey_lets_a_key_of_the_kms_retire(kms: AwsKmsServer, monkeypatch: pyte
     assert after["service"] != before["service"]
     assert decode(journal, "t") == b"payload"
     assert encode(b"payload", "t") == journal
+
+
+def test_a_store_that_is_renamed_is_wrapped_anew_and_then_bears_one_label(
+    kms: AwsKmsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = encode(b"payload", "t")
+    monkeypatch.setenv("COATCHECK_KEYRING__LABEL", "prod-eu")
+    with pytest.raises(IntegrityError, match="wrapped for the store 'prod', and this is 'prod-eu'"):
+        decode(journal, "t")
+    monkeypatch.setenv("COATCHECK_KEYRING__FORMER_LABELS", "prod,older")
+    assert decode(journal, "t") == b"payload"
+    assert run("rekey")[0] == 0
+    monkeypatch.delenv("COATCHECK_KEYRING__FORMER_LABELS")
+    assert decode(journal, "t") == b"payload"

@@ -33,7 +33,7 @@ class Processes:
         self._opened: list[Chain] = []
 
     def keys(self) -> TenantKeys:
-        return TenantKeys(self._store, GoogleKms(self._name, endpoint_url=self._kms.endpoint))
+        return TenantKeys(self._store, GoogleKms(self._name, endpoint_url=self._kms.endpoint), label="test")
 
     def chain(self) -> Chain:
         offload = Offload(self._store, over=256)

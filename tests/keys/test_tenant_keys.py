@@ -26,7 +26,10 @@ from coatcheck import (
 from coatcheck.format.reference import Reference
 from coatcheck.keys.record import KeyRecord
 from coatcheck.keys.shelf import NAMES, Shelves, Slot
+from coatcheck.stores.gcs import GCSStore
 from tests.chains import SCOPE, keys_in
+from tests.engines.careless_proxy import CarelessProxy
+from tests.engines.gcs import GCSServer
 from tests.engines.google_kms import GoogleKmsServer
 from tests.keys.conftest import Kms, of_google
 
@@ -44,9 +47,9 @@ class World:
         self.name = kms.new_key()
         self.opened: list[TenantKeys] = []
 
-    def keys(self, *names: str, **bounds: float) -> TenantKeys:
+    def keys(self, *names: str, **settings: object) -> TenantKeys:
         services = [self.kms.service(name) for name in names or (self.name,)]
-        self.opened.append(TenantKeys(self.store, *services, **bounds))  # type: ignore[arg-type]
+        self.opened.append(TenantKeys(self.store, *services, **{"label": "test", **settings}))  # type: ignore[arg-type]
         return self.opened[-1]
 
     def chain(self, *names: str, **bounds: float) -> Chain:
@@ -109,6 +112,23 @@ async def test_processes_that_meet_a_tenant_at_once_end_with_one_key(world: Worl
         await chain.close()
 
 
+async def test_two_first_uses_in_a_store_that_ignores_conditions_lose_no_payload(
+    google_world: World, gcs_server: GCSServer, gcs_bucket: str
+) -> None:
+    async with CarelessProxy(gcs_server.endpoint) as proxy:
+        store = GCSStore(gcs_bucket, endpoint_url=proxy.endpoint)
+        processes = [
+            TenantKeys(store, google_world.kms.service(google_world.name), label="test") for _ in range(2)
+        ]
+        for keys in processes:
+            with pytest.raises(ConfigError, match="ignores the condition"):
+                await Chain(Encrypt(keys)).encode(SMALL, SCOPE)
+        assert [entry.key async for entry in store.list_objects()] == []
+        for keys in processes:
+            await keys.close()
+        await proxy.abandoned()
+
+
 async def test_a_rotation_seals_anew_and_opens_the_old(world: World) -> None:
     async with world.chain() as chain, world.chain() as elsewhere:
         old = await chain.encode(LARGE, SCOPE)
@@ -128,7 +148,7 @@ async def test_a_rotation_seals_anew_and_opens_the_old(world: World) -> None:
 
 async def test_rotations_at_once_make_one_key(world: World) -> None:
     keys = world.keys()
-    await keys.load_primary("t", 0)
+    await keys.load_primary("t")
     found = await asyncio.gather(*(world.keys().rotate("t") for _ in range(4)))
     assert {key.number for key in found} <= {2, 3, 4, 5}
     listed = await keys.list("t")
@@ -214,7 +234,7 @@ async def test_rekey_wraps_anew_and_changes_nothing_else(world: World) -> None:
 
 async def test_a_rekey_does_not_bring_back_what_is_shredded_meanwhile(world: World) -> None:
     keys = world.keys()
-    await keys.load_primary("t", 0)
+    await keys.load_primary("t")
     shelves = Shelves(world.store, 1)
     [tag] = await shelves.tags()
     slot, record = (await shelves.of(tag)).keys[0]
@@ -230,7 +250,7 @@ async def test_a_rekey_does_not_bring_back_what_is_shredded_meanwhile(world: Wor
 async def test_a_record_that_was_moved_or_edited_opens_nothing(world: World) -> None:
     keys = world.keys()
     for tenant in ("a", "b"):
-        await keys.load_primary(tenant, 0)
+        await keys.load_primary(tenant)
     await keys.rotate("a")
     [a1, a2], [b1] = await keys.list("a"), await keys.list("b")
     names = [Slot(key.tenant_tag, key.number).name for key in (a1, a2, b1)]
@@ -249,8 +269,65 @@ async def test_a_record_that_was_moved_or_edited_opens_nothing(world: World) -> 
     for bad, error in forged:
         await world.store.replace(names[1], bad)
         with pytest.raises(error):
-            await world.keys().load_primary("a", 0)
+            await world.keys().load_primary("a")
     await world.store.replace(names[1], data[1])
+
+
+async def copied(source: MemoryStore) -> MemoryStore:
+    """What ``cp -r keys/`` makes of a store."""
+    copy = MemoryStore()
+    for key in await keys_in(source):
+        if key.startswith("keys/"):
+            await copy.create(key, await source.get(key))
+    return copy
+
+
+async def test_keys_of_staging_that_were_copied_to_production_open_nothing(world: World) -> None:
+    """The same key of the KMS wraps both: whoever knows staging's keys must not choose production's."""
+    staging = world.keys(label="staging")
+    journal = await Chain(Encrypt(staging)).encode(SMALL, SCOPE)
+    world.store = await copied(world.store)
+    production = Chain(Encrypt(world.keys(label="production")))
+    for attempt in (production.encode(SMALL, SCOPE), production.decode(journal, SCOPE)):
+        with pytest.raises(IntegrityError, match="wrapped for the store 'staging', and this is 'production'"):
+            await attempt
+    # Nor if the records say that they are production's: the KMS was told otherwise.
+    for key in await keys_in(world.store):
+        record = KeyRecord.from_bytes(await world.store.get(key), key)
+        await world.store.replace(key, record.model_copy(update={"label": "production"}).to_bytes())
+    for attempt in (production.encode(SMALL, SCOPE), production.decode(journal, SCOPE)):
+        with pytest.raises(IntegrityError, match="damaged, or moved"):
+            await attempt
+    # Nor one of them among production's own.
+    own = MemoryStore()
+    theirs, world.store = world.store, own
+    await Chain(Encrypt(world.keys(label="production"))).encode(SMALL, SCOPE)
+    [key] = await world.records()
+    [copy] = [name for name in await keys_in(theirs) if name != NAMES]
+    await own.create(key[:-1] + "2", await theirs.get(copy))
+    with pytest.raises(IntegrityError, match="damaged, or moved"):
+        await Chain(Encrypt(world.keys(label="production"))).encode(SMALL, SCOPE)
+
+
+async def test_a_store_that_is_moved_on_purpose_opens_by_its_former_label(world: World) -> None:
+    async with world.chain() as chain:
+        journals = [await chain.encode(SMALL, scope) for scope in (SCOPE, OTHER)]
+    world.store = await copied(world.store)
+    both = world.keys(label="new", former_labels=["test"])
+    moved = Chain(Encrypt(both))
+    assert await moved.decode(journals[0], SCOPE) == SMALL
+    assert await both.rekey() == 3
+    after = Chain(Encrypt(world.keys(label="new")))
+    assert [await after.decode(j, s) for j, s in zip(journals, (SCOPE, OTHER), strict=True)] == [SMALL, SMALL]
+    assert await after.encode(SMALL, SCOPE) == journals[0]
+
+
+@pytest.mark.parametrize("label", ["", "a b", "x" * 65, "prod\n"])
+def test_labels_are_plain_words(world: World, label: str) -> None:
+    with pytest.raises(ConfigError, match="not a store's label"):
+        world.keys(label=label)
+    with pytest.raises(ConfigError, match="not a store's label"):
+        world.keys(former_labels=[label])
 
 
 async def test_a_lost_record_of_names_is_not_made_anew(world: World) -> None:
@@ -262,33 +339,23 @@ async def test_a_lost_record_of_names_is_not_made_anew(world: World) -> None:
             await chain.encode(SMALL, SCOPE)
 
 
-async def test_the_service_is_asked_within_the_bounds(
+async def test_the_service_is_asked_once_however_many_payloads(
     google_world: World, google_kms: GoogleKmsServer
 ) -> None:
     async with google_world.chain() as chain:
         await chain.encode(SMALL, SCOPE)
-    for bounds, unwrapped in (
-        ({}, 1),
-        ({"max_uses": 5}, 4),
-        ({"max_bytes": 10 * len(SMALL)}, 2),
-        ({"max_bytes": 1}, 20),
-    ):
-        async with google_world.chain(**bounds) as chain:
-            google_kms.asked.clear()
-            for _ in range(20):
-                await chain.encode(SMALL, SCOPE)
-            # One more for the record of names.
-            assert len(google_kms.asked) == unwrapped + 1
     async with google_world.chain() as chain:
         google_kms.asked.clear()
         await chain.encode_all([SMALL] * 50, SCOPE)
+        for _ in range(20):
+            await chain.encode(SMALL, SCOPE)
+        # The record of names, and the tenant's key.
         assert len(google_kms.asked) == 2
 
 
-@pytest.mark.parametrize("bound", ["max_age", "max_uses", "max_bytes"])
-def test_bounds_are_at_least_one(world: World, bound: str) -> None:
-    with pytest.raises(ConfigError, match="bounds on cached keys"):
-        world.keys(**{bound: 0})
+def test_a_key_is_held_for_a_second_at_least(world: World) -> None:
+    with pytest.raises(ConfigError, match="at least a second"):
+        world.keys(max_age=0.5)
 
 
 def test_a_key_is_named_once(world: World) -> None:
@@ -354,14 +421,14 @@ async def test_no_key_shows(world: World, caplog: pytest.LogCaptureFixture) -> N
         service.unwrap = watched  # type: ignore[method-assign, assignment]
         return service
 
-    keys = TenantKeys(world.store, watching(world.kms.service(world.name)))
+    keys = TenantKeys(world.store, watching(world.kms.service(world.name)), label="test")
     chain = Chain(Zstd(), Encrypt(keys), Offload(world.store, over=256), cache=PayloadCache(0))
     journal = await chain.encode(LARGE, SCOPE)
     assert len(seen) == 2
     shown = [repr(chain), repr(keys), repr(await keys.list()), journal.hex()]
     await world.store.replace((await world.records())[0], b"{}")
     with pytest.raises(FormatError) as caught:
-        await world.keys().load_primary(SCOPE.tenant, 0)
+        await world.keys().load_primary(SCOPE.tenant)
     shown += [repr(caught.value), str(caught.value)]
     # The SDKs' own logs at their most talkative level are theirs; ours are looked at.
     shown += [record.getMessage() for record in caplog.records if record.name.startswith("coatcheck")]

@@ -101,7 +101,11 @@ class World:
         self.store = Yielding()
 
     def keys(self) -> KeySource:
-        return TenantKeys(self.store, LocalKms("first")) if self.kind == "tenant-keys" else Keyring(KEY)
+        return (
+            TenantKeys(self.store, LocalKms("first"), label="test")
+            if self.kind == "tenant-keys"
+            else Keyring(KEY)
+        )
 
     def chain(self) -> Chain:
         return Chain(Zstd(), Encrypt(self.keys()), Offload(self.store, over=256), cache=PayloadCache(2**24))
@@ -181,7 +185,7 @@ async def test_every_operation_of_a_chain(kind: str, name: str) -> None:
 
 
 _KEY_OPERATIONS: dict[str, Callable[[TenantKeys], Awaitable[object]]] = {
-    "load_primary": lambda keys: keys.load_primary("tenant", 1),
+    "load_primary": lambda keys: keys.load_primary("tenant"),
     "load_all": lambda keys: keys.load_all("tenant"),
     "rotate": lambda keys: keys.rotate("tenant"),
     "rotate_all": lambda keys: keys.rotate_all(),
@@ -198,18 +202,18 @@ async def test_every_operation_on_keys(name: str) -> None:
         store = Yielding()
 
         def chain(store: Yielding = store) -> Chain:
-            keys = TenantKeys(store, LocalKms("second"), LocalKms("first"))
+            keys = TenantKeys(store, LocalKms("second"), LocalKms("first"), label="test")
             return Chain(Encrypt(keys), Offload(store, over=10**6), cache=PayloadCache(0))
 
-        async with Chain(Encrypt(TenantKeys(store, LocalKms("first")))) as before:
+        async with Chain(Encrypt(TenantKeys(store, LocalKms("first"), label="test"))) as before:
             journals = {tenant: await before.encode(SMALL, Scope(tenant)) for tenant in ("tenant", "other")}
-        keys = TenantKeys(store, LocalKms("second"), LocalKms("first"))
+        keys = TenantKeys(store, LocalKms("second"), LocalKms("first"), label="test")
         finished = await _cut(_KEY_OPERATIONS[name](keys), turns)
         await _nothing_is_left()
         assert await keys.rekey() >= 2
         await keys.close()
         await _nothing_is_left()
-        async with Chain(Encrypt(TenantKeys(store, LocalKms("second")))) as after:
+        async with Chain(Encrypt(TenantKeys(store, LocalKms("second"), label="test"))) as after:
             assert await after.decode(journals["other"], Scope("other")) == SMALL
             if name != "shred":
                 assert await after.decode(journals["tenant"], Scope("tenant")) == SMALL

@@ -48,7 +48,7 @@ class Temporal:
 
     def chain(self) -> Chain:
         offload = Offload(FileStore(self.folder), over=128)
-        return Chain(Zstd(), Encrypt(Keyring(KEY)), offload, cache=PayloadCache(0))
+        return Chain(Zstd(), Encrypt(Keyring(KEY), accept_plain=False), offload, cache=PayloadCache(0))
 
     def command(self, *arguments: str) -> str:
         done = subprocess.run(

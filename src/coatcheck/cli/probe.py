@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from coatcheck.contracts import Store
-from coatcheck.errors import CoatcheckError, PayloadNotFound, StoreDenied
+from coatcheck.errors import CoatcheckError, ConfigError, PayloadNotFound, StoreDenied
+from coatcheck.storage.conditions import check_create_conditions
 
 _T = TypeVar("_T")
 
@@ -93,14 +94,13 @@ class Probe:
         return "they come back byte for byte"
 
     async def _create_again(self) -> str:
-        created = await self._whole(self._store.create(self.key, self._data[::-1]))
-        kept = await self._store.get(self.key) == self._data
-        if created or not kept:
-            raise _Broken(
-                "a second create of the same object is let through: the service ignores the condition, "
-                "and writers would overwrite each other"
-            )
-        return "a second create is refused, and the object untouched"
+        try:
+            await check_create_conditions(self._store)
+        except ConfigError as error:
+            raise _Broken(str(error)) from error
+        return (
+            "of several creates of one object one is let through, and the object stays as that one wrote it"
+        )
 
     async def _list(self) -> str:
         sizes = [found.size async for found in self._store.list_objects(self.key) if found.key == self.key]

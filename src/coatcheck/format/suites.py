@@ -74,7 +74,7 @@ class Suites:
             StoreError: The store that keys are kept in cannot or will not give it.
         """
         if sealed.suite == self.sealing.suite:
-            await self.sealing.load(tenant, sealed.key_id, sealed.size)
+            await self.sealing.load(tenant, sealed.key_id)
 
     def sealer_for(self, sealed: EnvelopeHeader | Reference, scope: Scope) -> Sealer:
         """The sealer that ``sealed`` names, if its suite is accepted and ``scope`` may open its run.

@@ -1,4 +1,4 @@
-"""Unwrapped keys of this process, each for a bounded time, number of uses and number of bytes."""
+"""Unwrapped keys of this process, each for a bounded time."""
 
 import threading
 import time
@@ -13,34 +13,9 @@ from coatcheck.errors import ConfigError
 
 DEFAULT_MAX_AGE: Final = 300.0
 """Seconds: the cache of the AWS Encryption SDK's own examples holds keys for one to ten minutes."""
-DEFAULT_MAX_USES: Final = 1_000_000
-DEFAULT_MAX_BYTES: Final = 2**36
-"""64 GiB."""
 _RENEWED_AT: Final = 0.9
 """Of the age: what is loaded for a payload can then be had until that payload is done, and never beyond the bound."""
 _TENANTS: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How long an unwrapped key may be held, and what may be done with it, before the service is asked again.
-
-    Raises:
-        ConfigError: One of them is below 1.
-    """
-
-    max_age: float = DEFAULT_MAX_AGE
-    """Seconds."""
-    max_uses: int = DEFAULT_MAX_USES
-    """Payloads that are sealed or opened."""
-    max_bytes: int = DEFAULT_MAX_BYTES
-    """Bytes of those payloads."""
-
-    def __post_init__(self) -> None:
-        if not (self.max_age >= 1 and self.max_uses > 0 and self.max_bytes > 0):
-            raise ConfigError(
-                "the bounds on cached keys must be at least 1", "Correct max_age, max_uses, max_bytes."
-            )
 
 
 class HeldKeys:
@@ -49,47 +24,59 @@ class HeldKeys:
     What is too old is let go of: whenever anything is done here, and never handed out.
 
     Args:
-        bounds: For each key.
+        max_age: Seconds that a key is held before the service is asked again.
         clock: Seconds, monotonic.
+
+    Raises:
+        ConfigError: ``max_age`` is below 1.
     """
 
-    def __init__(self, bounds: Bounds, clock: Callable[[], float] = time.monotonic) -> None:
-        self._bounds = bounds
+    def __init__(self, max_age: float, clock: Callable[[], float] = time.monotonic) -> None:
+        if not max_age >= 1:
+            raise ConfigError("cached keys must be held for at least a second", "Correct max_age.")
+        self._max_age = max_age
         self._clock = clock
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
         self._lock = threading.Lock()
 
-    def use(self, tenant: str, key_id: bytes | None, size: int) -> bool:
-        """Count a use for ``size`` bytes of a key, or of the primary; ``False`` if it has to be loaded first."""
+    def is_fresh(self, tenant: str, key_id: bytes | None) -> bool:
+        """Tell if a key, or the primary, is held, and need not be renewed yet."""
         with self._lock:
             now = self._clock()
-            held = self._find(tenant, key_id, now - self._bounds.max_age * _RENEWED_AT)
-            if held is None or held.uses >= self._bounds.max_uses:
+            entry = self._tenants.get(tenant)
+            if entry is None:
                 return False
-            # A payload that is larger than the bound has the key to itself.
-            if held.uses and held.size + size > self._bounds.max_bytes:
-                return False
-            held.uses += 1
-            held.size += size
             self._tenants.move_to_end(tenant)
-            return True
+            age = self._max_age * (1 if now < entry.postponed_until else _RENEWED_AT)
+            return self._find(tenant, key_id, now - age) is not None
+
+    def is_held(self, tenant: str, key_id: bytes | None) -> bool:
+        """Tell if a key, or the primary, can be had."""
+        with self._lock:
+            return self._find(tenant, key_id, self._clock() - self._max_age) is not None
+
+    def postpone(self, tenant: str, seconds: float) -> None:
+        """Let the tenant's keys count as fresh for so long, but never beyond their age."""
+        with self._lock:
+            if tenant in self._tenants:
+                self._tenants[tenant].postponed_until = self._clock() + seconds
 
     def key(self, tenant: str, key_id: bytes) -> Key | None:
         """A key that is held."""
         with self._lock:
-            held = self._find(tenant, key_id, self._clock() - self._bounds.max_age)
+            held = self._find(tenant, key_id, self._clock() - self._max_age)
             return None if held is None else held.key
 
     def primary_key_id(self, tenant: str) -> bytes | None:
         """Of the primary, if it is held."""
         with self._lock:
-            held = self._find(tenant, None, self._clock() - self._bounds.max_age)
+            held = self._find(tenant, None, self._clock() - self._max_age)
             return None if held is None else held.key.id
 
     def key_ids(self, tenant: str) -> tuple[bytes, ...]:
         """Of the keys of a tenant that are held, the primary first."""
         with self._lock:
-            since = self._clock() - self._bounds.max_age
+            since = self._clock() - self._max_age
             entry = self._tenants.get(tenant)
             held = (
                 []
@@ -104,12 +91,13 @@ class HeldKeys:
             now = self._clock()
             entry = self._tenants.setdefault(tenant, _Tenant({}))
             entry.keys[key.id] = _Held(key, now)
+            entry.postponed_until = -inf
             if primary:
                 entry.primary, entry.primary_since = key.id, now
             self._tenants.move_to_end(tenant)
             if len(self._tenants) > _TENANTS:
                 self._tenants.popitem(last=False)
-            self._let_go(now - self._bounds.max_age)
+            self._let_go(now - self._max_age)
 
     def drop(self, tenant: str) -> None:
         """Let go of a tenant's keys."""
@@ -142,8 +130,6 @@ class HeldKeys:
 class _Held:
     key: Key
     since: float
-    uses: int = 0
-    size: int = 0
 
 
 @dataclass(slots=True)
@@ -151,3 +137,4 @@ class _Tenant:
     keys: dict[bytes, _Held]
     primary: bytes = b""
     primary_since: float = -inf
+    postponed_until: float = -inf

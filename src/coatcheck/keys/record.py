@@ -6,10 +6,19 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from coatcheck.errors import FormatError
 
-_MAX_RECORD = 16 * 1024
+MAX_RECORD = 16 * 1024
 """Bytes; real ones have a few hundred."""
 
 _KeyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}$")]
+
+
+def unreadable(name: str) -> FormatError:
+    """Return the error for a record that is none of ours, or of a later release."""
+    return FormatError(
+        "a record of a wrapped key cannot be read",
+        "Restore it from a backup of the store, or upgrade coatcheck.",
+        name,
+    )
 
 
 class _Record(BaseModel):
@@ -32,25 +41,23 @@ class _Record(BaseModel):
             FormatError: ``data`` is no such record, or one of a later version.
         """
         try:
-            if len(data) <= _MAX_RECORD:
+            if len(data) <= MAX_RECORD:
                 return cls.model_validate_json(data)
         except ValidationError:
             pass
         # Out here, so that the original does not hang on to it: it quotes what it was given.
-        raise FormatError(
-            "a record of a wrapped key cannot be read",
-            "Restore it from a backup of the store, or upgrade coatcheck.",
-            name,
-        )
+        raise unreadable(name)
 
 
 class KeyRecord(_Record):
     """A wrapped key, and by what it can be unwrapped. Nothing in it is secret, and nothing in it is trusted.
 
-    The key is bound to the record's name when it is wrapped, and its id is a fingerprint of itself, so a record that was
+    The key is bound to the label and to the record's name when it is wrapped, and its id is a fingerprint of itself, so a record that was
     moved, exchanged or edited unwraps to nothing.
     """
 
+    label: Annotated[str, Field(max_length=64)]
+    """Of the store that it was wrapped for."""
     service: Annotated[str, Field(max_length=512)]
     """The name of the :class:`~coatcheck.keys.service.KeyService` key that wrapped it."""
     wrapped: bytes

@@ -10,12 +10,13 @@ from coatcheck.codecs.keyring import Keyring, KeySource
 from coatcheck.errors import ConfigError
 from coatcheck.keys.aws import AwsKms
 from coatcheck.keys.google import GoogleKms
-from coatcheck.keys.held import DEFAULT_MAX_AGE, DEFAULT_MAX_BYTES, DEFAULT_MAX_USES
+from coatcheck.keys.held import DEFAULT_MAX_AGE
 from coatcheck.keys.service import KeyService
-from coatcheck.keys.tenant_keys import TenantKeys
+from coatcheck.keys.tenant_keys import LABEL_PATTERN, TenantKeys
 from coatcheck.registry import open_store
 
 _Name = Annotated[str, StringConstraints(min_length=1)]
+_Label = Annotated[str, Field(pattern=LABEL_PATTERN)]
 
 
 class KeyringSettings(BaseModel):
@@ -29,12 +30,14 @@ class KeyringSettings(BaseModel):
     """The key that wraps tenants' keys: an ARN of AWS KMS, or ``projects/...`` of Google Cloud KMS."""
     decrypt_only: Annotated[list[_Name], NoDecode] = []
     """Keys that wrapped tenants' keys before. In the environment separated by commas."""
+    label: _Label | None = None
+    """Names the store among all whose keys this KMS wraps: :class:`TenantKeys`. Needed with ``kms``."""
+    former_labels: Annotated[list[_Label], NoDecode] = []
+    """Labels that the store had before. In the environment separated by commas."""
     store: SecretStr | None = None
     """Where wrapped keys are kept, a URL; by default the store of ``[offload]``."""
     max_age: float = Field(default=DEFAULT_MAX_AGE, ge=1, allow_inf_nan=False)
     """Seconds that an unwrapped key is held; at least one."""
-    max_uses: int = Field(default=DEFAULT_MAX_USES, gt=0)
-    max_bytes: int = Field(default=DEFAULT_MAX_BYTES, gt=0)
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -42,6 +45,11 @@ class KeyringSettings(BaseModel):
             raise ValueError("keyring has a file and a kms; keys come from one of them")
         if self.kms is None and self.model_fields_set - {"file", "kms"}:
             raise ValueError("keyring has settings that need keyring.kms")
+        if self.kms is not None and self.label is None:
+            raise ValueError(
+                "keyring.kms needs keyring.label: a name for this store, such as prod, which no other store has whose keys "
+                "the KMS wraps"
+            )
         return self
 
     def source(self, default_store: str) -> KeySource:
@@ -53,13 +61,14 @@ class KeyringSettings(BaseModel):
         if self.file is not None:
             return Keyring.from_file(Path(self.file).expanduser())
         assert self.kms is not None
+        assert self.label is not None
         store = open_store(self.store.get_secret_value() if self.store else default_store)
         return TenantKeys(
             store,
             *map(open_service, (self.kms, *self.decrypt_only)),
+            label=self.label,
+            former_labels=self.former_labels,
             max_age=self.max_age,
-            max_uses=self.max_uses,
-            max_bytes=self.max_bytes,
         )
 
 

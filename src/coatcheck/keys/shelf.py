@@ -9,9 +9,10 @@ from typing import Final
 
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store
-from coatcheck.errors import FormatError, PayloadNotFound
-from coatcheck.keys.record import KeyRecord, Tombstone
+from coatcheck.errors import FormatError, LimitExceeded, PayloadNotFound
+from coatcheck.keys.record import MAX_RECORD, KeyRecord, Tombstone, unreadable
 from coatcheck.storage.access import Access
+from coatcheck.storage.conditions import check_create_conditions
 
 NAMES: Final = "keys/names"
 """The record of the key that tenants' folders are named with."""
@@ -108,7 +109,13 @@ class Shelves:
         return sorted({slot.tag for slot in found if not found[slot]})
 
     async def create(self, name: str, record: KeyRecord) -> bool:
-        """Write a record if there is none of this name; whether it was written now."""
+        """Write a record if there is none of this name; whether it was written now.
+
+        Raises:
+            ConfigError: The store would overwrite one that is there: see :func:`check_create_conditions`.
+            StoreError: The store cannot or will not take it.
+        """
+        await check_create_conditions(self._access.store)
         created = await self._access.create(name, record.to_bytes())
         await self._access.forget(name)
         return created
@@ -181,8 +188,10 @@ class Shelves:
     async def _get(self, name: str) -> bytes | None:
         await self._access.forget(name)
         try:
-            return await self._access.get(name, _RECORD_SIZE)
+            return await self._access.get(name, _RECORD_SIZE, MAX_RECORD)
         except PayloadNotFound:
             return None
+        except LimitExceeded:
+            raise unreadable(name) from None
         finally:
             await self._access.forget(name)

@@ -1,16 +1,19 @@
 """Envelope encryption: each tenant has keys of its own, wrapped by a key that never leaves its KMS."""
 
+import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Collection, Mapping
+import re
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from coatcheck.codecs.keyring import Key, KeySource
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store
 from coatcheck.errors import ConfigError, IntegrityError, KeyUnavailable, StoreUnavailable
-from coatcheck.keys.held import DEFAULT_MAX_AGE, DEFAULT_MAX_BYTES, DEFAULT_MAX_USES, Bounds, HeldKeys
+from coatcheck.keys.held import DEFAULT_MAX_AGE, HeldKeys
+from coatcheck.keys.lookups import Lookups
 from coatcheck.keys.record import KeyRecord
 from coatcheck.keys.service import KeyService
 from coatcheck.keys.shelf import NAMES, Shelf, Shelves, Slot
@@ -22,6 +25,11 @@ _T = TypeVar("_T")
 _NAMES_CONTEXT = {"coatcheck": "names/v1"}
 _TENANT_LABEL = b"coatcheck/v1/tenant-folder/"
 _TAG_LENGTH = 16
+LABEL_PATTERN: Final = r"^[A-Za-z0-9._:/-]{1,64}$"
+_RENEWAL_SECONDS: Final = 1.0
+"""A key that may be held a while longer is not waited for any longer."""
+_RENEWAL_PAUSE: Final = 5.0
+"""Seconds after a renewal that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +60,22 @@ class TenantKeys(KeySource):
 
     Safe to use from any number of tasks, threads and event loops. ``docs/keys.md`` says how to rotate and to shred.
 
+    Wrapping binds each key to the label of its store and to its place there, so records that are copied from another store,
+    such as staging's, open nothing, although the same key of a KMS wrapped them.
+
     Args:
         store: Where wrapped keys are kept, below ``keys/``; best without versions, which would outlive a shredding.
         service: Wraps new keys, and unwraps what it wrapped.
         *decrypt_only: Unwrap what they wrapped before.
+        label: Names the store among all whose keys this KMS wraps: ``prod``, ``staging-eu``. Never the same for two stores;
+            the same in every process that uses this one. 1 to 64 of ``A-Z a-z 0-9 . _ : / -``.
+        former_labels: Labels that records in this store may still bear, after it was moved or renamed on purpose. To be
+            taken out once :meth:`rekey` is done: while they are named, records of those stores open here.
         max_age: Seconds that an unwrapped key is held; at least one.
-        max_uses: Payloads that an unwrapped key may be used for before the service is asked again.
-        max_bytes: Bytes of those payloads. Uses and bytes are not counted in a :class:`Writer` that is called
-            synchronously.
         deadline: Seconds for one call to the store or the service, all its attempts together.
 
     Raises:
-        ConfigError: Two services have the same name, or a bound is below 1.
+        ConfigError: Two services have the same name, ``max_age`` is below 1, or a label is malformed.
     """
 
     loads = True
@@ -73,18 +85,26 @@ class TenantKeys(KeySource):
         store: Store,
         service: KeyService,
         *decrypt_only: KeyService,
+        label: str,
+        former_labels: Collection[str] = (),
         max_age: float = DEFAULT_MAX_AGE,
-        max_uses: int = DEFAULT_MAX_USES,
-        max_bytes: int = DEFAULT_MAX_BYTES,
         deadline: float = DEFAULT_DEADLINE,
     ) -> None:
         self._service = service
         self._services = {one.name: one for one in (service, *decrypt_only)}
         if len(self._services) <= len(decrypt_only):
             raise ConfigError("a key of a KMS is named twice", "Name each once, the primary first.")
+        for one in (label, *former_labels):
+            if not re.fullmatch(LABEL_PATTERN, one):
+                raise ConfigError(
+                    f"{one[:80]!r} is not a store's label", "Use 1 to 64 of A-Z a-z 0-9 . _ : / -"
+                )
+        self._label = label
+        self._labels = {label, *former_labels}
         self._shelves = Shelves(store, deadline)
         self._deadline = deadline
-        self._held = HeldKeys(Bounds(max_age, max_uses, max_bytes))
+        self._held = HeldKeys(max_age)
+        self._lookups = Lookups()
         self.max_age = max_age
         self._names: Key | None = None
         self._loading: SingleFlight[None] = SingleFlight()
@@ -110,7 +130,7 @@ class TenantKeys(KeySource):
             raise _not_loaded()
         return key
 
-    async def load_primary(self, tenant: str, size: int) -> None:
+    async def load_primary(self, tenant: str) -> None:
         """See :class:`KeySource`. The first key of a tenant is made here.
 
         Raises:
@@ -119,13 +139,15 @@ class TenantKeys(KeySource):
             FormatError: As it.
             StoreError: The store or the service refuses, or the store cannot be reached.
         """
-        while not self._held.use(tenant, None, size):
-            await self._loading.run(f"primary/{tenant}", lambda: self._load_primary(tenant))
+        await self._have(tenant, None, f"primary/{tenant}", lambda: self._load_primary(tenant))
 
-    async def load(self, tenant: str, key_id: bytes, size: int) -> None:
-        """See :class:`KeySource`; raises as :meth:`load_primary`, also where the tenant has no such key."""
-        while not self._held.use(tenant, key_id, size):
-            await self._loading.run(f"{key_id.hex()}/{tenant}", lambda: self._load(tenant, key_id))
+    async def load(self, tenant: str, key_id: bytes) -> None:
+        """See :class:`KeySource`; raises as :meth:`load_primary`, also where the tenant has no such key.
+
+        Nothing that names a key is verified yet, so nothing here costs more the more often it is asked for: see
+        :class:`~coatcheck.keys.lookups.Lookups`.
+        """
+        await self._have(tenant, key_id, f"{key_id.hex()}/{tenant}", lambda: self._load(tenant, key_id))
 
     async def load_all(self, tenant: str) -> None:
         """See :class:`KeySource`; raises as :meth:`load_primary`."""
@@ -156,6 +178,7 @@ class TenantKeys(KeySource):
         """
         destroyed = await self._shelves.destroy(await self._tag(tenant))
         self._held.drop(tenant)
+        self._lookups.clear()
         return destroyed
 
     async def list(self, tenant: str | None = None) -> "list[KeyInfo]":
@@ -165,10 +188,10 @@ class TenantKeys(KeySource):
         return [_info(shelf, number) for shelf in shelves for number in range(len(shelf.keys))]
 
     async def rekey(self) -> int:
-        """Wrap every key anew by the primary service. Keys, payloads and references stay as they are.
+        """Wrap every key anew by the primary service, for this store's label. Keys, payloads and references stay as they are.
 
         Each new wrapping is unwrapped once before it takes the place of the old one. Can be repeated, also after an
-        error half-way. Afterwards the services that only decrypted can be retired.
+        error half-way. Afterwards the services that only decrypted, and former labels, can be retired.
 
         Returns:
             How many keys were wrapped.
@@ -181,14 +204,33 @@ class TenantKeys(KeySource):
         for tag in await self._shelves.tags():
             for slot, record in (await self._shelves.of(tag)).keys:
                 count += await self._shelves.replace(slot, await self._rewrapped(record, _context(slot)))
+        self._lookups.clear()
         return count
 
     async def close(self) -> None:
         """See :class:`KeySource`."""
         self._held.clear()
+        self._lookups.clear()
         self._names = None
         await all_at_once(service.close() for service in self._services.values())
         await self._shelves.close()
+
+    async def _have(
+        self, tenant: str, key_id: bytes | None, name: str, load: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """See that a key, or the primary, is held for a while; one that is about to be too old, better renewed."""
+        while not self._held.is_fresh(tenant, key_id):
+            if not self._held.is_held(tenant, key_id):
+                await self._loading.run(name, load)
+                continue
+            try:
+                async with asyncio.timeout(_RENEWAL_SECONDS):
+                    await self._loading.run(name, load)
+            except (KeyUnavailable, StoreUnavailable, TimeoutError):
+                if key_id is not None:
+                    self._lookups.check(tenant, key_id)
+                # Neither the service nor the store has to be there as long as the key may be held.
+                self._held.postpone(tenant, _RENEWAL_PAUSE)
 
     async def _load_primary(self, tenant: str) -> None:
         tag = await self._tag(tenant)
@@ -199,21 +241,25 @@ class TenantKeys(KeySource):
         self._held.hold(tenant, await self._unwrap(record, _context(slot)), primary=True)
 
     async def _load(self, tenant: str, key_id: bytes) -> None:
-        shelf = await self._shelves.of(await self._tag(tenant))
+        self._lookups.check(tenant, key_id)
+        tag = await self._tag(tenant)
+        shelf = await self._lookups.shelf(tenant, key_id, lambda: self._shelves.of(tag))
         for slot, record in shelf.keys:
             if record.key_id == key_id.hex():
                 self._held.hold(tenant, await self._unwrap(record, _context(slot)))
                 return
         for tombstone in shelf.destroyed:
             if tombstone.key_id == key_id.hex():
-                raise KeyUnavailable(
+                why = KeyUnavailable(
                     f"the key {key_id.hex()} was destroyed on {tombstone.destroyed_at:%Y-%m-%d}",
                     "What was sealed under it is gone for good: the tenant was shredded.",
                 )
-        raise KeyUnavailable(
+                raise self._lookups.remember(tenant, key_id, why)
+        why = KeyUnavailable(
             f"the tenant has no key {key_id.hex()} in {self._shelves!r}",
             "Check the tenant, and that this is the store where its keys are kept.",
         )
+        raise self._lookups.remember(tenant, key_id, why)
 
     async def _load_all(self, tenant: str) -> None:
         shelf = await self._shelves.of(await self._tag(tenant))
@@ -226,6 +272,7 @@ class TenantKeys(KeySource):
     async def _rotate(self, tag: str) -> KeyInfo:
         shelf = await self._add(await self._shelves.of(tag))
         self._held.clear()
+        self._lookups.clear()
         return _info(shelf, len(shelf.keys) - 1)
 
     async def _add(self, shelf: Shelf) -> Shelf:
@@ -261,22 +308,32 @@ class TenantKeys(KeySource):
 
     async def _generate(self, context: Mapping[str, str], taken: Collection[str]) -> KeyRecord:
         while True:
-            secret, wrapped = await self._ask(lambda: self._service.generate(context))
+            secret, wrapped = await self._ask(lambda: self._service.generate(_of_store(self._label, context)))
             key_id = Key(secret).id.hex()
             if key_id not in taken:
                 return KeyRecord(
-                    key_id=key_id, service=self._service.name, wrapped=wrapped, created_at=datetime.now(UTC)
+                    key_id=key_id,
+                    label=self._label,
+                    service=self._service.name,
+                    wrapped=wrapped,
+                    created_at=datetime.now(UTC),
                 )
 
     async def _unwrap(self, record: KeyRecord, context: Mapping[str, str]) -> Key:
-        """The key in a record: the one that was wrapped there, for this very place, or an error."""
+        """The key in a record: the one that was wrapped there, for this very store and place, or an error."""
+        if record.label not in self._labels:
+            raise IntegrityError(
+                f"the key {record.key_id} was wrapped for the store {record.label!r}, and this is {self._label!r}",
+                "Somebody copied it here: remove it, or restore this store's own. If the store was moved or renamed on "
+                "purpose, name its old label in former_labels and run `coatcheck rekey`.",
+            )
         service = self._services.get(record.service)
         if service is None:
             raise KeyUnavailable(
                 f"the key {record.key_id} was wrapped by {record.service!r}, which is not among the keys given here",
                 "Name it as one that only decrypts, or run `coatcheck rekey` where it is known.",
             )
-        secret = await self._ask(lambda: service.unwrap(record.wrapped, context))
+        secret = await self._ask(lambda: service.unwrap(record.wrapped, _of_store(record.label, context)))
         try:
             key = Key(secret)
         except ConfigError:
@@ -289,8 +346,10 @@ class TenantKeys(KeySource):
 
     async def _rewrapped(self, record: KeyRecord, context: Mapping[str, str]) -> KeyRecord:
         key = await self._unwrap(record, context)
-        wrapped = await self._ask(lambda: self._service.wrap(key.secret, context))
-        again = record.model_copy(update={"service": self._service.name, "wrapped": wrapped})
+        wrapped = await self._ask(lambda: self._service.wrap(key.secret, _of_store(self._label, context)))
+        again = record.model_copy(
+            update={"label": self._label, "service": self._service.name, "wrapped": wrapped}
+        )
         await self._unwrap(again, context)
         return again
 
@@ -305,6 +364,10 @@ class TenantKeys(KeySource):
 def _context(slot: Slot) -> dict[str, str]:
     """What a tenant's key is bound to: whose it is, and which one, so that no record can stand for another."""
     return {"coatcheck": "tenant-key/v1", "tenant": slot.tag, "number": str(slot.number)}
+
+
+def _of_store(label: str, context: Mapping[str, str]) -> dict[str, str]:
+    return {"coatcheck-store": label, **context}
 
 
 def _info(shelf: Shelf, index: int) -> KeyInfo:

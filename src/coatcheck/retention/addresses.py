@@ -62,7 +62,7 @@ class Addresses:
         """
         tag, run, _ = prefix.split("/")
         keys, key_id = self._tags[tag]
-        await keys.sealing.load(keys.tenant, key_id, 0)
+        await keys.sealing.load(keys.tenant, key_id)
         run_tag = bytes.fromhex(run)
         sealer = keys.sealing.sealer(keys.tenant, run_tag, key_id)
         return ScopeSealer(keys.sealing.suite, key_id, run_tag, sealer)

@@ -61,7 +61,7 @@ class Ledger:
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name[:80]!r} is no name of a record", "Use letters, a hyphen and 20 digits.")
         if self._suites.loads_keys:
-            await self._suites.sealing.load_primary(self._scope.tenant, len(record))
+            await self._suites.sealing.load_primary(self._scope.tenant)
         room, sealer = self._storerooms[0], self._suites.sealer_for_new(self._scope)
         # A sweep deletes by name, and a record keeps its name when it is replaced.
         await room.confirm(room.scope(sealer.sealer, sealer.run_tag).presence)

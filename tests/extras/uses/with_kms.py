@@ -14,7 +14,7 @@ async def main(endpoint: str, arn: str) -> None:
     session = boto3.Session("any", "any")
 
     def chain() -> Chain:
-        keys = TenantKeys(store, AwsKms(arn, session=session, endpoint_url=endpoint))
+        keys = TenantKeys(store, AwsKms(arn, session=session, endpoint_url=endpoint), label="test")
         return Chain(Encrypt(keys), Offload(store))
 
     journal = await chain().encode(PAYLOAD, SCOPE)

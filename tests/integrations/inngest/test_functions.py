@@ -18,8 +18,9 @@ SECRET = "attack-at-dawn"
 LARGE = 200_000
 
 
-def chain_of(store: MemoryStore, **options: Any) -> Chain:
-    return Chain(Zstd(), Encrypt(Keyring(KEY)), Offload(store), cache=PayloadCache(64 * 2**20), **options)
+def chain_of(store: MemoryStore) -> Chain:
+    encrypt = Encrypt(Keyring(KEY), accept_plain=False)
+    return Chain(Zstd(), encrypt, Offload(store), cache=PayloadCache(64 * 2**20))
 
 
 @pytest.fixture

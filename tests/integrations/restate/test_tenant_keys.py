@@ -29,7 +29,7 @@ async def test_an_app_seals_under_the_tenants_own_key(restate_server: RestateSer
         store, name = MemoryStore(), kms.new_key()
 
         def chain() -> Chain:
-            keys = TenantKeys(store, GoogleKms(name, endpoint_url=kms.endpoint))
+            keys = TenantKeys(store, GoogleKms(name, endpoint_url=kms.endpoint), label="test")
             return Chain(Zstd(), Encrypt(keys), Offload(store, over=1024), cache=PayloadCache(0))
 
         claims, other = ClaimCheck(chain()), chain()

@@ -71,7 +71,9 @@ async def processes(request: pytest.FixtureRequest) -> AsyncIterator[Processes]:
         wrapped = MemoryStore()
 
         def keys(*names: str) -> TenantKeys:
-            return TenantKeys(wrapped, *(GoogleKms(name, endpoint_url=server.endpoint) for name in names))
+            return TenantKeys(
+                wrapped, *(GoogleKms(name, endpoint_url=server.endpoint) for name in names), label="test"
+            )
 
         yield TenantProcesses(lambda: keys(old), lambda: keys(new, old))
 

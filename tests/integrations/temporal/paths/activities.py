@@ -77,6 +77,11 @@ async def fail(data: str) -> None:
 
 
 @activity.defn
+async def idle() -> None:
+    """Neither take nor give anything."""
+
+
+@activity.defn
 async def announce(data: str) -> str:
     """Say that a workflow runs whose ID the test cannot know beforehand."""
     await announced().put(activity.info().workflow_id or "")
@@ -89,4 +94,4 @@ async def produce(number: int) -> str:
     return large(f"product {number}")
 
 
-ACTIVITIES: list[Callable[..., Any]] = [announce, complete_later, echo, fail, produce, resume, time_out]
+ACTIVITIES: list[Callable[..., Any]] = [announce, complete_later, echo, fail, idle, produce, resume, time_out]

@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
         complete_later,
         echo,
         fail,
+        idle,
         produce,
         resume,
         time_out,
@@ -276,6 +277,33 @@ class Mailbox:
 
 
 @workflow.defn
+class Nothing:
+    """Is given nothing and gives nothing back, by way of all that has a payload which nobody gave."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.execute_local_activity(idle, start_to_close_timeout=SOON)
+        await workflow.execute_activity(idle, start_to_close_timeout=SOON)
+        await workflow.sleep(MOMENT)
+        workflow.patched("a change")
+
+
+@workflow.defn
+class Elsewhere:
+    """Has somebody else's worker do an activity."""
+
+    @workflow.run
+    async def run(self, activity: str, queue: str) -> str:
+        try:
+            done: str = await workflow.execute_activity(
+                activity, task_queue=queue, start_to_close_timeout=SOON, retry_policy=ONCE
+            )
+        except ActivityError as error:
+            return detail(error)
+        return done
+
+
+@workflow.defn
 class Send:
     @workflow.run
     async def run(self, to: str, data: str) -> None:
@@ -365,9 +393,11 @@ FLOWS: list[type[Any]] = [
     ContinueAsNew,
     Cron,
     Echo,
+    Elsewhere,
     Fail,
     FailOnce,
     Mailbox,
+    Nothing,
     Remember,
     Send,
     Stumble,

@@ -25,7 +25,9 @@ OVER = 512
 def chain_on(store: Store) -> Chain:
     """With nothing in memory: each is like a process of its own."""
     offload = Offload(store, over=OVER)
-    return Chain(Zstd(), Encrypt(Keyring(KEY, OTHER_KEY)), offload, cache=PayloadCache(2**26))
+    return Chain(
+        Zstd(), Encrypt(Keyring(KEY, OTHER_KEY), accept_plain=False), offload, cache=PayloadCache(2**26)
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,75 @@
+"""Finds out whether a store keeps its promise about ``create`` before something precious relies on it."""
+
+import asyncio
+import secrets
+from contextlib import suppress
+from typing import Final
+from weakref import WeakValueDictionary
+
+from coatcheck.concurrency import all_at_once
+from coatcheck.contracts import Store
+from coatcheck.errors import CoatcheckError, ConfigError
+from coatcheck.storage.access import DEFAULT_DEADLINE, retried
+from coatcheck.storage.single_flight import SingleFlight
+
+_FOLDER: Final = "coatcheck-probe/"
+_SIZE: Final = 64
+"""Bytes: small, and never the same twice."""
+_CLEAN_UP_SECONDS: Final = 2.0
+
+_proven: WeakValueDictionary[int, Store] = WeakValueDictionary()
+"""Stores of this process whose ``create`` was seen to be conditional, by their identity: a store may be unhashable."""
+_probing: SingleFlight[None] = SingleFlight()
+
+
+async def check_create_conditions(store: Store) -> None:
+    """Prove that of several creates of one object in ``store`` exactly one is let through.
+
+    Some services that speak a known protocol ignore its conditions, and two writers then overwrite each other without
+    a sign. Asks the store once a process, with an object of its own that it removes again; a store that failed is asked
+    again next time.
+
+    Raises:
+        ConfigError: The store lets a second create through, or overwrites an object.
+        StoreError: The store cannot or will not do what it takes to find out.
+    """
+    if _proven.get(id(store)) is not store:
+        await _probing.run(str(id(store)), lambda: _to_its_end(store))
+        _proven[id(store)] = store
+
+
+async def _to_its_end(store: Store) -> None:
+    """Probe, also if the caller is cancelled: a late write would outlive the clean-up."""
+    task = asyncio.ensure_future(retried(lambda: _probe(store), DEFAULT_DEADLINE))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+async def _probe(store: Store) -> None:
+    key = f"{_FOLDER}{secrets.token_hex(16)}"
+    bodies = [secrets.token_bytes(_SIZE) for _ in range(3)]
+    first = bodies[:2]
+    try:
+        created = await all_at_once(store.create(key, body) for body in first)
+        again = await store.create(key, bodies[-1])
+        kept = await store.get_uncached(key, _SIZE)
+    finally:
+        await _remove(store, key)
+    if created.count(True) != 1 or again or kept != first[created.index(True)]:
+        raise ConfigError(
+            f"{store!r} does not refuse to create an object that is there: the service ignores the condition, and "
+            "writers would overwrite each other",
+            "Use a service with conditional writes (S3: If-None-Match, GCS: ifGenerationMatch), or the real endpoint in "
+            "place of a gateway or cache. Nothing was written that matters.",
+        )
+
+
+async def _remove(store: Store, key: str) -> None:
+    # Credentials that may write and not delete leave the object; that says nothing about conditions.
+    with suppress(CoatcheckError, TimeoutError):
+        async with asyncio.timeout(_CLEAN_UP_SECONDS):
+            await store.delete(key)
+            await store.delete_versions(key)
