@@ -44,12 +44,18 @@ class Folders:
     Each of them must belong to this user or root and be writable for nobody else, unless they are ``trusted``. Below
     the root no link is followed; in the way to the root those of this user and of root are, when it is first opened.
 
+    Args:
+        root: Where they are.
+        trusted: Take them whoever owns and may write them.
+        synced: Make what is made durable.
+
     No method raises anything but ``OSError``; :class:`NotOursError` where a folder is not as it must be.
     """
 
-    def __init__(self, root: Path, *, trusted: bool) -> None:
+    def __init__(self, root: Path, *, trusted: bool, synced: bool) -> None:
         self.root = root
         self._trusted = trusted
+        self._synced = synced
         self._resolved: Path | None = None
 
     @contextmanager
@@ -73,14 +79,14 @@ class Folders:
         try:
             descriptor = self._open_root()
         except FileNotFoundError:
-            _make_with_parents(self._resolve())
+            self._make_root(self._resolve())
             descriptor = self._open_root()
         try:
             for name in names:
                 try:
                     descriptor = self._exchanged(descriptor, name)
                 except FileNotFoundError:
-                    _make(name, descriptor)
+                    self._make(name, descriptor)
                     descriptor = self._exchanged(descriptor, name)
             yield descriptor
         finally:
@@ -95,6 +101,23 @@ class Folders:
                 raise _in_the_way(f"{path_of(parent)}/{name}", os.lstat(name, dir_fd=parent)) from error
             raise
         return self._checked(descriptor)
+
+    def _make_root(self, path: Path) -> None:
+        if path.is_dir():
+            return
+        self._make_root(path.parent)
+        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._make(path.name, parent)
+        finally:
+            os.close(parent)
+
+    def _make(self, name: str, parent: int) -> None:
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=parent)
+        # Also where another writer made it: its entry may not be durable yet.
+        if self._synced:
+            os.fsync(parent)
 
     def _exchanged(self, parent: int, name: str) -> int:
         descriptor = self.open_below(name, parent)
@@ -194,24 +217,6 @@ def path_of(descriptor: int) -> str:
         return str(Path(f"/proc/self/fd/{descriptor}").readlink())
     except OSError:
         return "a folder"
-
-
-def _make_with_parents(path: Path) -> None:
-    if path.is_dir():
-        return
-    _make_with_parents(path.parent)
-    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _make(path.name, parent)
-    finally:
-        os.close(parent)
-
-
-def _make(name: str, parent: int) -> None:
-    with suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=parent)
-    # Also where another writer made it: its entry may not be durable yet.
-    os.fsync(parent)
 
 
 def _in_the_way(path: str, status: os.stat_result) -> NotOursError:

@@ -71,7 +71,7 @@ class FileStore(Store):
 
     def __init__(self, folder: str | Path | None = None, *, trust_folder: bool = False) -> None:
         self.folder = Path(folder) if folder is not None else user_data_path("coatcheck") / "payloads"
-        self._folders = Folders(self.folder, trusted=trust_folder)
+        self._folders = Folders(self.folder, trusted=trust_folder, synced=True)
         self._swept_temporaries = False
 
     def __repr__(self) -> str:

@@ -127,7 +127,7 @@ async def postgres(server: PostgresServer) -> Site:
         lambda plan: PostgresFaultProxy(server, plan),
         through,
         "INSERT",
-        "SELECT data",
+        "SELECT size",
         frozenset({Fault.BUSY_RETRY_AFTER}),
     )
 

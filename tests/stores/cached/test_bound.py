@@ -68,14 +68,14 @@ class TestBound:
         copies_of = CacheFolder(folder, max_bytes=1000)
         second = Thread(target=lambda: copies_of.keep("t/2", b"payload", lambda: True))
         written = Event()
-        write = _cache_folder._write
+        write = _cache_folder.write_all
 
-        def write_and_tell(path: Path, *parts: bytes) -> None:
-            write(path, *parts)
+        def write_and_tell(descriptor: int, *parts: bytes) -> None:
+            write(descriptor, *parts)
             if current_thread() is second:
                 written.set()
 
-        monkeypatch.setattr(_cache_folder, "_write", write_and_tell)
+        monkeypatch.setattr(_cache_folder, "write_all", write_and_tell)
 
         def begin_the_second() -> bool:
             second.start()
