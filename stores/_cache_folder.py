@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,7 +13,10 @@ from threading import Lock
 
 from blake3 import blake3
 
+from coatcheck.contracts import DEFAULT_LIMIT
+from coatcheck.forks import after_fork
 from coatcheck.stores._cache_ledger import Ledger, ledger_of
+from coatcheck.stores._folders import Folders, NotOursError, check_regular, open_file, write_all
 
 _CHECKSUM_CONTEXT = "coatcheck cached object v1: key length, key, data"
 """Changes with the layout of the files, so that those of another layout are no longer read."""
@@ -37,13 +41,19 @@ class CacheFolder:
     """Files ``<2 hex>/<32 hex>`` below ``folder``, each a checksum over key and data, then the data.
 
     Blocking, for any number of threads; several processes may share the folder. No method raises ``OSError``:
-    what the disk cannot do is logged once and left undone. Removes only files that have such names.
+    what the disk cannot do is logged once and left undone. Removes only files that have such names, and follows no link.
+
+    Args:
+        folder: Where they are.
+        max_bytes: The most bytes that they may have together.
+        trusted: Use the folder whoever owns and may write it.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, *, trusted: bool = False) -> None:
         self.folder = folder
         self.bytes = 0
         """What the folder held when this process last changed it or looked through it, all processes' files."""
+        self._folders = Folders(folder, trusted=trusted, synced=False)
         self._max_bytes = max_bytes
         self._lock = Lock()
         self._writing: set[str] = set()
@@ -52,26 +62,32 @@ class CacheFolder:
         self._distrusted = False
         self._warned = False
         self._ledger_pause_ends = 0.0
+        after_fork(self._start_anew)
 
-    def read(self, key: str) -> bytes | None:
-        """The copy, now the most recently used one; None if there is no whole one."""
+    def read(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes | None:
+        """Return the copy, now the most recently used one; None if there is no whole one of up to ``limit`` bytes."""
         if self._distrusted:
             return None
         self._look_once()
-        path = self._path(key)
+        shard, name = _place(key)
         try:
-            with path.open("rb", buffering=0) as file:
-                checksum, data = file.read(_CHECKSUM_LENGTH), file.read()
+            with self._folders.opened(shard) as folder, os.fdopen(open_file(name, folder), "rb") as file:
+                size = os.fstat(file.fileno()).st_size - _CHECKSUM_LENGTH
+                if size > limit:
+                    return None
+                checksum, data = file.read(_CHECKSUM_LENGTH), file.read(max(0, size))
+                whole = checksum == _checksum(key, data)
+                if whole:
+                    with suppress(OSError):
+                        _touch(file.fileno())
         except FileNotFoundError:
             return None
         except OSError as error:
             self._warn(error)
             return None
-        if checksum != _checksum(key, data):
+        if not whole:
             self.drop(key)
             return None
-        with suppress(OSError):
-            _touch(path)
         return data
 
     def keep(self, key: str, data: bytes, allowed: Callable[[], bool]) -> None:
@@ -81,20 +97,20 @@ class CacheFolder:
 
     def drop(self, key: str) -> None:
         """Have no copy. Should the disk refuse to let go of it, nothing is read from it any more."""
-        path = self._path(key)
+        shard, name = _place(key)
         with self._lock:
             try:
-                path.stat()
-                with ExitStack() as held:
+                with self._folders.opened(shard) as folder, ExitStack() as held:
+                    check_regular(name, folder)
                     ledger: Ledger | None = None
                     with suppress(OSError):
                         ledger = held.enter_context(self._ledger())
-                    size = path.stat().st_size
-                    path.unlink()
+                    size = check_regular(name, folder).st_size
+                    os.unlink(name, dir_fd=folder)
                     if ledger is not None and (total := ledger.read()) is not None:
                         self.bytes = max(0, total - size)
                         ledger.write(self.bytes)
-            except (FileNotFoundError, NotADirectoryError):
+            except FileNotFoundError:
                 return
             except OSError as error:
                 self._distrusted = True
@@ -104,19 +120,22 @@ class CacheFolder:
         size = _CHECKSUM_LENGTH + len(data)
         if self._distrusted or size > self._max_bytes:
             return False
-        path = self._path(key)
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        shard, name = _place(key)
+        temporary = f"{name}.{secrets.token_hex(8)}"
         try:
-            self._writing.add(str(temporary))
+            self._writing.add(temporary)
             try:
-                _write(temporary, _checksum(key, data), data)
-                with self._lock, self._ledger() as ledger:
+                with (
+                    self._folders.made(shard) as folder,
+                    _written(temporary, folder, _checksum(key, data), data),
+                    self._lock,
+                    self._ledger() as ledger,
+                ):
                     if not allowed():
                         return False
-                    self._publish(temporary, path, size, ledger)
+                    self._publish(temporary, name, folder, size, ledger)
             finally:
-                temporary.unlink(missing_ok=True)
-                self._writing.discard(str(temporary))
+                self._writing.discard(temporary)
         except (BlockingIOError, FileNotFoundError):
             # Other processes are busy with the folder, or have emptied it: no reason for a warning.
             return False
@@ -125,14 +144,16 @@ class CacheFolder:
             return False
         return True
 
-    def _publish(self, temporary: Path, path: Path, size: int, ledger: Ledger) -> None:
+    def _publish(self, temporary: str, name: str, folder: int, size: int, ledger: Ledger) -> None:
         total = ledger.read() if self._looked else None
         if total is None or total + size > self._max_bytes:
             total = self._make_room(size)
             self._looked = True
         ledger.write(total + size)
-        replaced = path.stat().st_size if path.exists() else 0
-        temporary.replace(path)
+        replaced = 0
+        with suppress(FileNotFoundError):
+            replaced = check_regular(name, folder).st_size
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         self.bytes = max(size, total + size - replaced)
         if replaced:
             ledger.write(self.bytes)
@@ -159,49 +180,63 @@ class CacheFolder:
         total = sum(size for _, size, _ in files)
         if total + size > self._max_bytes:
             enough = self._max_bytes - self._max_bytes // _ROOM_SHARE
-            for _, freed, path in files:
+            for _, freed, name in files:
                 if total + size <= enough:
                     break
-                Path(path).unlink(missing_ok=True)
+                with suppress(FileNotFoundError), self._folders.opened(name[:2]) as folder:
+                    os.unlink(name, dir_fd=folder)
                 total -= freed
         return total
 
     def _files(self) -> Iterator[tuple[int, int, str]]:
-        """When each file was last used (nanoseconds), its bytes, its path."""
-        with os.scandir(self.folder) as shards:
+        """When each file was last used (nanoseconds), its bytes, its name."""
+        with self._folders.opened() as root, os.scandir(root) as shards:
             for shard in shards:
                 if not (_SHARD.fullmatch(shard.name) and shard.is_dir(follow_symlinks=False)):
                     continue
-                with os.scandir(shard) as files:
+                with self._folders.opened(shard.name) as folder, os.scandir(folder) as files:
                     for file in files:
-                        if not _FILE.fullmatch(file.name):
+                        if not (_FILE.fullmatch(file.name) and file.name.startswith(shard.name)):
                             continue
                         with suppress(FileNotFoundError):
                             status = file.stat(follow_symlinks=False)
-                            yield status.st_mtime_ns, status.st_size, file.path
+                            if stat.S_ISREG(status.st_mode):
+                                yield status.st_mtime_ns, status.st_size, file.name
 
     @contextmanager
     def _ledger(self) -> Iterator[Ledger]:
         patience = _LEDGER_PATIENCE if time.monotonic() >= self._ledger_pause_ends else 0.0
         try:
-            with ledger_of(self.folder / _LEDGER, patience) as ledger:
+            with self._folders.opened() as root, ledger_of(_LEDGER, root, patience) as ledger:
                 yield ledger
         except BlockingIOError:
             self._ledger_pause_ends = time.monotonic() + _LEDGER_PAUSE
             raise
 
+    def _start_anew(self) -> None:
+        """In a forked child: the parent's threads hold the lock, and write what it is writing."""
+        self._lock = Lock()
+        self._writing = set()
+
     def _path(self, key: str) -> Path:
-        name = blake3(key.encode()).hexdigest(_NAME_LENGTH)
-        return self.folder / name[:2] / name
+        return self.folder.joinpath(*_place(key))
 
     def _warn(self, error: OSError) -> None:
         if not self._warned:
             self._warned = True
+            todo = f". {error.todo}" if isinstance(error, NotOursError) else ""
             _logger.warning(
-                "the cache folder %s cannot be used (%s); going on without it",
+                "the cache folder %s cannot be used (%s); going on without it%s",
                 self.folder,
                 error.strerror or type(error).__name__,
+                todo,
             )
+
+
+def _place(key: str) -> tuple[str, str]:
+    """The folder of the copy of ``key``, and its name."""
+    name = blake3(key.encode()).hexdigest(_NAME_LENGTH)
+    return name[:2], name
 
 
 def _checksum(key: str, data: bytes) -> bytes:
@@ -210,28 +245,23 @@ def _checksum(key: str, data: bytes) -> bytes:
     return digest.update(data).digest(_CHECKSUM_LENGTH)
 
 
-def _touch(file: Path | int) -> None:
+def _touch(descriptor: int) -> None:
     """The file system's own clock is too coarse to order uses by."""
     now = _now()
-    os.utime(file, ns=(now, now))
+    os.utime(descriptor, ns=(now, now))
 
 
-def _write(path: Path, *parts: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+@contextmanager
+def _written(name: str, folder: int, *parts: bytes) -> Iterator[None]:
+    """Have a new file ``name`` of ``parts`` in the open ``folder`` until the block ends, or renames it."""
     try:
-        descriptor = os.open(path, flags, 0o600)
-    except FileNotFoundError:
-        _make_folder(path.parent)
-        descriptor = os.open(path, flags, 0o600)
-    with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor, not a path
-        for part in parts:
-            view = memoryview(part)
-            while view:
-                view = view[file.write(view) :]
-        _touch(descriptor)
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        descriptor = open_file(name, folder, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            write_all(descriptor, *parts)
+            _touch(descriptor)
+        finally:
+            os.close(descriptor)
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)

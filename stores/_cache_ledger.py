@@ -5,7 +5,8 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+
+from coatcheck.stores._folders import open_file
 
 _LENGTH = 8
 _POLL_SECONDS = 0.002
@@ -32,14 +33,14 @@ class Ledger:
 
 
 @contextmanager
-def ledger_of(path: Path, patience: float) -> Iterator[Ledger]:
-    """The ledger in the file ``path``, locked against other threads and processes for the length of the block.
+def ledger_of(name: str, folder: int, patience: float) -> Iterator[Ledger]:
+    """Open the ledger ``name`` in the open ``folder``, locked against other threads and processes for the length of the block.
 
     Raises:
         BlockingIOError: It was locked for ``patience`` seconds; its holder may be stopped.
         OSError: The file cannot be used.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_file(name, folder, os.O_RDWR | os.O_CREAT)
     try:
         end = time.monotonic() + patience
         while True:

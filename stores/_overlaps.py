@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
+
+from coatcheck.forks import after_fork, new_lock
 
 
 @dataclass(slots=True, eq=False)
@@ -19,8 +20,9 @@ class Overlaps:
     """Keeps the calls that are under way. Safe from several threads; nothing here waits for I/O."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = new_lock()
         self._under_way: dict[str, list[Call]] = {}
+        after_fork(self._start_anew)
 
     @contextmanager
     def watch(self, key: str, *, changes: bool) -> Iterator[Call]:
@@ -40,4 +42,8 @@ class Overlaps:
             with self._lock:
                 others.remove(call)
                 if not others:
-                    del self._under_way[key]
+                    self._under_way.pop(key, None)
+
+    def _start_anew(self) -> None:
+        """In a forked child: what is under way is under way in the parent."""
+        self._under_way = {}

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 
 from platformdirs import user_cache_path
 
-from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key, check_size
-from coatcheck.errors import ConfigError
+from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key
+from coatcheck.errors import ConfigError, LimitExceeded, PayloadNotFound
+from coatcheck.forks import new_lock
 from coatcheck.stores._cache_folder import CacheFolder
 from coatcheck.stores._overlaps import Overlaps
 
@@ -40,27 +40,35 @@ class CachedStore(Store):
     is free. The bound holds across restarts and for all processes that share the folder together; each process
     may exceed it by what it is writing at that moment. It counts bytes in files, not file system blocks.
 
-    Keys are taken to name content, as the chain's do. The copies follow replaces and deletes that go through this
-    store, also if the process is killed. Earlier bytes can still be read here, until :meth:`forget` or until room
-    is made, after a change that another machine made, one that was cancelled or failed and yet took effect later,
-    or one just before a power failure. Processes that share a folder follow each other's changes, but for reads
-    that are under way at that moment.
+    A copy proves nothing about the object: :meth:`get` can give bytes that the inner store no longer has, or has in
+    another form by now. Who has to know asks :meth:`get_uncached`, or lists. The copies follow replaces and deletes
+    that go through this store, also if the process is killed. Earlier bytes can still be read here, until
+    :meth:`get_uncached` or :meth:`forget`, or until room is made: after a change that another machine made, one that was
+    cancelled or failed and yet took effect later, or one just before a power failure; and after a change of another process
+    with the same folder, if this one was reading the object at that moment.
 
-    Safe from several threads and event loops; the disk is used in threads. Needs POSIX file locks.
+    Safe from several threads and event loops, and after a fork; the disk is used in threads. Needs POSIX file locks.
 
     Args:
         store: The inner store. Listings come from it alone.
         folder: For this inner store only: two that share a folder could answer for each other. Made on the first
-            write, for the owner only (files 0600, folders 0700). Defaults to ``objects`` in the user's cache folder
-            for coatcheck (``~/.cache/coatcheck`` on Linux).
+            write, for the owner only (files 0600, folders 0700). A folder that is not this user's or root's, or that
+            others may write, is not used, nor is anything in it that is no regular file; that is logged once.
+            Defaults to ``objects`` in the user's cache folder for coatcheck (``~/.cache/coatcheck`` on Linux).
         max_bytes: The bound. Objects that are larger are not cached.
+        trust_folder: Use the folder whoever owns and may write it, as :class:`FileStore` does.
 
     Raises:
         ConfigError: ``max_bytes`` is not positive.
     """
 
     def __init__(
-        self, store: Store, folder: str | Path | None = None, *, max_bytes: int = _DEFAULT_MAX_BYTES
+        self,
+        store: Store,
+        folder: str | Path | None = None,
+        *,
+        max_bytes: int = _DEFAULT_MAX_BYTES,
+        trust_folder: bool = False,
     ) -> None:
         if max_bytes < 1:
             raise ConfigError(
@@ -68,9 +76,9 @@ class CachedStore(Store):
             )
         self.folder = Path(folder) if folder is not None else user_cache_path("coatcheck") / "objects"
         self._store = store
-        self._copies = CacheFolder(self.folder, max_bytes)
+        self._copies = CacheFolder(self.folder, max_bytes, trusted=trust_folder)
         self._overlaps = Overlaps()
-        self._counting = Lock()
+        self._counting = new_lock()
         self._hits = 0
         self._misses = 0
 
@@ -100,13 +108,12 @@ class CachedStore(Store):
             await asyncio.to_thread(self._copies.keep, key, data, lambda: call.undisturbed)
 
     async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
-        """See :meth:`Store.get`."""
-        copy = await asyncio.to_thread(self._copies.read, check_key(key))
+        """See :meth:`Store.get`. A copy of more than ``limit`` bytes is not read; the inner store is asked."""
+        copy = await asyncio.to_thread(self._copies.read, check_key(key), limit)
         with self._counting:
             self._hits += copy is not None
             self._misses += copy is None
         if copy is not None:
-            check_size(len(copy), limit, key)
             return copy
         with self._overlaps.watch(key, changes=False) as call:
             data = await self._store.get(key, limit)
@@ -114,10 +121,16 @@ class CachedStore(Store):
         return data
 
     async def get_uncached(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
-        """See :meth:`Store.get_uncached`. The copy becomes what the inner store has."""
+        """See :meth:`Store.get_uncached`. The copy becomes what the inner store has, or goes with the object.
+
+        Other calls for this key, if they are under way meanwhile, leave no copy: they may have read an older one or a replica's.
+        """
         with self._overlaps.watch(check_key(key), changes=True) as call:
-            await asyncio.to_thread(self._copies.drop, key)
-            data = await self._store.get_uncached(key, limit)
+            try:
+                data = await self._store.get_uncached(key, limit)
+            except (PayloadNotFound, LimitExceeded):
+                await asyncio.to_thread(self._copies.drop, key)
+                raise
             await asyncio.to_thread(self._copies.keep, key, data, lambda: call.undisturbed)
         return data
 

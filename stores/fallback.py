@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key
-from coatcheck.errors import CoatcheckError, ConfigError, PayloadNotFound, StoreUnavailable
+from coatcheck.errors import CoatcheckError, ConfigError, LimitExceeded, PayloadNotFound, StoreUnavailable
 
 _WARN_EVERY = 60.0
 """Seconds."""
@@ -19,18 +19,22 @@ class FallbackStore(Store):
 
     For a failover between regions: something outside (the bucket's own replication) copies the objects, and while
     the primary's region is down, replays go on from the replicas. Writes, deletes and listings fail meanwhile.
-    A delete reaches the replicas by that replication; until then reads still find the object there.
+    A delete, or a replace, reaches the replicas by that replication; until then, or for ever where it does not copy that,
+    reads still find there what was. So what :meth:`get` gives proves nothing about the object; who has to know asks
+    :meth:`get_uncached`, or lists, which only the primary answers.
 
     A read asks the stores in the order given. The next one is asked as soon as one fails in any way, or has been
     silent for ``patience`` seconds; then both are waited for, and the first that has the object wins. A store that
     failed or was silent is not waited for by later reads until it answers again. That the primary refuses (denied,
     or set up wrongly) does not stop a read either, since in an outage a region's credential service is often down
-    too; but it is never taken for "missing". Each failure is logged, at most once a minute.
+    too; but it is never taken for "missing". Nor does an object that is larger than asked for stop a read: the next
+    store may have the right one. Each failure is logged, at most once a minute.
 
     If no store gives the object, :meth:`get` raises what leaves most open:
 
     1. :class:`StoreUnavailable` if any store was unavailable: the object may well be there.
-    2. else the first error of another kind, such as :class:`StoreDenied`, in the order of the stores
+    2. else the first error of another kind, such as :class:`StoreDenied` or :class:`LimitExceeded`, in the order of the
+       stores
     3. :class:`PayloadNotFound` only if every store says that it has no such object
 
     Safe from several threads and event loops if the stores are. Put a cache around it, not inside.
@@ -139,7 +143,7 @@ class FallbackStore(Store):
         outcome: bytes | CoatcheckError
         try:
             outcome = await self._stores[position].get(key, limit)
-        except PayloadNotFound as error:
+        except (PayloadNotFound, LimitExceeded) as error:
             outcome = error
         except CoatcheckError as error:
             self._note_failure(position, error.what)

@@ -4,30 +4,49 @@ import asyncio
 import errno
 import itertools
 import os
+import re
 import secrets
+import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from platformdirs import user_data_path
 
-from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key, check_size
-from coatcheck.errors import PayloadNotFound, StoreDenied, StoreError, StoreUnavailable
+from coatcheck.contracts import (
+    DEFAULT_LIMIT,
+    MAX_SEGMENT_LENGTH,
+    Store,
+    StoredObject,
+    check_key,
+    check_size,
+)
+from coatcheck.errors import ConfigError, PayloadNotFound, StoreDenied, StoreError, StoreUnavailable
+from coatcheck.stores._folders import Folders, NotOursError, check_regular, open_file, path_of, write_all
 
 _T = TypeVar("_T")
 
 _TEMPORARY = "tmp~"
 """Where objects are written before they get their name; ``~`` is in no key, so no object can be here."""
+_TEMPORARY_FILE = re.compile(r"[0-9a-f]{32}")
 _SHARD_MARK = "~"
 _SHARD_LENGTH = 2
+_SEGMENT = re.compile(rf"[A-Za-z0-9_=-][A-Za-z0-9._=-]{{0,{MAX_SEGMENT_LENGTH - 1}}}")
+"""A name that stands between the slashes of a key; nothing else below the folder is ours."""
 _ABANDONED_AFTER = 24 * 3600
 """Seconds after which a temporary file is taken for one that a killed process left behind."""
 _FULL_DISK_PAUSE = 60.0
 """Seconds: a full disk does not empty itself while a call waits."""
 _PAGE = 1000
 """Entries that a listing reads in one hop to a thread."""
+_NO_LINKS = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+"""What a mount without hard links says; many say EPERM instead."""
+
+_Publish = Callable[[str, int, str, int], bool]
+"""Gives the temporary file (name, folder) the name of the object (name, folder); whether it was free."""
 
 
 class FileStore(Store):
@@ -38,13 +57,21 @@ class FileStore(Store):
     file system must have hard links. Files have mode 0600, folders 0700; the last segment of a key is sharded
     by its first two characters, so that no folder grows beyond what file systems like.
 
+    ``folder``, and all folders below it, must belong to the user of this process or to root, and be writable for
+    nobody else: anything else is a :class:`ConfigError` that names the folder, its owner and its mode. Links in the path
+    to ``folder`` are followed if this user or root made them, at first use and then no more; below it none is.
+    What is no regular file in the place of an object is an error too, and left as it is; listings go without it.
+
     Args:
         folder: Made on the first write. Defaults to ``payloads`` in the user's data folder for coatcheck
             (``~/.local/share/coatcheck`` on Linux).
+        trust_folder: Take the folder and those below it whoever owns and may write them, as where Kubernetes
+            (``fsGroup``), NFS or SMB sets that. Who can write there can delete and replace objects.
     """
 
-    def __init__(self, folder: str | Path | None = None) -> None:
+    def __init__(self, folder: str | Path | None = None, *, trust_folder: bool = False) -> None:
         self.folder = Path(folder) if folder is not None else user_data_path("coatcheck") / "payloads"
+        self._folders = Folders(self.folder, trusted=trust_folder, synced=True)
         self._swept_temporaries = False
 
     def __repr__(self) -> str:
@@ -52,29 +79,23 @@ class FileStore(Store):
 
     async def create(self, key: str, data: bytes) -> bool:
         """See :meth:`Store.create`."""
-        return await self._in_thread(key, lambda path: self._write(path, data, self._link))
+        return await self._in_thread(key, lambda: self._write(key, data, _link))
 
     async def replace(self, key: str, data: bytes) -> None:
         """See :meth:`Store.replace`."""
-        await self._in_thread(key, lambda path: self._write(path, data, self._rename))
+        await self._in_thread(key, lambda: self._write(key, data, _rename))
 
     async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         """See :meth:`Store.get`."""
-
-        def read(path: Path) -> bytes:
-            with path.open("rb", buffering=0) as file:
-                check_size(os.fstat(file.fileno()).st_size, limit, key)
-                return file.read()
-
-        return await self._in_thread(key, read)
+        return await self._in_thread(key, lambda: self._read(key, limit))
 
     async def delete(self, key: str) -> None:
         """See :meth:`Store.delete`."""
-        await self._in_thread(key, self._unlink)
+        await self._in_thread(key, lambda: self._unlink(key))
 
     async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         """See :meth:`Store.list_objects`. Reads folders as it goes, 1,000 entries at a time."""
-        entries = self._walk(self.folder, "", prefix)
+        entries = self._walk(prefix)
         while True:
             try:
                 page = await asyncio.to_thread(lambda: list(itertools.islice(entries, _PAGE)))
@@ -85,10 +106,10 @@ class FileStore(Store):
             if len(page) < _PAGE:
                 return
 
-    async def _in_thread(self, key: str, action: Callable[[Path], _T]) -> _T:
-        path = self._path(check_key(key))
+    async def _in_thread(self, key: str, action: Callable[[], _T]) -> _T:
+        check_key(key)
         # Shielded: a cancelled caller leaves at once, while the write goes on to its end in the thread.
-        work = asyncio.ensure_future(asyncio.to_thread(action, path))
+        work = asyncio.ensure_future(asyncio.to_thread(action))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -98,103 +119,97 @@ class FileStore(Store):
             raise self._typed(error, key) from error
 
     def _path(self, key: str) -> Path:
-        parent, _, name = key.rpartition("/")
-        return self.folder / parent / (name[:_SHARD_LENGTH] + _SHARD_MARK) / name
+        """Where the file of ``key`` stands: for measurements, which look at it from outside."""
+        names, name = _place(key)
+        return self.folder.joinpath(*names, name)
 
-    def _write(self, path: Path, data: bytes, publish: Callable[[Path, Path], bool]) -> bool:
-        temporaries = self.folder / _TEMPORARY
-        self._make_folders(temporaries)
-        self._make_folders(path.parent)
-        self._sweep_temporaries(temporaries)
-        temporary = temporaries / secrets.token_hex(16)
+    def _read(self, key: str, limit: int) -> bytes:
+        names, name = _place(key)
+        with self._folders.opened(*names) as folder, os.fdopen(open_file(name, folder), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            check_size(size, limit, key)
+            return file.read(size)
+
+    def _write(self, key: str, data: bytes, publish: _Publish) -> bool:
+        names, name = _place(key)
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor, not a path
-                view = memoryview(data)
-                while view:
-                    view = view[file.write(view) :]
-                os.fsync(descriptor)
-            published = publish(temporary, path)
+            with self._folders.made(_TEMPORARY) as temporaries, self._folders.made(*names) as folder:
+                self._sweep_temporaries(temporaries)
+                with suppress(FileNotFoundError):
+                    check_regular(name, folder)
+                with _temporary(temporaries, data) as temporary:
+                    published = publish(temporary, temporaries, name, folder)
+                # Also where another writer won: its link may not be durable yet when this caller relies on it.
+                os.fsync(folder)
+                return published
         except FileNotFoundError as error:
             raise StoreUnavailable(
                 f"what was being written to {self.folder} was removed before it was whole",
                 "Retry; check the clocks of the machines that share the folder: a day's difference looks like a crash.",
-                path.name,
+                key,
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-        # Also where another writer won: its link may not be durable yet when this caller relies on it.
-        _sync_folder(path.parent)
-        return published
 
-    @staticmethod
-    def _link(temporary: Path, path: Path) -> bool:
+    def _unlink(self, key: str) -> None:
+        names, name = _place(key)
         try:
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            return False
-        return True
-
-    @staticmethod
-    def _rename(temporary: Path, path: Path) -> bool:
-        temporary.replace(path)
-        return True
-
-    @staticmethod
-    def _unlink(path: Path) -> None:
-        try:
-            path.unlink()
+            with self._folders.opened(*names) as folder:
+                check_regular(name, folder)
+                os.unlink(name, dir_fd=folder)
+                os.fsync(folder)
         except FileNotFoundError:
             return
-        _sync_folder(path.parent)
 
-    def _make_folders(self, folder: Path) -> None:
-        if folder.is_dir():
-            return
-        if folder != folder.parent:
-            self._make_folders(folder.parent)
-        try:
-            folder.mkdir(mode=0o700)
-        except FileExistsError:
-            if not folder.is_dir():
-                raise
-        # Also where another writer made it: its entry may not be durable yet.
-        _sync_folder(folder.parent)
+    def _sweep_temporaries(self, temporaries: int) -> None:
+        """Once per store: remove what killed writers left behind, and nothing else.
 
-    def _sweep_temporaries(self, temporaries: Path) -> None:
-        """Once per store: remove what killed writers left behind."""
+        What was linked to its object takes no room of its own, and stays for as long as the object does.
+        """
         if self._swept_temporaries:
             return
         self._swept_temporaries = True
-        for temporary in temporaries.iterdir():
-            try:
-                if time.time() - temporary.stat().st_mtime > _ABANDONED_AFTER:
-                    temporary.unlink()
-            except FileNotFoundError:
-                continue
-
-    def _walk(self, folder: Path, key_prefix: str, wanted: str) -> Iterator[StoredObject]:
-        try:
-            entries = os.scandir(folder)
-        except FileNotFoundError:
-            return
-        with entries:
+        with os.scandir(temporaries) as entries:
             for entry in entries:
-                if entry.name == _TEMPORARY and not key_prefix:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    shard = entry.name.endswith(_SHARD_MARK)
-                    below = key_prefix + (entry.name.removesuffix(_SHARD_MARK) if shard else f"{entry.name}/")
-                    if below.startswith(wanted) or wanted.startswith(below):
-                        yield from self._walk(Path(entry.path), key_prefix if shard else below, wanted)
-                elif (key := key_prefix + entry.name).startswith(wanted):
-                    try:
-                        status = entry.stat()
-                    except FileNotFoundError:
-                        continue
-                    yield StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+                with suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+                    abandoned = status.st_nlink == 1 and time.time() - status.st_mtime > _ABANDONED_AFTER
+                    if ours and abandoned and _TEMPORARY_FILE.fullmatch(entry.name):
+                        os.unlink(entry.name, dir_fd=temporaries)
 
-    def _typed(self, error: OSError, key: str) -> StoreError | PayloadNotFound:
+    def _walk(self, wanted: str) -> Iterator[StoredObject]:
+        with suppress(FileNotFoundError), self._folders.opened() as root:
+            yield from self._walk_folder(root, "", wanted)
+
+    def _walk_folder(self, folder: int, above: str, wanted: str) -> Iterator[StoredObject]:
+        """Every object below the open ``folder``, whose keys begin with ``above``."""
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name.removesuffix(_SHARD_MARK)
+                if entry.name == _TEMPORARY or not _SEGMENT.fullmatch(name):
+                    continue
+                is_shard = name != entry.name
+                below = above + name + ("" if is_shard else "/")
+                if not (below.startswith(wanted) or wanted.startswith(below)):
+                    continue
+                if not entry.is_dir(follow_symlinks=False):
+                    continue
+                with suppress(FileNotFoundError), self._opened(entry.name, folder) as inner:
+                    if is_shard:
+                        yield from _objects_in(inner, name, above, wanted)
+                    else:
+                        yield from self._walk_folder(inner, below, wanted)
+
+    @contextmanager
+    def _opened(self, name: str, parent: int) -> Iterator[int]:
+        descriptor = self._folders.open_below(name, parent)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _typed(self, error: OSError, key: str) -> StoreError | PayloadNotFound | ConfigError:
+        if isinstance(error, NotOursError):
+            return ConfigError(error.strerror or "", error.todo, key)
         reason = f"{error.strerror or error} ({errno.errorcode.get(error.errno or 0, 'no errno')})"
         match error.errno:
             case errno.ENOENT:
@@ -222,12 +237,76 @@ class FileStore(Store):
                 )
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _place(key: str) -> tuple[list[str], str]:
+    """The folders that lead to the file of ``key``, and its name."""
+    *parents, name = key.split("/")
+    return [*parents, name[:_SHARD_LENGTH] + _SHARD_MARK], name
+
+
+@contextmanager
+def _temporary(folder: int, data: bytes) -> Iterator[str]:
+    """The name of a synced file of ``data`` in the open ``folder``, removed at the end of the block."""
+    name = secrets.token_hex(16)
     try:
-        os.fsync(descriptor)
+        descriptor = open_file(name, folder, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        yield name
     finally:
-        os.close(descriptor)
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+
+
+def _link(temporary: str, temporaries: int, name: str, folder: int) -> bool:
+    try:
+        os.link(temporary, name, src_dir_fd=temporaries, dst_dir_fd=folder, follow_symlinks=False)
+    except FileExistsError:
+        check_regular(name, folder)
+        return False
+    except OSError as error:
+        if error.errno in _NO_LINKS or (
+            error.errno == errno.EPERM and not _links_at_all(temporary, temporaries)
+        ):
+            raise NotOursError(
+                f"the file system of {path_of(folder)} has no hard links"
+                f" ({error.strerror}, {errno.errorcode.get(error.errno or 0)}): no object can be written only where there is none",
+                "Use a folder on one that has them throughout, such as ext4, XFS or NFS; or a bucket, or PostgreSQL.",
+            ) from error
+        raise
+    return True
+
+
+def _links_at_all(temporary: str, temporaries: int) -> bool:
+    """Whether a second name can be made where a first one could: else it is the mount that has none."""
+    second = secrets.token_hex(16)
+    try:
+        os.link(temporary, second, src_dir_fd=temporaries, dst_dir_fd=temporaries, follow_symlinks=False)
+    except OSError:
+        return False
+    os.unlink(second, dir_fd=temporaries)
+    return True
+
+
+def _rename(temporary: str, temporaries: int, name: str, folder: int) -> bool:
+    os.rename(temporary, name, src_dir_fd=temporaries, dst_dir_fd=folder)
+    return True
+
+
+def _objects_in(shard: int, shard_name: str, above: str, wanted: str) -> Iterator[StoredObject]:
+    """Every object in an open shard."""
+    with os.scandir(shard) as entries:
+        for entry in entries:
+            key = above + entry.name
+            ours = entry.name[:_SHARD_LENGTH] == shard_name and _SEGMENT.fullmatch(entry.name)
+            if not ours or not key.startswith(wanted):
+                continue
+            with suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    yield StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
 def _retrieve_exception(work: "asyncio.Future[_T]") -> None:

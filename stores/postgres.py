@@ -1,7 +1,7 @@
 """Objects as rows of a PostgreSQL table."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC
 from typing import Any, LiteralString
 
@@ -40,7 +40,11 @@ class PostgresStore(Store):
 
     For those who have a PostgreSQL and no bucket, and for payloads of kilobytes to a few megabytes; the limit
     is 1 GB. No connection is opened before the first statement. A write is durable when it returns, also where
-    ``synchronous_commit`` is off. Works through a pooler such as PgBouncer. Nothing is retried here.
+    ``synchronous_commit`` is off. Works through a pooler such as PgBouncer, with databases of any encoding, and in
+    a process that was forked. Nothing is retried here.
+
+    A connection that was idle for 30 seconds, or while a statement on another one got no answer, has a second to show
+    that it works before it is used; else it goes, with all that were idle as long.
 
     The role needs SELECT, INSERT, UPDATE and DELETE on the table, and CREATE on the schema if it is to make it.
 
@@ -51,6 +55,8 @@ class PostgresStore(Store):
         prefix: Segments that all keys are kept below, such as ``"prod/payloads"``.
         connections: The most connections in each event loop; who finds them all in use waits in line.
         timeout: Seconds that one statement may take, not counting the wait in line.
+        password: A function, or a coroutine function, that is called for each new connection and returns the password
+            as text, such as a token of RDS IAM; a function is called in a thread. In no error, log or ``repr``.
 
     Raises:
         ConfigError: An argument is malformed, or psycopg is not installed.
@@ -64,6 +70,7 @@ class PostgresStore(Store):
         prefix: str = "",
         connections: int = 8,
         timeout: float = 60.0,
+        password: Callable[[], str | Awaitable[str]] | None = None,
     ) -> None:
         try:
             from coatcheck.stores._postgres_table import Table  # noqa: PLC0415 - optional
@@ -80,7 +87,7 @@ class PostgresStore(Store):
             raise ConfigError("a store needs at least one connection", "Pass connections=1 or more.")
         self.table = table
         self.prefix = f"{check_key(prefix.removesuffix('/'))}/" if prefix else ""
-        self._table = Table(dsn, table, connections, timeout)
+        self._table = Table(dsn, table, connections, timeout, password)
 
     def __repr__(self) -> str:
         return f"PostgresStore(table={self.table!r}, prefix={self.prefix!r})"
@@ -114,7 +121,8 @@ class PostgresStore(Store):
             )
         size, data = rows[0]
         check_size(size, limit, key)
-        assert isinstance(data, bytes)
+        if not isinstance(data, bytes):
+            raise ConfigError(f"table {self.table!r} holds no bytes", "Name another table.", key)
         return data
 
     async def delete(self, key: str) -> None:
@@ -123,22 +131,27 @@ class PostgresStore(Store):
 
     async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         """See :meth:`Store.list_objects`. In the order of the keys; holds no connection between two pages."""
+        async for entry in self._list(prefix, _PAGE):
+            yield entry
+
+    async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
+        """See :meth:`Store.list_first`. One request for each 1,000 objects."""
+        return await first_in_order(self._list(prefix, min(count, _PAGE)), count)
+
+    async def _list(self, prefix: str, most: int) -> AsyncIterator[StoredObject]:
+        """Every object in the order of the keys, ``most`` of them in one request."""
         if not (prefix.isascii() and prefix.isprintable()):
             return  # No key starts like this.
         first = self.prefix + prefix
         after = ""
         while True:
             # Every character of a key sorts before DEL.
-            page = await self._table.run(_LIST, "", first=first, end=first + "\x7f", after=after, page=_PAGE)
+            page = await self._table.run(_LIST, "", first=first, end=first + "\x7f", after=after, page=most)
             for key, size, modified in page or ():
                 yield StoredObject(key.removeprefix(self.prefix), size, modified.astimezone(UTC))
-            if not page or len(page) < _PAGE:
+            if not page or len(page) < most:
                 return
             after = page[-1][0]
-
-    async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
-        """See :meth:`Store.list_first`. One request for each 1,000 objects."""
-        return await first_in_order(self.list_objects(prefix), count)
 
     async def close(self) -> None:
         """See :meth:`Store.close`."""

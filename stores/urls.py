@@ -19,14 +19,14 @@ def file(url: str) -> Store:
     from coatcheck.stores.file import FileStore  # noqa: PLC0415 - only what is used is loaded
 
     parts = _split(url)
-    _options(parts.query, {})
+    options = _options(parts.query, {"trust_folder": _yes_or_no})
     folder = unquote(parts.path)
     if parts.netloc not in {"", "localhost"} or folder.strip("/") == "" or "\x00" in folder:
         raise ConfigError(
             "a file URL names a folder of this machine by its whole path",
             "Write file:///folder, with three slashes.",
         )
-    return FileStore(folder)
+    return FileStore(folder, **options)
 
 
 def s3(url: str) -> Store:

@@ -10,9 +10,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from tests.engines import chromium, restate
+from tests.engines import chromium, exfat, pgbouncer, restate
 from tests.engines.gcs import FOLDER, MODULE, PROGRAM, VERSION
-from tests.engines.postgres import find_programs
+from tests.engines.postgres import LOCALE_SOURCES, find_programs
 from tests.model import checker
 
 _SECONDS = 900
@@ -26,6 +26,9 @@ def main() -> None:
     """Install what is missing, one server after the other."""
     for name, install in (
         ("PostgreSQL", _postgres),
+        ("PgBouncer", _pgbouncer),
+        ("Locales", _locales),
+        ("exFAT", _exfat),
         ("fake-gcs-server", _fake_gcs_server),
         ("Chromium", _chromium),
         ("Restate", _restate),
@@ -42,6 +45,26 @@ def _postgres() -> str:
     if find_programs() is None:
         _install("postgresql")
     return f"ready in {find_programs()}"
+
+
+def _pgbouncer() -> str:
+    if pgbouncer.find_program() is None:
+        _install(pgbouncer.PACKAGE)
+    return f"ready in {pgbouncer.find_program()}"
+
+
+def _locales() -> str:
+    """What makes a server speak another language."""
+    if not shutil.which("localedef") or not LOCALE_SOURCES.exists():
+        _install("locales")
+    return f"ready in {LOCALE_SOURCES}"
+
+
+def _exfat() -> str:
+    """A file system without hard links."""
+    if exfat.missing():
+        _install(*exfat.PACKAGES)
+    return f"ready in {shutil.which('mount.exfat-fuse')}"
 
 
 def _chromium() -> str:

@@ -63,9 +63,36 @@ def find_programs() -> Path | None:
     return Path(found).resolve().parent if found else None
 
 
+LOCALE_SOURCES = Path("/usr/share/i18n/locales")
+"""From Debian's package ``locales``."""
+
+
 @contextmanager
-def serving(**settings: str) -> Iterator[PostgresServer]:
-    """Run a cluster of its own, with ``settings`` on top of those for tests; skip or fail if it cannot be."""
+def serving_in(language: str) -> Iterator[PostgresServer]:
+    """Run a cluster whose server speaks ``language``, such as ``de_DE``; skip or fail if it cannot be."""
+    localedef = shutil.which("localedef")
+    if localedef is None or not (LOCALE_SOURCES / language).exists():
+        unavailable(_ENGINE, f"no locale {language} here; apt-get install locales")
+    folder = Path(tempfile.mkdtemp(prefix="coatcheck-locales-"))
+    folder.chmod(0o755)
+    locale = f"{language}.UTF-8"
+    try:
+        make = [localedef, "--no-archive", "-i", language, "-f", "UTF-8", str(folder / locale)]
+        subprocess.run(make, check=True, capture_output=True, timeout=60)
+        with serving(locales=folder, lc_messages=locale) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def serving(*, locales: Path | None = None, **settings: str) -> Iterator[PostgresServer]:
+    """Run a cluster of its own, with ``settings`` on top of those for tests; skip or fail if it cannot be.
+
+    Args:
+        locales: A folder of compiled locales beside those of the machine.
+        settings: The server's.
+    """
     programs = find_programs()
     if programs is None:
         unavailable(_ENGINE, "no `initdb` here; apt-get install postgresql")
@@ -76,7 +103,7 @@ def serving(**settings: str) -> Iterator[PostgresServer]:
         for _ in range(_ATTEMPTS):
             server = PostgresServer(free_port(), secrets.token_hex(16))
             try:
-                with _cluster(programs, folder, server, settings):
+                with _cluster(programs, folder, server, settings, locales):
                     yield server
                     return
             except (NotUpError, OSError, subprocess.SubprocessError) as error:
@@ -89,9 +116,9 @@ def serving(**settings: str) -> Iterator[PostgresServer]:
 
 @contextmanager
 def _cluster(
-    programs: Path, folder: Path, server: PostgresServer, settings: dict[str, str]
+    programs: Path, folder: Path, server: PostgresServer, settings: dict[str, str], locales: Path | None
 ) -> Iterator[None]:
-    user = _unprivileged_user()
+    user = unprivileged_user()
     (folder / "password").write_text(server.password)
     if user is not None:
         for path in (folder, folder / "password"):
@@ -117,11 +144,12 @@ def _cluster(
         up=lambda: subprocess.run(ready, check=False, timeout=10).returncode == 0,
         stop=SIGQUIT,
         user=user,
+        environment=None if locales is None else {**os.environ, "LOCPATH": str(locales)},
     ):
         yield
 
 
-def _unprivileged_user() -> str | None:
+def unprivileged_user() -> str | None:
     """Whom to run as: PostgreSQL refuses root."""
     if os.geteuid() != 0:
         return None

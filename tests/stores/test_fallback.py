@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject
-from coatcheck.errors import CoatcheckError, ConfigError, PayloadNotFound, StoreDenied, StoreUnavailable
+from coatcheck.errors import (
+    CoatcheckError,
+    ConfigError,
+    LimitExceeded,
+    PayloadNotFound,
+    StoreDenied,
+    StoreUnavailable,
+)
 from coatcheck.stores.fallback import FallbackStore
 from coatcheck.stores.file import FileStore
 from coatcheck.stores.memory import MemoryStore
@@ -122,13 +129,16 @@ async def _region(state: str) -> Region:
     region = Region()
     if state == "has it":
         await MemoryStore.replace(region, KEY, b"payload")
+    if state == "has too much":
+        await MemoryStore.replace(region, KEY, b"much more than the payload")
     region.fault = {"unavailable": _unavailable, "denied": _denied, "misconfigured": _misconfigured}.get(
         state
     )
     return region
 
 
-STATES = ("has it", "missing", "unavailable", "denied", "misconfigured")
+STATES = ("has it", "missing", "unavailable", "denied", "misconfigured", "has too much")
+LIMIT = len(b"payload")
 
 
 def _expected(states: tuple[str, ...]) -> type[CoatcheckError] | None:
@@ -138,7 +148,8 @@ def _expected(states: tuple[str, ...]) -> type[CoatcheckError] | None:
     if "unavailable" in states:
         return StoreUnavailable
     refusals = [state for state in states if state != "missing"]
-    return {"denied": StoreDenied, "misconfigured": ConfigError}[refusals[0]] if refusals else PayloadNotFound
+    kinds = {"denied": StoreDenied, "misconfigured": ConfigError, "has too much": LimitExceeded}
+    return kinds[refusals[0]] if refusals else PayloadNotFound
 
 
 @pytest.mark.parametrize("patience", [0, 60])
@@ -152,13 +163,37 @@ async def test_decision_table(states: tuple[str, ...], patience: float) -> None:
     # The second time, it is known which stores fail.
     for _ in range(2):
         if expected is None:
-            assert await store.get(KEY) == b"payload"
+            assert await store.get(KEY, LIMIT) == b"payload"
             assert all(region.calls for region in regions[: states.index("has it") + 1])
         else:
             with pytest.raises(CoatcheckError) as raised:
-                await store.get(KEY)
+                await store.get(KEY, LIMIT)
             assert type(raised.value) is expected
             assert all(region.calls for region in regions)
+
+
+async def test_store_with_an_object_that_is_too_large_was_taken_for_one_that_is_down(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    regions = [await _region(state) for state in ("has too much", "has it")]
+    store = FallbackStore(*regions)
+    assert await store.get(KEY, LIMIT) == b"payload"
+    assert store._failing == set()
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("state", ["missing", "unavailable", "denied", "misconfigured", "has too much"])
+async def test_replica_proves_nothing_about_what_the_primary_has(state: str) -> None:
+    regions = [await _region(state), await _region("has it")]
+    store = FallbackStore(*regions)
+    with pytest.raises(_expected((state,)) or AssertionError):
+        await store.get_uncached(KEY, LIMIT)
+    assert regions[1].calls == []
+    if regions[0].fault is None:
+        at_primary = [(entry.key, entry.size) for entry in await regions[0].list_first("", 9)]
+        assert [(entry.key, entry.size) for entry in await store.list_first("", 9)] == at_primary
+        assert (KEY, LIMIT) not in at_primary
+    assert "get" not in regions[1].calls
 
 
 async def test_replicas_are_not_asked_for_what_the_primary_has() -> None:

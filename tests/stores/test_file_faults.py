@@ -7,10 +7,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from coatcheck import Chain, FileStore, Offload, PayloadNotFound, Scope, StoreDenied, StoreUnavailable
+from coatcheck import (
+    Chain,
+    ConfigError,
+    FileStore,
+    Offload,
+    PayloadNotFound,
+    Scope,
+    StoreDenied,
+    StoreUnavailable,
+)
 
 KEY = "ab/cd/ef01"
 
@@ -98,14 +108,14 @@ def test_a_folder_without_permission_is_denied_not_missing(unprivileged_folder: 
 
 async def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "store").write_bytes(b"not a folder")
-    with pytest.raises(StoreUnavailable, match=r"folder"):
+    with pytest.raises(ConfigError, match=r"store is a file, which coatcheck did not make there"):
         await FileStore(tmp_path / "store").create(KEY, b"data")
     assert (tmp_path / "store").read_bytes() == b"not a folder"
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
+    """A folder on a file system of one megabyte."""
     mount = shutil.which("mount")
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -114,7 +124,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         or subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False).returncode
     ):
         pytest.skip("mounting a tmpfs needs root: no disk to fill")
-    yield folder
+    yield folder / "payloads"
     subprocess.run(["umount", "-l", folder], check=True)  # noqa: S607 - where mount is, umount is
 
 
@@ -139,7 +149,7 @@ async def test_a_full_disk_reaches_the_caller_of_the_chain_with_the_object_named
 
 async def test_what_killed_writers_left_behind_is_removed_once_it_is_old(tmp_path: Path) -> None:
     await FileStore(tmp_path).create(KEY, b"data")
-    old, fresh = tmp_path / "tmp~/old", tmp_path / "tmp~/fresh"
+    old, fresh = tmp_path / "tmp~" / ("0" * 32), tmp_path / "tmp~" / ("1" * 32)
     for path in (old, fresh):
         path.write_bytes(b"half")
     os.utime(old, (0, 0))
@@ -172,15 +182,15 @@ async def test_a_file_that_vanished_while_it_was_written_was_called_a_missing_ob
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a machine whose clock is days ahead takes it for what a crash left behind."""
-    link = Path.hardlink_to
+    link = os.link
 
-    def swept_before(path: Path, temporary: Path) -> None:
-        temporary.unlink()
-        link(path, temporary)
+    def swept_before(temporary: str, *args: Any, **folders: Any) -> None:
+        os.unlink(temporary, dir_fd=folders["src_dir_fd"])
+        link(temporary, *args, **folders)
 
     store = FileStore(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "hardlink_to", swept_before)
+        patch.setattr(os, "link", swept_before)
         with pytest.raises(StoreUnavailable, match="clocks"):
             await store.create(KEY, b"data")
     assert await store.create(KEY, b"data")

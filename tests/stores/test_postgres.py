@@ -163,6 +163,16 @@ async def test_init_is_safe_to_repeat_and_to_race(store: PostgresStore) -> None:
     assert await store.get("a") == b"1"
 
 
+async def test_processes_that_had_looked_for_the_table_failed_to_make_it_at_once(
+    store: PostgresStore, admin: psycopg.Connection, table: str
+) -> None:
+    """What a server process remembers of a table that was not there outlives the wait for who makes it."""
+    for _ in range(5):
+        outcomes = await asyncio.gather(*(store.create(f"a/{number}", b"1") for number in range(16)))
+        assert all(outcomes)
+        _do(admin, "DROP TABLE {}", sql.Identifier(table))
+
+
 async def test_reading_makes_no_table(store: PostgresStore, admin: psycopg.Connection, table: str) -> None:
     with pytest.raises(PayloadNotFound):
         await store.get("a")

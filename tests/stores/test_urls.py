@@ -1,5 +1,7 @@
 """Our stores by URL: what arrives at the store, and what is refused without repeating a secret."""
 
+import asyncio
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,14 @@ def test_file(url: str, folder: str) -> None:
     store = open_store(url)
     assert isinstance(store, FileStore)
     assert store.folder == Path(folder)
+
+
+@pytest.mark.parametrize("trusted", ["true", "false"])
+def test_folder_that_others_may_write_is_trusted_where_the_url_says_so(tmp_path: Path, trusted: str) -> None:
+    tmp_path.chmod(0o777)
+    store = open_store(f"file://{tmp_path}?trust_folder={trusted}")
+    with nullcontext() if trusted == "true" else pytest.raises(ConfigError, match="trust_folder=true"):
+        assert asyncio.run(store.create("a/b", b"x"))
 
 
 @pytest.mark.parametrize("url", ["file://", "file:///", "file://folder/below", "file://./x", "file:///a%00b"])
@@ -124,7 +134,7 @@ def test_what_is_libpqs_goes_to_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("url", "exist"),
     [
-        ("file:///folder?mode=hunter2", "This store has none."),
+        ("file:///folder?mode=hunter2", "There are: trust_folder."),
         (
             "s3://bucket?regoin=hunter2",
             "There are: endpoint_url, region, path_style, sse, kms_key_id, timeout.",

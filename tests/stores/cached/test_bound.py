@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coatcheck.errors import PayloadNotFound
-from coatcheck.stores import _cache_folder
+from coatcheck.stores import _cache_folder, _folders
 from coatcheck.stores._cache_folder import CacheFolder
 from coatcheck.stores.cached import CachedStore
 from coatcheck.stores.memory import MemoryStore
@@ -68,14 +68,14 @@ class TestBound:
         copies_of = CacheFolder(folder, max_bytes=1000)
         second = Thread(target=lambda: copies_of.keep("t/2", b"payload", lambda: True))
         written = Event()
-        write = _cache_folder._write
+        write = _folders.write_all
 
-        def write_and_tell(path: Path, *parts: bytes) -> None:
-            write(path, *parts)
+        def write_and_tell(descriptor: int, *parts: bytes) -> None:
+            write(descriptor, *parts)
             if current_thread() is second:
                 written.set()
 
-        monkeypatch.setattr(_cache_folder, "_write", write_and_tell)
+        monkeypatch.setattr(_cache_folder, "write_all", write_and_tell)
 
         def begin_the_second() -> bool:
             second.start()

@@ -33,19 +33,20 @@ async def check_usable(store: CachedStore) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
+    """A folder of this user on a file system of one megabyte."""
     mount = shutil.which("mount")
     disk = tmp_path / "disk"
     disk.mkdir()
     command = [str(mount), "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
     if mount is None or subprocess.run(command, check=False).returncode:
         pytest.skip("mounting a tmpfs needs root: no disk to fill")
-    yield disk
+    (disk / "cache").mkdir(mode=0o700)
+    yield disk / "cache"
     subprocess.run(["umount", "-l", disk], check=True)  # noqa: S607 - where mount is, umount is
 
 
 async def make_read_only(disk: Path) -> None:
-    process = await asyncio.create_subprocess_exec("mount", "-o", "remount,ro", disk)
+    process = await asyncio.create_subprocess_exec("mount", "-o", "remount,ro", disk.parent)
     assert await process.wait() == 0
 
 
@@ -111,9 +112,11 @@ async def test_file_in_place_of_the_folder(
     folder.write_bytes(b"not a folder")
     with caplog.at_level(logging.WARNING, "coatcheck"):
         await check_usable(CachedStore(inner, folder))
-    assert caplog.messages == [
-        f"the cache folder {folder} cannot be used (Not a directory); going on without it"
-    ]
+    (said,) = caplog.messages
+    assert said.startswith(
+        f"the cache folder {folder} cannot be used ({folder} is a file, which coatcheck did not"
+    )
+    assert said.endswith("; going on without it. Find out who did, and remove it.")
     assert folder.read_bytes() == b"not a folder"
 
 
