@@ -181,7 +181,11 @@ class FileStore(Store):
             yield from self._walk_folder(root, "", wanted)
 
     def _walk_folder(self, folder: int, above: str, wanted: str) -> Iterator[StoredObject]:
-        """Every object below the open ``folder``, whose keys begin with ``above``."""
+        """Every object below the open ``folder``, whose keys begin with ``above``.
+
+        The last segments of keys come in order: shards are at most a few thousand, and what one holds is sorted by itself.
+        """
+        shards: list[str] = []
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = entry.name.removesuffix(_SHARD_MARK)
@@ -193,11 +197,14 @@ class FileStore(Store):
                     continue
                 if not entry.is_dir(follow_symlinks=False):
                     continue
+                if is_shard:
+                    shards.append(name)
+                    continue
                 with suppress(FileNotFoundError), self._opened(entry.name, folder) as inner:
-                    if is_shard:
-                        yield from _objects_in(inner, name, above, wanted)
-                    else:
-                        yield from self._walk_folder(inner, below, wanted)
+                    yield from self._walk_folder(inner, below, wanted)
+        for name in sorted(shards):
+            with suppress(FileNotFoundError), self._opened(name + _SHARD_MARK, folder) as inner:
+                yield from _objects_in(inner, name, above, wanted)
 
     @contextmanager
     def _opened(self, name: str, parent: int) -> Iterator[int]:
@@ -296,9 +303,9 @@ def _rename(temporary: str, temporaries: int, name: str, folder: int) -> bool:
 
 
 def _objects_in(shard: int, shard_name: str, above: str, wanted: str) -> Iterator[StoredObject]:
-    """Every object in an open shard."""
+    """Every object in an open shard, in order."""
     with os.scandir(shard) as entries:
-        for entry in entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
             key = above + entry.name
             ours = entry.name[:_SHARD_LENGTH] == shard_name and _SEGMENT.fullmatch(entry.name)
             if not ours or not key.startswith(wanted):
