@@ -49,8 +49,20 @@ _written: set[str] = set()
 def _watch(event: str, arguments: tuple[object, ...]) -> None:
     if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
         flags = arguments[2]
-        if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR):
-            _written.add(os.fsdecode(arguments[0]))
+        # One that is relative to an open folder is told in full by _opened.
+        path = os.fsdecode(arguments[0])
+        if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR) and Path(path).is_absolute():
+            _written.add(path)
+
+
+_open = os.open
+
+
+def _opened(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+    descriptor = _open(path, flags, mode, dir_fd=dir_fd)
+    if flags & (os.O_WRONLY | os.O_RDWR):
+        _written.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    return descriptor
 
 
 def _payload(size: int, seed: int) -> bytes:
@@ -112,6 +124,7 @@ async def _use(folder: Path) -> None:
 def main() -> None:
     folder = Path(sys.argv[1])
     sys.addaudithook(_watch)
+    os.open = _opened  # type: ignore[assignment]
     logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
     reader, exporter = InMemoryMetricReader(), InMemorySpanExporter()
     metrics.set_meter_provider(MeterProvider([reader]))

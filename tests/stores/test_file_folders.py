@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -105,17 +106,16 @@ def as_somebody(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def volume(tmp_path: Path) -> Path:
+def volume() -> Iterator[Path]:
     """A volume as Kubernetes mounts it: of root, writable for a group."""
-    for parent in list(tmp_path.parents)[:2]:
-        if parent != Path(parent.anchor) and parent.stat().st_uid == os.geteuid():
-            parent.chmod(parent.stat().st_mode | 0o011)
-    tmp_path.chmod(0o711)
-    volume = tmp_path / "volume"
-    volume.mkdir()
-    os.chown(volume, 0, SOMEBODY)
-    volume.chmod(0o2775)
-    return volume
+    # Not below tmp_path: nobody else may go through that.
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        volume = Path(folder) / "volume"
+        volume.mkdir()
+        os.chown(volume, 0, SOMEBODY)
+        volume.chmod(0o2775)
+        yield volume
 
 
 @needs_root
