@@ -16,19 +16,20 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.converter import DataConverter
 from temporalio.worker import Worker
 
-from coatcheck import Chain, Encrypt, FileStore, Keyring, Offload, PayloadCache, Zstd
+from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, PayloadCache, Zstd
+from coatcheck.format.reference import Reference
 from coatcheck.integrations.temporal import ClaimCheckPlugin, Mode
-from tests.chains import KEY
+from tests.chains import KEY, OTHER_KEY
 from tests.engines.chromium import browsing
 from tests.engines.process import NotUpError, free_port, running
 from tests.engines.requirement import unavailable
 from tests.engines.temporal import find_temporal
 from tests.server.serving import CodecServer, serving
-from tests.server.workflows import CONVERSATION, Report, report
+from tests.server.workflows import CONVERSATION, Letters, Report, report
 
 SECONDS = 30.0
 MODES: list[Mode] = ["codec", "native"]
@@ -46,9 +47,13 @@ class Temporal:
     codec_server: CodecServer
     folder: Path
 
-    def chain(self) -> Chain:
+    def chain(self, *keys: Key) -> Chain:
+        """A chain on the store of the codec server; with its key where no others are given."""
         offload = Offload(FileStore(self.folder), over=128)
-        return Chain(Zstd(), Encrypt(Keyring(KEY)), offload, cache=PayloadCache(0))
+        return Chain(Zstd(), Encrypt(Keyring(*keys or (KEY,))), offload, cache=PayloadCache(0))
+
+    async def client(self, *keys: Key) -> Client:
+        return await Client.connect(self.address, plugins=[ClaimCheckPlugin(self.chain(*keys))])
 
     def command(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -198,3 +203,88 @@ async def test_the_command_line_starts_a_workflow_with_a_sealed_input(temporal: 
     raw = "".join(str(event) for event in (await handle.fetch_history()).events)
     assert "SECRET" not in raw
     assert "binary/coatcheck" in raw
+
+
+GONE, OTHERS, KEPT = report(20), "a letter under another key", "a letter that opens"
+
+
+async def run_letters(temporal: Temporal, name: str, first: str) -> None:
+    """A run whose first letter was deleted from the store, and one of whose signals was sealed under another key.
+
+    So is its failure, if it fails: the worker that ran it had another primary key than the codec server has.
+    """
+    primary = OTHER_KEY if first == "fail" else KEY
+    worker_client = await temporal.client(primary, KEY, OTHER_KEY)
+    handle = await worker_client.start_workflow(
+        Letters.run, first, id=name, task_queue=name, memo={"sealed": OTHERS}
+    )
+    stranger = (await temporal.client(OTHER_KEY)).get_workflow_handle(name)
+    await stranger.signal(Letters.letter, OTHERS)
+    await (await temporal.client()).get_workflow_handle(name).signal(Letters.letter, KEPT)
+    before = {path for path in temporal.folder.rglob("*") if path.is_file()}
+    async with Worker(worker_client, task_queue=name, workflows=[Letters]):
+        if first == "fail":
+            with pytest.raises(WorkflowFailureError):
+                await handle.result()
+            return
+        assert await handle.result() == f"{first} {OTHERS} {KEPT}"
+    [given] = (
+        (await handle.fetch_history()).events[0].workflow_execution_started_event_attributes.input.payloads
+    )
+    gone = Reference.from_bytes(given.data).object_id.hex()
+    (file,) = (path for path in before if gone in str(path))
+    file.unlink()
+
+
+async def test_the_command_line_shows_a_run_although_some_of_its_payloads_do_not_open(
+    temporal: Temporal,
+) -> None:
+    await run_letters(temporal, "letters", GONE)
+    endpoint = ("--codec-endpoint", temporal.codec_server.url)
+    show = ("workflow", "show", "--workflow-id", "letters", *endpoint)
+    events = json.loads(temporal.command(*show, "--output", "json"))["events"]
+    [started] = events[0]["workflowExecutionStartedEventAttributes"]["input"]["payloads"]
+    others, kept = (
+        _value(payload)
+        for event in events
+        for payload in event.get("workflowExecutionSignaledEventAttributes", {})
+        .get("input", {})
+        .get("payloads", [])
+    )
+    [result] = events[-1]["workflowExecutionCompletedEventAttributes"]["result"]["payloads"]
+    assert (_value(started)["error"], others["error"]) == ("PayloadNotFound", "KeyUnavailable")
+    assert others["key"] == OTHER_KEY.id.hex()
+    assert kept == KEPT
+    assert _value(result) == f"{GONE} {OTHERS} {KEPT}"
+    # For people too, in time, and in the list.
+    shown = temporal.command(*show)
+    assert "WorkflowExecutionCompleted" in shown
+    assert "the store has no such object" in temporal.command(*show, "--detailed")
+    assert "letters" in temporal.command("workflow", "list", *endpoint)
+    described = temporal.command("workflow", "describe", "--workflow-id", "letters", *endpoint)
+    assert OTHERS in described
+
+
+async def test_the_command_line_shows_a_failure_that_does_not_open(temporal: Temporal) -> None:
+    await run_letters(temporal, "torn-letters", "fail")
+    endpoint = ("--codec-endpoint", temporal.codec_server.url)
+    shown = temporal.command("workflow", "show", "--workflow-id", "torn-letters", *endpoint)
+    print(shown); print(temporal.command("workflow", "show", "--workflow-id", "torn-letters", *endpoint, "--output", "json")[-3000:])
+    assert "coatcheck cannot show this payload: the key that it was sealed under is not there" in shown
+    assert "torn-letters" in temporal.command("workflow", "list", *endpoint)
+
+
+async def test_the_web_ui_shows_a_run_although_some_of_its_payloads_do_not_open(
+    temporal: Temporal, browser: tuple[Chrome, Path]
+) -> None:
+    await run_letters(temporal, "letters-in-the-browser", GONE)
+    chrome, _ = browser
+    chrome.get(f"{temporal.ui}/namespaces/default/workflows/letters-in-the-browser")
+    panels = "[data-testid=input-and-result] > div"
+
+    def text() -> str:
+        return " ".join(panel.text for panel in chrome.find_elements(By.CSS_SELECTOR, panels))
+
+    WebDriverWait(chrome, SECONDS).until(
+        lambda _: "the store has no such object" in text() and KEPT in text()
+    )
