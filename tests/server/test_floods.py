@@ -1,20 +1,22 @@
 """Callers that read nothing or say nothing, before the real server in a process of its own."""
 
 import asyncio
+import json
 import selectors
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from urllib.parse import urlsplit
 
 import pytest
 
 from coatcheck import Chain, Encrypt, FileStore, Keyring, Offload, PayloadCache, Zstd
-from tests.chains import KEY
+from tests.chains import KEY, encrypted_chain
 from tests.server.process import Started, started, variables
-from tests.server.serving import NAMESPACE, plain, sealed, to_json
+from tests.server.serving import NAMESPACE, plain, sealed, serving, to_json
 
 MIB = 2**20
 LARGE = plain(b'"%s"' % (b"tides " * (16 * MIB // 6)))
@@ -152,6 +154,47 @@ def test_a_slow_reader_that_goes_on_gets_everything(server: Started, tmp_path: P
                 time.sleep(0.002)
     assert time.monotonic() - began > 2 * IDLE
     assert took > len(LARGE.data) * 4 // 3
+
+
+def test_a_slow_reader_of_all_there_is_room_for_keeps_no_small_answer_out(
+    server: Started, tmp_path: Path
+) -> None:
+    large, small = bodies(tmp_path)
+    (reference,) = json.loads(large)["payloads"]
+    everything = json.dumps({"payloads": [reference] * 2}).encode()
+    stop = Event()
+    with connect(server) as connection:
+
+        def read_slowly() -> None:
+            while not stop.wait(0.002):
+                assert connection.recv(MIB)
+
+        connection.sendall(request(everything))
+        reader = Thread(target=read_slowly)
+        reader.start()
+        until(lambda: metric(server, "coatcheck_codec_bytes_in_flight") > IN_FLIGHT - MIB, 10)
+        for _ in range(3):
+            assert server.server.post("/decode", small).status_code == 200
+        assert metric(server, "coatcheck_codec_bytes_in_flight") > IN_FLIGHT / 2
+        stop.set()
+        reader.join()
+
+
+def test_connections_that_read_nothing_make_room_for_those_that_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("coatcheck.server.connections.CONNECTIONS", 8)
+    with ExitStack() as stack, serving(encrypted_chain(), idle_timeout=600) as server:
+        address = urlsplit(server.url)
+        asked = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 3000
+        for _ in range(12):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect((str(address.hostname), int(address.port or 0)))
+            connection.settimeout(1)
+            with suppress(OSError):
+                connection.sendall(asked)
+            assert server.get("/health").status_code == 200
 
 
 def test_silent_connections_are_closed_and_keep_nobody_out(server: Started, tmp_path: Path) -> None:

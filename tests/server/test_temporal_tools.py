@@ -12,12 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
+from google.protobuf import json_format
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
+from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client, WorkflowFailureError
-from temporalio.converter import DataConverter
+from temporalio.converter import DataConverter, DefaultFailureConverter, DefaultPayloadConverter
 from temporalio.worker import Worker
 
 from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, PayloadCache, Zstd
@@ -259,7 +261,9 @@ async def test_the_command_line_shows_a_run_although_some_of_its_payloads_do_not
     # For people too, in time, and in the list.
     shown = temporal.command(*show)
     assert "WorkflowExecutionCompleted" in shown
-    assert "the store has no such object" in temporal.command(*show, "--detailed")
+    detailed = temporal.command(*show, "--detailed")
+    assert "the store has no such object" in detailed
+    assert "the key that it was sealed under is not there" in detailed
     assert "letters" in temporal.command("workflow", "list", *endpoint)
     described = temporal.command("workflow", "describe", "--workflow-id", "letters", *endpoint)
     assert OTHERS in described
@@ -268,9 +272,18 @@ async def test_the_command_line_shows_a_run_although_some_of_its_payloads_do_not
 async def test_the_command_line_shows_a_failure_that_does_not_open(temporal: Temporal) -> None:
     await run_letters(temporal, "torn-letters", "fail")
     endpoint = ("--codec-endpoint", temporal.codec_server.url)
-    shown = temporal.command("workflow", "show", "--workflow-id", "torn-letters", *endpoint)
-    print(shown); print(temporal.command("workflow", "show", "--workflow-id", "torn-letters", *endpoint, "--output", "json")[-3000:])
-    assert "coatcheck cannot show this payload: the key that it was sealed under is not there" in shown
+    show = ("workflow", "show", "--workflow-id", "torn-letters", *endpoint)
+    assert "FAILED" in temporal.command(*show)
+    (*_, failed) = json.loads(temporal.command(*show, "--output", "json"))["events"]
+    failure = failed["workflowExecutionFailedEventAttributes"]["failure"]
+    told = _value(failure["encodedAttributes"])
+    assert (told["error"], told["key"]) == ("KeyUnavailable", OTHER_KEY.id.hex())
+    # What decodes failures takes the message for the failure's own.
+    read = json_format.ParseDict(failure, Failure())
+    error = DefaultFailureConverter().from_failure(read, DefaultPayloadConverter())
+    assert str(error).startswith(
+        "coatcheck cannot show this payload: the key that it was sealed under is not there"
+    )
     assert "torn-letters" in temporal.command("workflow", "list", *endpoint)
 
 

@@ -6,6 +6,7 @@ away while silent connections fill it.
 """
 
 import asyncio
+import heapq
 import logging
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -33,7 +34,7 @@ class Connection(H11Protocol):
     - The head of a request has to be there that long after the connection was made, or after the last answer.
     - While an answer is sent, each part of it, and after it what the transport still holds, has to be taken in that time.
 
-    Above :data:`~coatcheck.server.limits.CONNECTIONS` the one that has waited for its caller for longest makes room.
+    Above :data:`~coatcheck.server.limits.CONNECTIONS` those that have waited for their callers for longest make room.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -45,16 +46,20 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for a request, and make room for it."""
         super().connection_made(transport)
-        self._await_request()
-        if len(self.connections) > CONNECTIONS:
+        excess = len(self.connections) - CONNECTIONS
+        if excess > 0:
             if _seldom.is_due("connections"):
                 _log.warning(
                     "%d connections are open: those that wait for their callers make room", CONNECTIONS
                 )
-            waiting = [
-                one for one in self.connections if isinstance(one, Connection) and one.waits_since is not None
-            ]
-            min(waiting, key=lambda one: one.waits_since or 0.0).drop()
+            waiting = {
+                one: one.waits_since
+                for one in self.connections
+                if isinstance(one, Connection) and one.waits_since
+            }
+            for longest in heapq.nsmallest(excess, waiting, key=waiting.__getitem__):
+                longest.drop()
+        self._await_request()
 
     @property
     def waits_since(self) -> float | None:

@@ -20,9 +20,6 @@ from coatcheck.format.envelope import Envelope
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import is_reference
 
-MARK: Final = "coatcheck"
-"""In the metadata of a placeholder, with the value ``placeholder``: for programs that have to tell."""
-
 
 @dataclass(frozen=True, slots=True)
 class Unopened:
@@ -60,6 +57,7 @@ class Unopened:
         object_id, key_id = self._ids()
         happened, todo = _in_words(self.error)
         said = {
+            "coatcheck": "placeholder",
             "message": f"coatcheck cannot show this payload: {happened}. {todo}",
             "error": self.kind,
             "object": object_id,
@@ -67,7 +65,8 @@ class Unopened:
             "request": request_id,
         }
         text = json.dumps({name: value for name, value in said.items() if value})
-        return Payload(metadata={"encoding": b"json/plain", MARK: b"placeholder"}, data=text.encode())
+        # No metadata beside it: the command line shows what has more in base64.
+        return Payload(metadata={"encoding": b"json/plain"}, data=text.encode())
 
     def _ids(self) -> tuple[str, str]:
         """The object's and the key's, in hexadecimal; empty where there is none."""
