@@ -99,9 +99,9 @@ class Watched(MemoryStore):
 
     gets = 0
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         self.gets += 1
-        return await super().get(key)
+        return await super().get(key, limit)
 
 
 class Held(MemoryStore):

@@ -290,9 +290,9 @@ async def test_a_store_that_is_down_is_said_to_be_worth_another_try() -> None:
 
 async def test_one_payload_that_takes_too_long_hides_no_other() -> None:
     class Slow(MemoryStore):
-        async def get(self, key: str) -> bytes:
+        async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
             await asyncio.Event().wait()
-            return await super().get(key)
+            return await super().get(key, limit)
 
     store = Slow()
     slow, inline = await sealed(encrypted_chain(store), LARGE, SMALL)
