@@ -5,8 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -15,67 +14,32 @@ import pytest
 from coatcheck import Chain, Encrypt, FileStore, Keyring, Offload, PayloadCache, Zstd
 from coatcheck.server.settings import JwtSettings, ServeSettings
 from coatcheck.settings import Settings
-from tests.chains import KEY
+from tests.chains import KEY, OTHER_KEY
 from tests.server.issuer import issuing, token
+from tests.server.process import SECONDS, SERVE, started, variables
 from tests.server.serving import JSON, CodecServer, plain, sealed, to_json
-
-_SERVE = [sys.executable, "-c", "from coatcheck.cli import main; main()", "serve"]
-_SECONDS = 60
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Variables of a chain that encrypts, with a store of its own."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COATCHECK_")}
-    chain = {"COATCHECK_KEYS": KEY.to_text(), "COATCHECK_OFFLOAD__STORE": f"file://{tmp_path}/payloads"}
-    return {**inherited, **chain}
+    return variables(tmp_path)
 
 
 def refusal(environment: Mapping[str, str], folder: Path, *arguments: str) -> str:
     """What is said where nothing is served."""
     done = subprocess.run(
-        [*_SERVE, *arguments],
+        [*SERVE, *arguments],
         capture_output=True,
         text=True,
         check=False,
         env=environment,
         cwd=folder,
-        timeout=_SECONDS,
+        timeout=SECONDS,
     )
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
     assert done.stderr.startswith("coatcheck serve: ")
     assert "Traceback" not in done.stderr
     return done.stderr
-
-
-class Started:
-    """A server in a process of its own."""
-
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
-        self.process = process
-        self.server = CodecServer(url)
-
-    def stop(self, number: signal.Signals) -> tuple[int, str, str]:
-        """Exit code, what else it printed, and its log."""
-        self.process.send_signal(number)
-        printed, log = self.process.communicate(timeout=_SECONDS)
-        return self.process.returncode, printed, log
-
-
-@contextmanager
-def started(environment: Mapping[str, str], folder: Path, *arguments: str) -> Iterator[Started]:
-    pipe = subprocess.PIPE
-    command = [*_SERVE, "--port", "0", *arguments]
-    with subprocess.Popen(
-        command, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=folder
-    ) as process:
-        try:
-            assert process.stdout is not None
-            said, _, url = process.stdout.readline().strip().rpartition(" ")
-            assert said == "coatcheck serve: listening on"
-            yield Started(process, url)
-        finally:
-            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -111,18 +75,51 @@ def test_settings_come_from_the_file_of_the_chain(environment: dict[str, str], t
         """)
         environment |= {"COATCHECK_SERVE__JWT__AUDIENCE": "coatcheck", "COATCHECK_SERVE__ENCODE": "false"}
         with started(environment, tmp_path, "--host", "0.0.0.0") as running:  # noqa: S104 - tokens are asked for
+            assert any("tokens of https://issuer.example.com/ for coatcheck" in line for line in running.said)
             url = running.server.url.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - see above
             server = CodecServer(url)
             body = to_json([plain(b"1")])
             good = {**JSON, "Authorization": f"Bearer {token()}"}
             assert server.post("/tenant-a/decode", body, JSON).status_code == 401
             assert server.post("/tenant-a/decode", body, good).status_code == 200
-            assert server.post("/tenant-a/encode", body, good).status_code == 404
+            assert server.post("/tenant-a/encode", body, good).status_code == 403
             page = {**good, "Origin": "https://temporal.example.com"}
             assert server.post("/tenant-a/decode", body, page).status_code == 200
             _, _, log = running.stop(signal.SIGTERM)
     assert token().partition(".")[0] not in log
     assert "subject='ada'" in log
+
+
+def test_the_start_says_where_payloads_are_what_opens_them_and_for_whom(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    keys = {"COATCHECK_KEYS": f"{KEY.to_text()},{OTHER_KEY.to_text()}"}
+    with started(environment | keys, tmp_path) as running:
+        said = "\n".join(running.said)
+        assert all(line.startswith("coatcheck serve: ") for line in running.said)
+    assert f"{tmp_path}/payloads" in said
+    assert KEY.id.hex() in said
+    assert OTHER_KEY.id.hex() in said
+    assert "origins: http://localhost:8233, http://127.0.0.1:8233" in said
+    assert "who may ask: every program on this machine, without a token" in said
+    assert "encode: off" in said
+    assert KEY.to_text() not in said
+    others = {
+        "COATCHECK_ENCRYPT": "false",
+        "COATCHECK_SERVE__ORIGINS": "https://temporal.example.com",
+        "COATCHECK_SERVE__ENCODE": "true",
+        "COATCHECK_OFFLOAD__READ_ALSO": '{"old": "postgresql://somebody:SECRET@127.0.0.1/old"}',
+    }
+    del environment["COATCHECK_KEYS"]
+    everywhere = ("--host", "0.0.0.0", "--insecure-no-auth")  # noqa: S104 - it says so
+    with started(environment | others, tmp_path, *everywhere) as running:
+        said = "\n".join(running.said)
+    assert "old = PostgresStore" in said
+    assert "SECRET" not in said
+    assert "keys: none" in said
+    assert "origins: https://temporal.example.com" in said
+    assert "who may ask: everybody who can reach it, without a token" in said
+    assert "encode: on" in said
 
 
 def test_without_tokens_it_is_for_this_machine_alone(environment: dict[str, str], tmp_path: Path) -> None:
@@ -182,7 +179,7 @@ def test_without_the_extra_one_line_names_it() -> None:
         "from coatcheck.cli import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=_SECONDS
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=SECONDS
     )
     assert done.returncode == 1
     assert done.stderr.startswith("coatcheck serve: starlette")
@@ -197,8 +194,7 @@ def test_the_page_says_what_holds_where_nothing_is_set(
     monkeypatch.chdir(tmp_path)
     loaded, plain_settings = Settings.load().serve, ServeSettings()
     assert loaded.model_fields_set == set(ServeSettings.model_fields)
-    examples = {"origins", "jwt"}
-    assert loaded.model_dump(exclude=examples) == plain_settings.model_dump(exclude=examples)
+    assert loaded.model_dump(exclude={"jwt"}) == plain_settings.model_dump(exclude={"jwt"})
     assert loaded.jwt is not None
     assert loaded.jwt.model_fields_set == set(JwtSettings.model_fields)
     assert loaded.jwt.permissions_claim == JwtSettings.model_fields["permissions_claim"].default

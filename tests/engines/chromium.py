@@ -23,11 +23,12 @@ def find_programs() -> tuple[str, str] | None:
 
 
 @contextmanager
-def browsing(downloads: Path) -> Iterator[Chrome]:
+def browsing(downloads: Path, *arguments: str) -> Iterator[Chrome]:
     """Run a browser until the block ends; skip or fail if it cannot be had.
 
     Args:
         downloads: The folder that downloads go to.
+        *arguments: Of its command line, beside those that every test needs.
     """
     programs = find_programs()
     if programs is None:
@@ -37,7 +38,7 @@ def browsing(downloads: Path) -> Iterator[Chrome]:
     options = ChromeOptions()
     options.binary_location = programs[0]
     # Chromium's sandbox refuses to run as root, as tests in containers do.
-    for argument in (*_ARGUMENTS, *(["--no-sandbox"] if os.geteuid() == 0 else [])):
+    for argument in (*_ARGUMENTS, *arguments, *(["--no-sandbox"] if os.geteuid() == 0 else [])):
         options.add_argument(argument)
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     try:

@@ -25,6 +25,7 @@ from coatcheck.integrations.inngest import marker
 from coatcheck.scope import Scope
 from coatcheck.server import messages
 from coatcheck.server.payloads import PayloadDesk
+from coatcheck.server.placeholders import Unopened
 from coatcheck.server.refusals import Refused
 
 CAP = 2**20
@@ -139,13 +140,16 @@ def codec_server(data: bytes) -> None:
         payloads = messages._parse(bytearray(data))
     except Refused:
         return
-    assert messages._parse(bytearray(messages._format(payloads))) == payloads
+    body = messages.AnswerBody(payloads)
+    text = b"".join(body.parts())
+    assert len(text) == body.size
+    assert messages._parse(bytearray(text)) == payloads
     for keep in (False, True):
-        try:
-            answer = _loop.run_until_complete(_desk.decode(payloads, _SCOPE.tenant, keep_references=keep))
-        except (CoatcheckError, Refused):
-            continue
+        plan = _desk.decode(payloads, _SCOPE.tenant, keep_references=keep)
+        answer = _loop.run_until_complete(plan.carry_out(_loop.time() + 60))
         assert len(answer) == len(payloads)
+        errors = [item.error for item in answer if isinstance(item, Unopened)]
+        assert all(isinstance(error, CoatcheckError) for error in errors), errors
 
 
 def inngest_marker(data: bytes) -> None:

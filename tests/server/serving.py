@@ -1,6 +1,7 @@
 """The codec server on a free port, and how it is asked."""
 
 import base64
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -48,7 +49,7 @@ def serving(chain: Chain, **settings: Any) -> Iterator[CodecServer]:
     serve = ServeSettings(**{"port": 0, **settings})
     with bind(serve) as listener:
         started = Event()
-        server = Server(create_app(chain, serve), started.set)
+        server = Server(create_app(chain, serve), serve, started.set)
         thread = Thread(target=server.run, args=([listener],))
         thread.start()
         try:
@@ -70,6 +71,14 @@ def to_json(payloads: Sequence[Payload]) -> bytes:
 
 def from_json(answer: httpx.Response) -> list[Payload]:
     return list(json_format.Parse(answer.text, Payloads()).payloads)
+
+
+def said(placeholder: Payload) -> dict[str, str]:
+    """What stands in a placeholder."""
+    assert dict(placeholder.metadata) == {"encoding": b"json/plain"}
+    read: dict[str, str] = json.loads(placeholder.data)
+    assert read["coatcheck"] == "placeholder"
+    return read
 
 
 def plain(data: bytes) -> Payload:

@@ -8,7 +8,7 @@ from coatcheck.server.settings import ServeSettings
 from tests.chains import encrypted_chain
 from tests.server.serving import JSON, NAMESPACE, CodecServer, plain, serving, to_json
 
-UI, OTHER_UI = "https://temporal.example.com", "http://localhost:8233"
+UI, OTHER_UI = "https://temporal.example.com", "http://localhost:3000"
 BODY = to_json([plain(b"1")])
 STRANGERS = [
     "https://temporal.example.com.evil.example",
@@ -67,10 +67,37 @@ def test_no_other_page_may(origin: str, origins: list[str]) -> None:
     with serving(encrypted_chain(), origins=origins) as server:
         for answer in (preflight(server, origin), ask(server, origin)):
             assert "access-control-allow-origin" not in answer.headers
-            assert answer.status_code in {400, 403}
+            assert answer.status_code == 403
         # What a browser sends without asking before has no effect either.
         simple = {"Content-Type": "text/plain", "Origin": origin}
         assert server.post(f"/{NAMESPACE}/decode", BODY, simple).status_code == 403
+
+
+def test_refused_pages_are_told_in_the_log_and_not_too_often(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(encrypted_chain(), origins=[UI]) as server:
+        for _ in range(3):
+            preflight(server, OTHER_UI)
+            ask(server, OTHER_UI)
+        ask(server, "https://" + "x" * 5000)
+        assert f"refused a page of the origin {OTHER_UI!r}: serve.origins does not list it" in caplog.text
+        assert caplog.text.count(OTHER_UI) == 1
+        assert "x" * 201 not in caplog.text
+        for number in range(150):
+            ask(server, f"https://{number}.example.com")
+        lines = [record for record in caplog.records if record.name == "coatcheck.server"]
+        assert len(lines) <= 100
+        ask(server, UI)
+        assert UI not in caplog.text
+        assert "coatcheck_codec_refused_origins_total 157.0" in server.get("/metrics").text
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:8233", "http://127.0.0.1:8233"])
+def test_the_page_of_the_development_server_may_ask_where_nothing_is_set(origin: str) -> None:
+    with serving(encrypted_chain()) as server:
+        allowed = preflight(server, origin, headers="content-type,x-namespace")
+        assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, origin)
+        answer = ask(server, origin)
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, origin)
 
 
 def test_who_is_no_page_needs_no_origin() -> None:

@@ -16,7 +16,17 @@ from coatcheck import MemoryStore
 from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.server.messages import MAX_PAYLOADS
 from tests.chains import encrypted_chain
-from tests.server.serving import JSON, NAMESPACE, CodecServer, base64_text, plain, sealed, serving, to_json
+from tests.server.serving import (
+    JSON,
+    NAMESPACE,
+    CodecServer,
+    base64_text,
+    plain,
+    said,
+    sealed,
+    serving,
+    to_json,
+)
 
 LIMIT = 4096
 HEAD = {**JSON, "X-Namespace": NAMESPACE}
@@ -84,6 +94,16 @@ def test_a_caller_that_goes_away_or_says_nothing() -> None:
         assert server.post("/decode", body_of(100)).status_code == 200
 
 
+class Watched(MemoryStore):
+    """Counts what is asked of it."""
+
+    gets = 0
+
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+        self.gets += 1
+        return await super().get(key, limit)
+
+
 class Held(MemoryStore):
     """Gives nothing back until it is let go."""
 
@@ -131,17 +151,34 @@ async def test_only_so_many_at_once() -> None:
 
 
 async def test_an_answer_up_to_the_limit() -> None:
-    store = MemoryStore()
+    """However often one object is referred to: what is opened for one request is bounded as a whole."""
+    store = Watched()
     data = random.Random(2).randbytes(3000)
     (payload,) = await sealed(encrypted_chain(store), data)
     (small,) = await sealed(encrypted_chain(store), b"x" * 3000)
     size = plain(data).ByteSize()
     with serving(encrypted_chain(store), max_response=2 * size) as server:
         assert server.decode([payload] * 2) == [plain(data)] * 2
-        assert server.post("/decode", to_json([payload] * 3)).status_code == 413
+        for many in ([payload] * 1000, [small] * 1000):
+            first, second, *others = server.decode(many)
+            assert first == second != others[0]
+            assert {said(placeholder)["error"] for placeholder in others} == {"LimitExceeded"}
+            assert server.post("/download", to_json(many)).status_code == 413
+        # What is not opened is as large as the request that brought it.
+        assert server.decode([plain(data)] * 3) == [plain(data)] * 3
+        assert server.decode([payload] * 3 + [plain(b"1")])[3] == plain(b"1")
+        gets = store.gets
         assert server.post("/download", to_json([payload] * 3)).status_code == 413
-        assert server.post("/decode", to_json([small] * 3)).status_code == 413
-        assert server.post("/decode", to_json([plain(data)] * 3)).status_code == 413
+        assert store.gets == gets
+
+
+async def test_one_payload_above_the_limit_hides_no_other() -> None:
+    store = MemoryStore()
+    large, small = await sealed(encrypted_chain(store), random.Random(2).randbytes(9000), b"small")
+    with serving(encrypted_chain(store), max_response=1000) as server:
+        placeholder, opened = server.decode([large, small])
+    assert said(placeholder)["error"] == "LimitExceeded"
+    assert opened == plain(b"small")
 
 
 def test_many_payloads() -> None:

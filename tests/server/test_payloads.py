@@ -1,5 +1,6 @@
 """What is decoded, downloaded and encoded, and for whom."""
 
+import asyncio
 import random
 
 import pytest
@@ -27,7 +28,9 @@ from tests.server.serving import (
     NAMESPACE,
     SCOPE,
     CodecServer,
+    from_json,
     plain,
+    said,
     sealed,
     serving,
     to_json,
@@ -95,9 +98,15 @@ async def test_what_is_not_ours_is_no_download() -> None:
         assert server.decode([], "/download") == []
 
 
-async def test_encode_is_off_unless_asked_for() -> None:
+async def test_encode_says_that_it_is_off(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "coatcheck.server")
     with serving(encrypted_chain()) as server:
-        assert server.post("/encode", to_json([plain(SMALL)])).status_code == 404
+        for path in ("/encode", f"/{NAMESPACE}/encode"):
+            answer = server.post(path, to_json([plain(SMALL)]))
+            assert answer.status_code == 403
+            assert answer.json()["message"] == "This server does not encode: serve.encode is off."
+            assert answer.json()["requestId"] in caplog.text
+        assert "serve.encode is off" in caplog.text
         assert "/encode" not in server.get("/openapi.json").json()["paths"]
 
 
@@ -149,17 +158,24 @@ async def test_nothing_is_fetched_for_a_forged_reference() -> None:
     ]
     with serving(encrypted_chain(store)) as server:
         for payload in forged:
-            for path in ("/decode", "/download"):
-                assert server.post(path, to_json([payload])).status_code == 400
+            assert server.post("/download", to_json([payload])).status_code == 400
+        for placeholder in server.decode(forged):
+            assert said(placeholder)["error"] in {
+                "IntegrityError",
+                "FormatError",
+                "KeyUnavailable",
+                "ConfigError",
+            }
         # Another tenant's.
-        assert server.post("/tenant-b/decode", to_json([genuine]), JSON).status_code == 400
+        assert server.post("/tenant-b/download", to_json([genuine]), JSON).status_code == 400
+        (placeholder,) = from_json(server.post("/tenant-b/decode", to_json([genuine]), JSON))
+        assert said(placeholder)["error"] == "IntegrityError"
         assert store.gets == 0
         assert server.decode([genuine]) == [plain(LARGE)]
 
 
-async def test_refusals_do_not_tell_why(caplog: pytest.LogCaptureFixture) -> None:
-    """Forged, gone, under another key, of another tenant: the same answer, but for the request's number."""
-    store = MemoryStore()
+async def broken(store: MemoryStore) -> dict[str, Payload]:
+    """Payloads that do not open with the keys and the objects that are there, by the error."""
     gone, damaged = await sealed(encrypted_chain(store), LARGE, LARGE + b"x")
     (foreign,) = await sealed(encrypted_chain(store), SMALL, scope=Scope("tenant-b"))
     (unsealed,) = await sealed(plain_chain(), LARGE)
@@ -170,18 +186,33 @@ async def test_refusals_do_not_tell_why(caplog: pytest.LogCaptureFixture) -> Non
         await store.delete(key)
         if Reference.from_bytes(damaged.data).object_id.hex() in key:
             await store.create(key, data[:-1] + b"\0")
+    return {
+        "PayloadNotFound": gone,
+        "IntegrityError": damaged,
+        "IntegrityError of another tenant": foreign,
+        "IntegrityError for want of a seal": unsealed,
+        "KeyUnavailable": other_key,
+        "FormatError": Payload(metadata={"encoding": ENCODING}),
+        "FormatError of a native reference": native_without_reference(),
+    }
+
+
+def native_without_reference() -> Payload:
+    message = ExternalStorageReference(driver_name="coatcheck", claim_data={"reference": "?"})
+    payload = JSONProtoPayloadConverter().to_payload(message)
+    assert payload is not None
+    return payload
+
+
+async def test_downloads_do_not_tell_why(caplog: pytest.LogCaptureFixture) -> None:
+    """Forged, gone, under another key, of another tenant: the same answer, but for the request's number."""
+    store = MemoryStore()
     seen = set()
     caplog.set_level("INFO", "coatcheck.server")
+    payloads = await broken(store)
     with serving(encrypted_chain(store)) as server:
-        for payload in (
-            gone,
-            damaged,
-            foreign,
-            unsealed,
-            other_key,
-            Payload(metadata={"encoding": ENCODING}),
-        ):
-            answer = server.post("/decode", to_json([payload]))
+        for payload in payloads.values():
+            answer = server.post("/download", to_json([payload]))
             number = answer.json()["requestId"]
             assert answer.headers["x-request-id"] == number
             assert number in caplog.text
@@ -196,15 +227,79 @@ async def test_refusals_do_not_tell_why(caplog: pytest.LogCaptureFixture) -> Non
         assert name in caplog.text
 
 
+@pytest.mark.parametrize("path", ["/decode", "/decode?preserveStorageRefs=true"])
+async def test_one_payload_that_does_not_open_hides_no_other(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+    payloads = await broken(store)
+    good = await sealed(encrypted_chain(store), SMALL, MIDDLE)
+    caplog.set_level("INFO", "coatcheck.server")
+    with serving(encrypted_chain(store)) as server:
+        answer = server.post(path, to_json([good[0], *payloads.values(), plain(b"1"), good[1]]))
+        metrics = server.get("/metrics").text
+    assert answer.status_code == 200
+    small, *placeholders, untouched, middle = from_json(answer)
+    assert (small, untouched, middle) == (plain(SMALL), plain(b"1"), plain(MIDDLE))
+    number = answer.headers["x-request-id"]
+    for error, payload, placeholder in zip(payloads, payloads.values(), placeholders, strict=True):
+        kind = error.partition(" ")[0]
+        told = said(placeholder)
+        assert told["error"] == kind
+        assert told["request"] == number
+        # Where it stands for the details of a failure, this is the failure's message.
+        assert told["message"].startswith("coatcheck cannot show this payload: ")
+        assert f"request={number} a payload did not open: {kind}" in caplog.text
+        if kind != "FormatError":
+            assert bytes.fromhex(told["key"]) in payload.data
+        if kind == "PayloadNotFound":
+            assert Reference.from_bytes(payload.data).object_id.hex() in told["object"]
+    assert f"placeholders={len(payloads)}" in caplog.text
+    assert 'coatcheck_codec_placeholders_total{error="PayloadNotFound"} 1.0' in metrics
+    assert 'coatcheck_codec_placeholders_total{error="IntegrityError"} 3.0' in metrics
+
+
+async def test_many_payloads_that_do_not_open_are_few_lines(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "coatcheck.server")
+    with serving(encrypted_chain()) as server:
+        placeholders = server.decode([Payload(metadata={"encoding": ENCODING})] * 1000)
+    assert {said(placeholder)["error"] for placeholder in placeholders} == {"FormatError"}
+    ours = [record for record in caplog.records if record.name == "coatcheck.server"]
+    assert len(ours) < 20
+    assert "placeholders=1000" in caplog.text
+
+
 async def test_a_store_that_is_down_is_said_to_be_worth_another_try() -> None:
     store = Watched()
-    payloads = await sealed(encrypted_chain(store), LARGE)
+    payloads = await sealed(encrypted_chain(store), LARGE, MIDDLE)
+    (inline,) = await sealed(encrypted_chain(store), SMALL)
     store.down = True
     impatient = Chain(Zstd(), Encrypt(Keyring(KEY)), Offload(store, deadline=0.2), cache=PayloadCache(0))
     with serving(impatient) as server:
         assert server.post("/decode", to_json(payloads)).status_code == 503
+        assert server.post("/decode", to_json([*payloads, plain(b"1")])).status_code == 503
+        # What needs no store is shown all the same.
+        *placeholders, opened = server.decode([*payloads, inline])
+        assert opened == plain(SMALL)
+        assert [said(placeholder)["error"] for placeholder in placeholders] == ["StoreUnavailable"] * 2
+        assert "Try again." in said(placeholders[0])["message"]
+        assert server.post("/download", to_json([payloads[0], inline])).status_code == 503
         store.down = False
-        assert server.decode(payloads) == [plain(LARGE)]
+        assert server.decode(payloads) == [plain(LARGE), plain(MIDDLE)]
+
+
+async def test_one_payload_that_takes_too_long_hides_no_other() -> None:
+    class Slow(MemoryStore):
+        async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+            await asyncio.Event().wait()
+            return await super().get(key, limit)
+
+    store = Slow()
+    slow, inline = await sealed(encrypted_chain(store), LARGE, SMALL)
+    with serving(encrypted_chain(store), timeout=0.5) as server:
+        placeholder, opened = server.decode([slow, inline])
+    assert opened == plain(SMALL)
+    assert said(placeholder)["error"] == "StoreUnavailable"
 
 
 async def test_the_log_holds_no_payload(caplog: pytest.LogCaptureFixture) -> None:
@@ -235,9 +330,12 @@ async def test_what_nobody_expected_is_no_detail_either(
     payloads = await sealed(chain, SMALL)
     monkeypatch.setattr(chain, "open", fails)
     with serving(chain) as server:
-        answer = server.post("/decode", to_json(payloads))
+        placeholder, untouched = server.decode([*payloads, plain(b"1")])
+        answer = server.post("/download", to_json(payloads))
+    assert said(placeholder)["error"] == "ServerFailed"
+    assert untouched == plain(b"1")
     assert answer.status_code == 500
-    assert secret.upper() not in answer.text + caplog.text
+    assert secret not in answer.text + caplog.text + placeholder.data.decode()
     assert "RuntimeError" in caplog.text
 
 

@@ -1,6 +1,7 @@
 """A workflow with an input that can be read in a browser, and a result that is better downloaded."""
 
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError
 
 CONVERSATION = [
     {"role": "user", "content": "Which of our suppliers are late this quarter, and why?"},
@@ -30,3 +31,22 @@ class Report:
     @workflow.run
     async def run(self, conversation: list[dict[str, str]]) -> str:
         return report() if len(conversation) > 1 else conversation[0]["content"]
+
+
+@workflow.defn
+class Letters:
+    """Takes letters from several hands, and fails or gives them back."""
+
+    def __init__(self) -> None:
+        self._letters: list[str] = []
+
+    @workflow.run
+    async def run(self, first: str) -> str:
+        await workflow.wait_condition(lambda: len(self._letters) > 1)
+        if first == "fail":
+            raise ApplicationError(f"torn: {self._letters}", non_retryable=True)
+        return " ".join([first, *self._letters])
+
+    @workflow.signal
+    def letter(self, text: str) -> None:
+        self._letters.append(text)

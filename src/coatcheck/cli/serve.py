@@ -1,12 +1,17 @@
 """``coatcheck serve``: the codec server, on the chain that the settings describe."""
 
 import logging
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from coatcheck.cli.failures import told_in_one_line
 from coatcheck.errors import ConfigError
+
+if TYPE_CHECKING:
+    from coatcheck.chain import Chain
+    from coatcheck.server.settings import ServeSettings
 
 _NEEDS = frozenset({"google", "jwt", "prometheus_client", "starlette", "temporalio", "uvicorn"})
 
@@ -58,6 +63,41 @@ def _serve(options: dict[str, str | int | None], *, insecure: bool) -> None:
         serving = ServeSettings.model_validate({**settings.serve.model_dump(), **given})
     except ValidationError:
         raise ConfigError("--host or --port is no address", "A port is 0 to 65535.") from None
-    app = create_app(settings.chain(), serving)
+    chain = settings.chain()
+    app = create_app(chain, serving)
     listener = bind(serving, insecure=insecure)
-    listen(app, listener, lambda url: typer.echo(f"coatcheck serve: listening on {url}"))
+
+    def started(url: str) -> None:
+        for line in _summary(chain, serving, url):
+            typer.echo(f"coatcheck serve: {line}")
+        typer.echo(f"coatcheck serve: listening on {url}")
+
+    listen(app, serving, listener, started)
+
+
+def _summary(chain: "Chain", serving: "ServeSettings", url: str) -> list[str]:
+    """Where payloads are, what opens them, and for whom."""
+    from coatcheck.codecs.aead import Encrypt  # noqa: PLC0415 - slow to load
+
+    stores = [f"{room.alias} = {room.access.store!r}" for room in chain.storerooms]
+    keys = [repr(sealing) for sealing in chain.sealings if isinstance(sealing, Encrypt)]
+    return [
+        f"stores: {', '.join(stores)}",
+        f"keys: {', '.join(keys) or 'none: what was sealed under a key is not opened'}",
+        f"origins: {', '.join(serving.origins) or 'none: no page may ask'}",
+        f"who may ask: {_callers(serving, url)}",
+        f"encode: {'on' if serving.encode else 'off'}",
+    ]
+
+
+def _callers(serving: "ServeSettings", url: str) -> str:
+    from coatcheck.server.settings import is_loopback  # noqa: PLC0415 - slow to load
+
+    if serving.jwt is not None:
+        return f"tokens of {serving.jwt.issuer} for {serving.jwt.audience}, by their {serving.jwt.permissions_claim}"
+    who = (
+        "every program on this machine"
+        if is_loopback(urlsplit(url).hostname or "")
+        else "everybody who can reach it"
+    )
+    return f"{who}, without a token, about every namespace"

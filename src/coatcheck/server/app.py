@@ -7,8 +7,8 @@ import re
 import secrets
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from coatcheck.chain import Chain
@@ -24,20 +24,28 @@ with brought_by("serve"):
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import Route
+    from starlette.types import Receive, Scope, Send
     from temporalio.api.common.v1 import Payload
 
+    from coatcheck.server.in_flight import Room
+    from coatcheck.server.limits import REQUESTS
     from coatcheck.server.messages import read_payloads, write_payloads
     from coatcheck.server.metrics import CONTENT_TYPE, Metrics
-    from coatcheck.server.openapi import NAMESPACE, actions, describe
-    from coatcheck.server.payloads import PayloadDesk
+    from coatcheck.server.openapi import NAMESPACE, describe
+    from coatcheck.server.origins import OriginGuard
+    from coatcheck.server.payloads import PayloadDesk, Plan
+    from coatcheck.server.placeholders import Unopened
     from coatcheck.server.refusals import Answer, Refused, refusal_of
+    from coatcheck.server.responses import json_response, payloads_response, refusal_response, text_response
     from coatcheck.server.tokens import ANYBODY, Caller, TokenVerifier
 
 _log = logging.getLogger("coatcheck.server")
 
 _HEADERS: Final = ("authorization", "authorization-extras", "content-type", "x-namespace")
 """What the web UI sends (temporalio/ui, src/lib/services/data-encoder.ts)."""
-_SAFE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_ACTIONS: Final = ("decode", "download", "encode")
+_LOGGED: Final = 10
+"""Payloads of one request that did not open and are logged one by one."""
 _NAMESPACE: Final = re.compile(NAMESPACE)
 
 
@@ -45,7 +53,8 @@ def create_app(chain: Chain, settings: ServeSettings) -> Starlette:
     """The codec server as an ASGI application, for one event loop. It closes the chain when it is shut down.
 
     Without ``settings.jwt`` it answers everybody: whoever serves it has to see to it that only those who may read
-    every payload can reach it.
+    every payload can reach it. What it holds in memory is bounded by itself; dropping callers that say nothing or read
+    nothing is for whoever serves it, as :mod:`~coatcheck.server.listening` does.
 
     Args:
         chain: Every payload's path.
@@ -60,8 +69,8 @@ def create_app(chain: Chain, settings: ServeSettings) -> Starlette:
 
     routes = [
         *(
-            Route(path, server.endpoint(action), methods=["POST"])
-            for action in actions(settings)
+            Route(path, _Endpoint(server, action), methods=["POST"])
+            for action in _ACTIONS
             for path in (f"/{action}", f"/{{namespace}}/{action}")
         ),
         Route("/health", _health),
@@ -76,9 +85,10 @@ def create_app(chain: Chain, settings: ServeSettings) -> Starlette:
         allow_credentials=True,
         expose_headers=("X-Request-Id",),
     )
+    guard = Middleware(OriginGuard, origins=settings.origins, refused=server.count_refused_origin)
     return Starlette(
         routes=routes,
-        middleware=[cors],
+        middleware=[guard, cors],
         exception_handlers={HTTPException: _not_routed},
         lifespan=lifespan,
     )
@@ -91,67 +101,85 @@ class _CodecServer:
             chain, download_over=settings.download_over, max_response=settings.max_response
         )
         self._verifier = TokenVerifier(settings.jwt) if settings.jwt else None
+        self._bodies = Room(settings.concurrency * settings.max_request)
+        self._payloads = Room(settings.max_in_flight)
         self._places = asyncio.Semaphore(settings.concurrency)
-        self._metrics = Metrics()
+        self._under_way = 0
+        self._metrics = Metrics(lambda: self._payloads.held)
         self._description = json.dumps(describe(settings)).encode()
 
-    def endpoint(self, action: str) -> Callable[[Request], Awaitable[Response]]:
-        """What answers requests for ``action``; never raises."""
+    async def answer(self, exchange: "_Exchange", scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; never raises. What it holds is let go of when its answer was taken."""
+        self._under_way += 1
+        try:
+            async with AsyncExitStack() as held:
+                response = await self._respond(exchange, Request(scope, receive), held)
+                await response(scope, receive, send)
+        finally:
+            self._under_way -= 1
 
-        async def answer(request: Request) -> Response:
-            started = time.perf_counter()
-            exchange = _Exchange(action)
-            with self._metrics.in_progress.track_inprogress():
-                response = await self._answer(exchange, request)
-            response.headers["X-Request-Id"] = exchange.request_id
-            seconds = time.perf_counter() - started
-            self._metrics.requests.labels(action, str(response.status_code)).inc()
-            self._metrics.seconds.labels(action).observe(seconds)
-            self._metrics.payloads.labels(action).inc(exchange.payloads)
-            self._metrics.response_bytes.labels(action).inc(len(response.body))
-            exchange.log(response, seconds)
-            return response
+    def count_refused_origin(self) -> None:
+        self._metrics.refused_origins.inc()
 
-        return answer
+    async def _respond(self, exchange: "_Exchange", request: Request, held: AsyncExitStack) -> Response:
+        started = time.perf_counter()
+        with self._metrics.in_progress.track_inprogress():
+            response = await self._response(exchange, request, held)
+        response.headers["X-Request-Id"] = exchange.request_id
+        seconds = time.perf_counter() - started
+        action, size = exchange.action, int(response.headers["Content-Length"])
+        self._metrics.requests.labels(action, str(response.status_code)).inc()
+        self._metrics.seconds.labels(action).observe(seconds)
+        self._metrics.payloads.labels(action).inc(exchange.payloads)
+        self._metrics.response_bytes.labels(action).inc(size)
+        exchange.log(response.status_code, size, seconds)
+        return response
 
     async def show_metrics(self, _: Request) -> Response:
-        return Response(self._metrics.to_text(), headers={**_SAFE, "Content-Type": CONTENT_TYPE})
+        return text_response(self._metrics.to_text(), CONTENT_TYPE)
 
     async def show_description(self, _: Request) -> Response:
-        return _json(200, self._description)
+        return json_response(200, self._description)
 
-    async def _answer(self, exchange: "_Exchange", request: Request) -> Response:
+    async def _response(self, exchange: "_Exchange", request: Request, held: AsyncExitStack) -> Response:
         try:
-            return _json(200, await self._do(exchange, request))
+            return await self._do(exchange, request, held)
         except Refused as refused:
             return exchange.refuse(refused)
         except CoatcheckError as error:
             return exchange.refuse(refusal_of(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, its message is not for the caller, nor for the log
-            where = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("request %s failed: %s\n%s", exchange.request_id, type(error).__name__, where)
+            _log_failure(exchange.request_id, error)
             return exchange.refuse(Refused(Answer.FAILED, type(error).__name__))
 
-    async def _do(self, exchange: "_Exchange", request: Request) -> bytes:
-        # Browsers name the page that asks with every POST. A page that is not listed must neither read answers, which
-        # CORS sees to, nor cause anything, nor get in by having its own name point here.
-        origin = request.headers.get("origin")
-        if origin is not None and origin not in self._settings.origins:
-            raise Refused(Answer.FORBIDDEN, "the page that asks is not of a listed origin")
+    async def _do(self, exchange: "_Exchange", request: Request, held: AsyncExitStack) -> Response:
+        if self._under_way > REQUESTS:
+            raise Refused(Answer.UNAVAILABLE, "too many requests are under way")
         caller = await self._caller(request)
         exchange.subject = caller.subject
         exchange.namespace = namespace = _namespace(request)
         if not caller.may(namespace, write=exchange.action == "encode"):
             raise Refused(Answer.FORBIDDEN, "the token gives no such right in this namespace")
-        step = Answer.UNAVAILABLE
+        if exchange.action == "encode" and not self._settings.encode:
+            raise Refused(Answer.ENCODE_OFF, "serve.encode is off")
+        until = asyncio.get_running_loop().time() + self._settings.timeout
+        step = Answer.TIMED_OUT
         try:
-            async with asyncio.timeout(self._settings.timeout), self._places:
-                step = Answer.TIMED_OUT
-                payloads = await read_payloads(request, self._settings.max_request)
-                step = Answer.UNAVAILABLE
-                done = await self._work(exchange.action, payloads, namespace, request)
-                exchange.payloads = len(done)
-                return await write_payloads(done)
+            with self._bodies.growing() as take:
+                async with asyncio.timeout_at(until) as waiting:
+                    payloads = await read_payloads(request, self._settings.max_request, take)
+                    step = Answer.UNAVAILABLE
+                    plan = self._plan(exchange.action, payloads, namespace, request)
+                    taken = await held.enter_async_context(self._payloads.hold(plan.size))
+                    async with self._places:
+                        if await request.is_disconnected():
+                            raise Refused(Answer.BAD_REQUEST, "the caller went away")
+                        # From here on each payload has the time that is left.
+                        waiting.reschedule(None)
+                        done = await plan.carry_out(until)
+                body = await write_payloads(self._with_placeholders(exchange, done))
+                held.callback(body.close)
+                return payloads_response(body, taken)
         except TimeoutError:
             raise Refused(step, "it took longer than the time-out") from None
 
@@ -160,17 +188,38 @@ class _CodecServer:
             return ANYBODY
         return await self._verifier.caller(request.headers.get("authorization"))
 
-    async def _work(
-        self, action: str, payloads: list[Payload], namespace: str, request: Request
-    ) -> list[Payload]:
+    def _plan(self, action: str, payloads: list[Payload], namespace: str, request: Request) -> Plan:
         match action:
             case "encode":
-                return await self._desk.encode(payloads, namespace)
+                return self._desk.encode(payloads, namespace)
             case "download":
-                return await self._desk.download(payloads, namespace)
+                return self._desk.download(payloads, namespace)
             case _:
                 keep = request.query_params.get("preserveStorageRefs", "").lower() == "true"
-                return await self._desk.decode(payloads, namespace, keep_references=keep)
+                return self._desk.decode(payloads, namespace, keep_references=keep)
+
+    def _with_placeholders(self, exchange: "_Exchange", done: Sequence[Payload | Unopened]) -> list[Payload]:
+        exchange.payloads = len(done)
+        answers = []
+        for item in done:
+            if isinstance(item, Unopened):
+                exchange.note(item)
+                self._metrics.placeholders.labels(item.kind).inc()
+                answers.append(item.placeholder(exchange.request_id))
+            else:
+                answers.append(item)
+        return answers
+
+
+class _Endpoint:
+    """One action, as Starlette calls it."""
+
+    def __init__(self, server: _CodecServer, action: str) -> None:
+        self._server = server
+        self._action = action
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._server.answer(_Exchange(self._action), scope, receive, send)
 
 
 class _Exchange:
@@ -182,28 +231,45 @@ class _Exchange:
         self.namespace = ""
         self.subject = ""
         self.payloads = 0
+        self._unopened = 0
         self._reason = ""
 
     def refuse(self, refused: Refused) -> Response:
         self._reason = refused.reason
-        return _refusal(refused.answer, self.request_id)
+        return refusal_response(refused.answer, self.request_id)
 
-    def log(self, response: Response, seconds: float) -> None:
+    def note(self, unopened: Unopened) -> None:
+        """Log a payload that did not open; the first few of them one by one."""
+        self._unopened += 1
+        if self._unopened > _LOGGED:
+            return
+        _log.warning("request=%s a payload did not open: %s", self.request_id, unopened.reason)
+        if not isinstance(unopened.error, CoatcheckError):
+            _log_failure(self.request_id, unopened.error)
+
+    def log(self, status: int, size: int, seconds: float) -> None:
         """One line for each request: who asked for what, and what came of it."""
         # repr: what a caller chose must not begin a line of its own.
         _log.log(
-            logging.INFO if response.status_code < 500 else logging.ERROR,  # noqa: PLR2004 - what is the server's fault
-            "%s request=%s namespace=%r subject=%r status=%d payloads=%d bytes=%d ms=%.1f%s",
+            logging.INFO if status < 500 else logging.ERROR,  # noqa: PLR2004 - what is the server's fault
+            "%s request=%s namespace=%r subject=%r status=%d payloads=%d bytes=%d ms=%.1f%s%s",
             self.action,
             self.request_id,
             self.namespace,
             self.subject,
-            response.status_code,
+            status,
             self.payloads,
-            len(response.body),
+            size,
             seconds * 1000,
+            f" placeholders={self._unopened}" if self._unopened else "",
             f" reason={self._reason!r}" if self._reason else "",
         )
+
+
+def _log_failure(request_id: str, error: Exception) -> None:
+    """Say where it happened, without its message, which may quote anything."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("request %s failed: %s\n%s", request_id, type(error).__name__, where)
 
 
 def _namespace(request: Request) -> str:
@@ -220,7 +286,7 @@ def _namespace(request: Request) -> str:
 
 
 async def _health(_: Request) -> Response:
-    return _json(200, b'{"status": "ok"}')
+    return json_response(200, b'{"status": "ok"}')
 
 
 async def _not_routed(_: Request, error: Exception) -> Response:
@@ -231,19 +297,6 @@ async def _not_routed(_: Request, error: Exception) -> Response:
         if error.status_code == Answer.METHOD_NOT_ALLOWED.status
         else Answer.NOT_FOUND
     )
-    response = _refusal(answer, secrets.token_hex(8))
+    response = refusal_response(answer, secrets.token_hex(8))
     response.headers.update(error.headers or {})
     return response
-
-
-def _refusal(answer: Answer, request_id: str) -> Response:
-    response = _json(
-        answer.status, json.dumps({"message": answer.sentence, "requestId": request_id}).encode()
-    )
-    if answer is Answer.UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
-
-
-def _json(status: int, body: bytes) -> Response:
-    return Response(body, status, headers=_SAFE, media_type="application/json")

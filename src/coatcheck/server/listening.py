@@ -10,10 +10,10 @@ import uvicorn
 from starlette.applications import Starlette
 
 from coatcheck.errors import ConfigError
+from coatcheck.server.connections import Connection
+from coatcheck.server.limits import BACKLOG
 from coatcheck.server.settings import ServeSettings, is_loopback
 
-_CONNECTIONS: Final = 1000
-"""At once. What is above is turned away with 503."""
 _GRACE: Final = 10
 """Seconds that requests have to end when the server is told to."""
 
@@ -47,11 +47,14 @@ def bind(settings: ServeSettings, *, insecure: bool = False) -> socket.socket:
     return listener
 
 
-def listen(app: Starlette, listener: socket.socket, started: Callable[[str], None]) -> None:
+def listen(
+    app: Starlette, settings: ServeSettings, listener: socket.socket, started: Callable[[str], None]
+) -> None:
     """Serve until SIGTERM or SIGINT, then let requests end for up to ten seconds. In the main thread.
 
     Args:
         app: From :func:`~coatcheck.server.app.create_app`.
+        settings: Those that it was made with.
         listener: From :func:`bind`; closed at the end.
         started: Called with the URL as soon as connections are accepted.
     """
@@ -59,7 +62,7 @@ def listen(app: Starlette, listener: socket.socket, started: Callable[[str], Non
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     with listener:
-        Server(app, lambda: started(url_of(listener))).run([listener])
+        Server(app, settings, lambda: started(url_of(listener))).run([listener])
 
 
 def url_of(listener: socket.socket) -> str:
@@ -73,10 +76,11 @@ class Server(uvicorn.Server):
 
     Args:
         app: From :func:`~coatcheck.server.app.create_app`.
+        settings: Those that it was made with.
         started: Called as soon as connections are accepted.
     """
 
-    def __init__(self, app: Starlette, started: Callable[[], None]) -> None:
+    def __init__(self, app: Starlette, settings: ServeSettings, started: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
             # It would have query strings; the application's own log says more and has none.
@@ -84,8 +88,10 @@ class Server(uvicorn.Server):
             log_config=None,
             server_header=False,
             proxy_headers=False,
+            http=Connection,
             ws="none",
-            limit_concurrency=_CONNECTIONS,
+            backlog=BACKLOG,
+            timeout_keep_alive=settings.idle_timeout,
             timeout_graceful_shutdown=_GRACE,
         )
         super().__init__(config)

@@ -1,8 +1,10 @@
 """The bodies of requests and answers: Temporal's ``Payloads`` as protobuf JSON."""
 
+import base64
 import json
 import re
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from google.protobuf import json_format
@@ -23,35 +25,102 @@ _MAX_PARTS: Final = 16 * MAX_PAYLOADS
 """Objects, lists, members and items of the JSON. A payload has about eight; a body of nothing but brackets would take
 a hundred times its size in memory."""
 
+_SLICE: Final = 3 * 128 * 1024
+"""Bytes of a payload that one part of an answer has; a multiple of three, so that parts of base64 make one text."""
+_EACH: Final = 1024
+"""Bytes that writing a payload takes time for beside its own."""
+
 _BASE64 = re.compile(BASE64)
 _SIZE = re.compile(SIZE)
 
 
-async def read_payloads(request: Request, limit: int) -> list[Payload]:
+async def read_payloads(request: Request, limit: int, take: Callable[[int], bool]) -> list[Payload]:
     """The payloads in the request's body.
 
     Args:
         request: Its body has not been read.
         limit: Bytes of the body, counted as they come.
+        take: Called with the bytes that came; returns whether there is room for them.
 
     Raises:
-        Refused: UNSUPPORTED, TOO_LARGE, or BAD_REQUEST for what is not exactly ``Payloads``.
+        Refused: UNSUPPORTED, TOO_LARGE, BAD_REQUEST for what is not exactly ``Payloads``, or UNAVAILABLE where there is no
+            room.
     """
     headers = request.headers
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" or headers.get("content-encoding", "identity").lower() != "identity":
         raise Refused(Answer.UNSUPPORTED, "the body is not plain JSON")
-    body = await _read(request, limit)
+    body = await _read(request, limit, take)
     return await off_loop(len(body), DECODE_INLINE_UP_TO, _parse, body)
 
 
-async def write_payloads(payloads: Sequence[Payload]) -> bytes:
+class AnswerBody:
+    """The body of an answer, written while it is sent: what is held is the payloads that are still to be sent, not their text.
+
+    Args:
+        payloads: Those of the answer; they are not needed any more after this.
+    """
+
+    def __init__(self, payloads: Sequence[Payload]) -> None:
+        self._payloads = deque(map(_texts, payloads))
+        self.size = (
+            len(_BEFORE)
+            + sum(
+                len(head) + sum(map(_base64_size, slices)) + len(tail)
+                for head, slices, tail in self._payloads
+            )
+            + len(_BETWEEN) * max(len(payloads) - 1, 0)
+            + len(_AFTER)
+        )
+        """Bytes of the whole text."""
+
+    def parts(self) -> Iterator[bytes]:
+        """The text, once, in parts of about half a megabyte. What was given is let go of."""
+        part = bytearray(_BEFORE)
+        while self._payloads:
+            head, slices, tail = self._payloads.popleft()
+            part += head
+            while slices:
+                part += base64.b64encode(slices.popleft())
+                if len(part) >= _SLICE:
+                    yield bytes(part)
+                    part.clear()
+            part += tail
+            if self._payloads:
+                part += _BETWEEN
+        yield bytes(part + _AFTER)
+
+    def close(self) -> None:
+        """Let go of what was not sent; who still refers to this cannot be known."""
+        self._payloads.clear()
+
+
+async def write_payloads(payloads: Sequence[Payload]) -> AnswerBody:
     """The answer's body."""
-    size = sum(payload.ByteSize() for payload in payloads)
-    return await off_loop(size, DECODE_INLINE_UP_TO, _format, payloads)
+    size = sum(payload.ByteSize() + _EACH for payload in payloads)
+    return await off_loop(size, DECODE_INLINE_UP_TO, AnswerBody, payloads)
 
 
-async def _read(request: Request, limit: int) -> bytearray:
+_BEFORE, _BETWEEN, _AFTER = b'{"payloads": [', b", ", b"]}"
+
+
+def _texts(payload: Payload) -> tuple[bytes, deque[bytes], bytes]:
+    """The JSON of a payload up to its data, its data in slices, and the JSON after it."""
+    others = Payload(metadata=payload.metadata, external_payloads=payload.external_payloads)
+    fields = json.dumps(json_format.MessageToDict(others))
+    data = payload.data
+    if not data:
+        return fields.encode(), deque(), b""
+    head = fields[:-1] + ('"data": "' if fields == "{}" else ', "data": "')
+    slices = deque(data[at : at + _SLICE] for at in range(0, len(data), _SLICE))
+    return head.encode(), slices, b'"}'
+
+
+def _base64_size(data: bytes) -> int:
+    return (len(data) + 2) // 3 * 4
+
+
+async def _read(request: Request, limit: int, take: Callable[[int], bool]) -> bytearray:
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated) > limit:
         raise Refused(Answer.TOO_LARGE, "the body is said to be larger than max_request")
@@ -60,6 +129,8 @@ async def _read(request: Request, limit: int) -> bytearray:
         async for part in request.stream():
             if len(body) + len(part) > limit:
                 raise Refused(Answer.TOO_LARGE, "the body is larger than max_request")
+            if not take(len(part)):
+                raise Refused(Answer.UNAVAILABLE, "too many bytes of requests are being read")
             body += part
     except ClientDisconnect:
         raise Refused(Answer.BAD_REQUEST, "the caller went away") from None
@@ -102,7 +173,3 @@ def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not an object")  # noqa: TRY004 - one kind of error for all that is wrong with a body
     return value
-
-
-def _format(payloads: Sequence[Payload]) -> bytes:
-    return json.dumps({"payloads": [json_format.MessageToDict(payload) for payload in payloads]}).encode()

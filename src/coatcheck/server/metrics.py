@@ -1,5 +1,6 @@
 """What is counted, for Prometheus. No label holds a namespace, a subject, or anything else that a caller chose."""
 
+from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -10,9 +11,13 @@ _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 
 
 class Metrics:
-    """The figures of one application. Safe to use from any thread."""
+    """The figures of one application. Safe to use from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        in_flight: Bytes that payloads take now.
+    """
+
+    def __init__(self, in_flight: Callable[[], float]) -> None:
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "coatcheck_codec_requests",
@@ -44,6 +49,22 @@ class Metrics:
             "Requests that are being read or worked on.",
             registry=self._registry,
         )
+        self.placeholders = Counter(
+            "coatcheck_codec_placeholders",
+            "Payloads that did not open and were answered by a placeholder, by the type of the error.",
+            ["error"],
+            registry=self._registry,
+        )
+        self.refused_origins = Counter(
+            "coatcheck_codec_refused_origins",
+            "Requests of pages that serve.origins does not list.",
+            registry=self._registry,
+        )
+        Gauge(
+            "coatcheck_codec_bytes_in_flight",
+            "Bytes of payloads that are being opened or sent.",
+            registry=self._registry,
+        ).set_function(in_flight)
 
     def to_text(self) -> bytes:
         """All figures in the text format of Prometheus."""

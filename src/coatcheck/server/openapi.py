@@ -11,7 +11,7 @@ NAMESPACE: Final = "[!-.0-~]{1,255}"
 """A namespace: printable ASCII, no slash."""
 
 _TITLES: Final = {
-    "decode": "Open payloads; those that are not coatcheck's come back untouched.",
+    "decode": "Open payloads; those that are not coatcheck's come back untouched, those that do not open as placeholders.",
     "download": "Open payloads, all of which have to be coatcheck's.",
     "encode": "Seal payloads, in the scope of the namespace.",
 }

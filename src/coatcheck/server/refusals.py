@@ -1,7 +1,7 @@
 """What the server answers when it does not do what it was asked: a status and a fixed sentence, never a detail.
 
-What went wrong with a payload says something about the keys and the objects that there are, so it is told to the
-operator, in the log, and not to the caller.
+What went wrong with a request says something about keys, stores and settings, so it is told to the operator, in the log,
+and not to the caller. Payloads that do not open are answered by :mod:`~coatcheck.server.placeholders`.
 """
 
 from enum import Enum
@@ -16,6 +16,7 @@ class Answer(Enum):
     UNDECODABLE = 400, "The payloads cannot be decoded."
     UNAUTHORIZED = 401, "A valid access token is needed."
     FORBIDDEN = 403, "This is not allowed."
+    ENCODE_OFF = 403, "This server does not encode: serve.encode is off."
     NOT_FOUND = 404, "There is nothing here."
     METHOD_NOT_ALLOWED = 405, "This takes another method."
     TIMED_OUT = 408, "The request took too long to arrive."

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from coatcheck.server.limits import REQUESTS
+
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
@@ -43,21 +45,25 @@ class ServeSettings(BaseModel):
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8081, ge=0, le=65535)
     """0 takes a free one."""
-    origins: Annotated[list[str], NoDecode] = []
+    origins: Annotated[list[str], NoDecode] = ["http://localhost:8233", "http://127.0.0.1:8233"]
     """Whose pages may ask, exactly as browsers name them: ``https://temporal.example.com``. In the environment
-    separated by commas."""
+    separated by commas. By default the web UI of ``temporal server start-dev``."""
     encode: bool = False
-    """Whether ``/encode`` is there."""
+    """Whether ``/encode`` does anything."""
     download_over: int = Field(default=256 * 1024, ge=0)
     """Bytes. Offloaded payloads above it are offered for download where the caller asks to keep references."""
     max_request: int = Field(default=8 * 2**20, gt=0)
     """Bytes of a request's body. Temporal's messages have at most 4 MB, which base64 makes 5.6."""
     max_response: int = Field(default=64 * 2**20, gt=0)
-    """Bytes of all payloads in one answer, before base64."""
-    concurrency: int = Field(default=16, gt=0)
+    """Bytes of all payloads that one request may open, before base64."""
+    max_in_flight: int = Field(default=128 * 2**20, gt=0)
+    """Bytes of the payloads of all requests together, from before they are opened until they are sent; others wait."""
+    concurrency: int = Field(default=16, gt=0, le=REQUESTS)
     """Requests that are worked on at once; others wait."""
     timeout: float = Field(default=30.0, gt=0, allow_inf_nan=False)
-    """Seconds that a request may take, its waiting and its body included."""
+    """Seconds until a request has its answer, its waiting and its body included."""
+    idle_timeout: int = Field(default=10, gt=0)
+    """Seconds that a caller may send no request, or take nothing of its answer, until it is dropped."""
     jwt: JwtSettings | None = None
     """Without it everybody who can reach the server may do everything."""
 

@@ -21,7 +21,7 @@ sealed = asyncio.run(ClaimCheckCodec(chain, SCOPE).encode([PLAIN]))
 settings = ServeSettings(port=0)
 with bind(settings) as listener:
     started = Event()
-    server = Server(create_app(chain, settings), started.set)
+    server = Server(create_app(chain, settings), settings, started.set)
     thread = Thread(target=server.run, args=([listener],))
     thread.start()
     try:

@@ -1,0 +1,92 @@
+"""Bytes in flight: what is held of requests and of answers, bounded over all of them together."""
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+
+
+class Room:
+    """Room for a number of bytes. For one event loop.
+
+    Args:
+        size: Bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._free = size
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._arrivals = count()
+
+    @property
+    def held(self) -> int:
+        """Bytes that are taken now."""
+        return self.size - self._free
+
+    @asynccontextmanager
+    async def hold(self, size: int) -> AsyncIterator[Callable[[int], None]]:
+        """Wait for room for ``size`` bytes, and hold it until the block ends; yields what gives back part of it before.
+
+        The smallest of those that wait goes first, so that small answers get by while large ones wait for readers. More
+        bytes than there are count as all of them.
+        """
+        left = min(size, self.size)
+        await self._take(left)
+
+        def give_back(part: int) -> None:
+            nonlocal left
+            part = min(part, left)
+            left -= part
+            self._give_back(part)
+
+        try:
+            yield give_back
+        finally:
+            self._give_back(left)
+
+    @contextmanager
+    def growing(self) -> Iterator[Callable[[int], bool]]:
+        """Hold room for bytes as they come, until the block ends; never waits.
+
+        Yields a function that takes room for so many bytes more, and returns False where there is none.
+        """
+        taken = 0
+
+        def take(size: int) -> bool:
+            nonlocal taken
+            if size > self._free:
+                return False
+            self._free -= size
+            taken += size
+            return True
+
+        try:
+            yield take
+        finally:
+            self._give_back(taken)
+
+    async def _take(self, size: int) -> None:
+        if size <= self._free:
+            self._free -= size
+            return
+        turn = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (size, next(self._arrivals), turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._give_back(size)
+            raise
+
+    def _give_back(self, size: int) -> None:
+        self._free += size
+        while self._waiting:
+            wanted, _, turn = self._waiting[0]
+            if not turn.done():
+                if wanted > self._free:
+                    return
+                self._free -= wanted
+                turn.set_result(None)
+            heapq.heappop(self._waiting)
