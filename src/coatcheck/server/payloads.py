@@ -13,7 +13,7 @@ from coatcheck.format.envelope import Envelope
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import is_reference
 from coatcheck.integrations.temporal.codec import ENCODING, ClaimCheckCodec
-from coatcheck.integrations.temporal.native import from_native, is_external, to_native
+from coatcheck.integrations.temporal.native import from_native, to_native
 from coatcheck.scope import Scope
 from coatcheck.server.placeholders import Unopened
 from coatcheck.server.refusals import Answer, Refused
@@ -52,7 +52,7 @@ class PayloadDesk:
         self._max_response = max_response
 
     def decode(self, payloads: Sequence[Payload], namespace: str, *, keep_references: bool) -> Plan:
-        """Plan to open each that is ours; what is not ours is handed on untouched.
+        """Plan to open each that is ours; what is not ours is handed on untouched, if the chain takes it.
 
         One that does not open does not hide the others: it comes back as :class:`Unopened`. So does one that would make
         the opened ones together larger than ``max_response``; it is not fetched.
@@ -139,7 +139,10 @@ class PayloadDesk:
         try:
             native = from_native(payload)
             sealed = native or payload
-            if not _is_ours(sealed) or (native and keep_references):
+            if native and keep_references:
+                return payload
+            if not _is_ours(sealed):
+                self._chain.check_plain("a payload")
                 return payload
             if is_reference(sealed.data):
                 # Nothing of it is verified: it is the caller's own.
@@ -149,7 +152,7 @@ class PayloadDesk:
                 return _Sealed(sealed, reference.size)
             return _Sealed(sealed, Envelope.from_bytes(sealed.data).header.size)
         except CoatcheckError as error:
-            return Unopened(b"" if is_external(payload) else payload.data, error)
+            return Unopened(payload.data if _is_ours(payload) else b"", error)
 
     async def _open(
         self, items: Sequence[Payload | Unopened | _Sealed], namespace: str, until: float

@@ -27,6 +27,7 @@ from coatcheck import Chain, ConfigError, Encrypt, IntegrityError, Keyring, Memo
 from coatcheck.integrations.temporal import ClaimCheckCodec, ClaimCheckPlugin, Mode, wrap_data_converter
 from coatcheck.integrations.temporal.native import ClaimCheckDriver
 from coatcheck.server.payloads import PayloadDesk
+from coatcheck.server.placeholders import Unopened
 from tests.chains import KEY
 from tests.engines.temporal import TemporalServer
 from tests.integrations.temporal.paths import flows
@@ -154,13 +155,20 @@ async def test_what_the_sdk_and_the_server_write_themselves_is_taken(at: Site) -
 
 
 @pytest.mark.parametrize("keep_references", [False, True])
-async def test_the_codec_server_shows_nothing_that_nobody_sealed(keep_references: bool) -> None:
+async def test_the_codec_server_shows_nothing_that_nobody_sealed(*, keep_references: bool) -> None:
     desk = PayloadDesk(chain_on(MemoryStore()), download_over=2**20, max_response=2**20)
-    forged = Payload(metadata={"encoding": b"json/plain"}, data=b'"forged"')
-    with pytest.raises(IntegrityError, match=REFUSED):
-        await desk.decode([forged], "default", keep_references=keep_references)
-    [sealed] = await desk.encode([forged], "default")
-    assert await desk.decode([sealed], "default", keep_references=keep_references) == [forged]
+    forged = Payload(metadata={"encoding": b"json/plain"}, data=b'"made up"')
+    until = asyncio.get_running_loop().time() + SOON.total_seconds()
+    [sealed] = await desk.encode([forged], "default").carry_out(until)
+    assert isinstance(sealed, Payload)
+    plan = desk.decode([forged, sealed], "default", keep_references=keep_references)
+    unopened, opened = await plan.carry_out(until)
+    assert opened == forged
+    assert isinstance(unopened, Unopened)
+    assert REFUSED in unopened.reason
+    shown = unopened.placeholder("request")
+    assert b"made up" not in shown.data
+    assert b"never sealed" in shown.data
 
 
 def test_readers_of_other_formats_do_not_go_with_a_strict_chain() -> None:
