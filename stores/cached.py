@@ -13,7 +13,7 @@ from coatcheck.forks import new_lock
 from coatcheck.stores._cache_folder import CacheFolder
 from coatcheck.stores._overlaps import Overlaps
 
-_DEFAULT_MAX_BYTES = 1 << 30
+DEFAULT_MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class CachedStore(Store):
         store: Store,
         folder: str | Path | None = None,
         *,
-        max_bytes: int = _DEFAULT_MAX_BYTES,
+        max_bytes: int = DEFAULT_MAX_BYTES,
         trust_folder: bool = False,
     ) -> None:
         if max_bytes < 1:

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key
 from coatcheck.errors import CoatcheckError, ConfigError, LimitExceeded, PayloadNotFound, StoreUnavailable
 
+DEFAULT_PATIENCE = 2.0
+"""Seconds."""
 _WARN_EVERY = 60.0
 """Seconds."""
 
@@ -48,7 +50,7 @@ class FallbackStore(Store):
         ConfigError: There is no replica, or ``patience`` is negative.
     """
 
-    def __init__(self, primary: Store, *replicas: Store, patience: float = 2.0) -> None:
+    def __init__(self, primary: Store, *replicas: Store, patience: float = DEFAULT_PATIENCE) -> None:
         if not replicas:
             raise ConfigError("there is no replica to fall back to", "Use the primary by itself.")
         if not patience >= 0:

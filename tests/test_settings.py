@@ -1,6 +1,7 @@
 """A chain from a file and the environment, and every mistake in one clear line."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coatcheck import ConfigError, FileStore, Key, Scope, settings
+from coatcheck import ConfigError, FileStore, IntegrityError, Key, Scope, settings
 from coatcheck.settings import Settings
 
 SCOPE = Scope("tenant", "run")
@@ -237,11 +238,133 @@ def test_a_mistake_in_the_environment(
     assert wrong() == [line]
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("OFFLOD__STORE", "COATCHECK_OFFLOAD__STORE"),
+        ("OFFLOAD_OVER", "COATCHECK_OFFLOAD__OVER"),
+        ("SERV__JWT__ISSUER", "COATCHECK_SERVE__JWT__ISSUER"),
+        ("SERVE_PORT", "COATCHECK_SERVE__PORT"),
+        ("KEY_RING__KMS", "COATCHECK_KEYRING__KMS"),
+        ("KEY", "COATCHECK_KEYS"),
+        ("KEYS__FILE", ""),
+        ("ENCRYPT__X", "COATCHECK_ENCRYPT"),
+        ("PLEASE", ""),
+        ("", ""),
+    ],
+)
+def test_an_unknown_variable_is_an_error_and_never_ignored(
+    monkeypatch: pytest.MonkeyPatch, name: str, near: str
+) -> None:
+    monkeypatch.setenv(f"COATCHECK_{name}", SECRET)
+    (line,) = wrong()
+    assert line.startswith(f"COATCHECK_{name}: there is no such variable")
+    assert not near or line.endswith(f"; did you mean {near}?")
+
+
+def test_lower_case_is_no_way_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("coatcheck_offlod__store", SECRET)
+    assert wrong() == [
+        "COATCHECK_OFFLOD__STORE: there is no such variable; did you mean COATCHECK_OFFLOAD__STORE?"
+    ]
+
+
 def test_variables_that_are_not_ours_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     """What Kubernetes gives every pod for services called coatcheck and coatcheck-codec."""
-    for name in ("PORT", "SERVICE_HOST", "PORT_80_TCP_ADDR", "CODEC_SERVICE_HOST", "CODEC_PORT"):
-        monkeypatch.setenv(f"COATCHECK_{name}", "tcp://10.0.0.1:80")
+    of_one = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_80_TCP", "PORT_80_TCP_ADDR")
+    for service in ("COATCHECK", "COATCHECK_CODEC"):
+        for name in of_one:
+            monkeypatch.setenv(f"{service}_{name}", "tcp://10.0.0.1:80")
+    monkeypatch.setenv("COATCHECK_TEST_ANYTHING", "1")
     assert Settings.load() == Settings()
+    monkeypatch.delenv("COATCHECK_CODEC_SERVICE_HOST")
+    assert "COATCHECK_CODEC_PORT: there is no such variable" in "".join(wrong())
+
+
+def test_the_variables_of_the_tests_themselves_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new one is to begin with COATCHECK_TEST_: the suite runs commands that read settings."""
+    if not (ROOT / "Makefile").exists():
+        pytest.skip("the suite runs against a wheel")
+    texts = [(ROOT / "Makefile").read_text()]
+    for folder in ("tests", "benchmarks", ".github"):
+        texts += [file.read_text() for file in (ROOT / folder).rglob("*") if file.suffix in {".py", ".yml"}]
+    read = re.compile(
+        r"(?:environ\.get\(|getenv\(|environ\[)\s*\"(COATCHECK_[A-Z_]+)\"|^\s*(COATCHECK_[A-Z_]+)[=:]",
+        re.MULTILINE,
+    )
+    found = {name for text in texts for pair in read.findall(text) for name in pair if name}
+    assert "COATCHECK_REQUIRE_ENGINES" in found
+    for name in found:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("COATCHECK_KEYS", Key.generate().to_text())
+    monkeypatch.delenv("COATCHECK_CONFIG", raising=False)
+    Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("COATCHECK_KEYS", "COATCHECK_KEYS"),
+        ("COATCHECK_KEYRING__FILE", "[keyring]"),
+        ("COATCHECK_KEYRING__MAX_AGE", ""),
+    ],
+)
+def test_a_file_that_lies_about_does_not_switch_encryption_off_where_there_are_keys(
+    write: Write, monkeypatch: pytest.MonkeyPatch, name: str, where: str
+) -> None:
+    write("encrypt = false")
+    assert not Settings.load().chain().encrypts
+    monkeypatch.setenv(name, "60" if name.endswith("AGE") else SECRET)
+    (line,) = wrong()
+    if where:
+        assert line.startswith(
+            f"encrypt is false, and there are keys in {where}: payloads would be written in"
+        )
+    write("encrypt = false\ndecode_only = true")
+    assert wrong()
+
+
+async def test_accept_plain_arrives(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COATCHECK_KEYS", Key.generate().to_text())
+    assert await Settings.load().chain().decode(b"plain", SCOPE) == b"plain"
+    write("accept_plain = false")
+    with pytest.raises(IntegrityError, match="came in the clear"):
+        await Settings.load().chain().decode(b"plain", SCOPE)
+    monkeypatch.delenv("COATCHECK_KEYS")
+    write("accept_plain = false\nencrypt = false")
+    assert wrong() == ["accept_plain is false, and encrypt is too: nothing would be sealed"]
+
+
+async def test_replicas_and_a_cache_arrive(
+    write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COATCHECK_KEYS", Key.generate().to_text())
+    store, cache = "file:///near", tmp_path / "cache"
+    write(
+        f'[offload]\nstore = "{store}"\nreplicas = ["file:///far", "file:///further"]\npatience = 1\n'
+        f'cache = "{cache}"\ncache_bytes = 1000'
+    )
+    expected = (
+        "CachedStore(FallbackStore(FileStore('/near'), FileStore('/far'), FileStore('/further')), "
+        f"{str(cache)!r})"
+    )
+    assert repr(Settings.load().offload.open()) == expected
+    write("")
+    for name, value in {
+        "STORE": store,
+        "REPLICAS": "file:///far, file:///further",
+        "CACHE": str(cache),
+        "CACHE_BYTES": "1000",
+    }.items():
+        monkeypatch.setenv(f"COATCHECK_OFFLOAD__{name}", value)
+    assert repr(Settings.load().chain().store) == expected
+    for value in ('replicas = ["nowhere://user:hunter2@host"]', "replicas = [3]"):
+        for name in ("STORE", "REPLICAS", "CACHE", "CACHE_BYTES"):
+            monkeypatch.delenv(f"COATCHECK_OFFLOAD__{name}", raising=False)
+        write(f"[offload]\n{value}")
+        with pytest.raises(ConfigError) as info:
+            Settings.load().chain()
+        assert SECRET not in str(info.value)
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path, write: Write) -> None:

@@ -1,10 +1,32 @@
 """What is wrong with settings: one clear line for each mistake, which never repeats a value."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 
 from pydantic_core import ErrorDetails
 
+_OF_TESTS = frozenset(
+    f"COATCHECK_{name}"
+    for name in (
+        "LARGE_SCOPE",
+        "REQUIRE_ENGINES",
+        "SCREENSHOT",
+        "SOAK_KILLS",
+        "SOAK_OPERATIONS",
+        "SWEEP_RACES",
+        "SWEEP_STEPS",
+        "SWEEP_WORKFLOWS",
+        "WHEEL",
+    )
+)
+"""Variables of coatcheck's own tests and benchmarks, which run commands that read settings."""
+_FOR_TESTS = "COATCHECK_TEST_"
+"""What all others of them begin with; never a setting."""
+_KUBERNETES = re.compile(
+    r"(?P<service>.+?)_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""Variables that Kubernetes gives every pod for each service."""
 _WORDS = {
     "bool_type": "must be true or false",
     "dict_type": "must be a table",
@@ -33,20 +55,37 @@ def in_words(detail: ErrorDetails, known: Sequence[str]) -> str:
     return f"{place}: {said}" if place else said
 
 
-def misspelt(variables: Iterable[str], prefix: str, known: Sequence[str]) -> list[str]:
-    """A line for each of ``variables`` that is most likely one of ``known``, misspelt.
+def unknown(variables: Iterable[str], sections: Collection[str], known: Sequence[str]) -> list[str]:
+    """Return a line for each of ``variables`` that begins as ours do and is none.
 
-    Others are not ours to judge: Kubernetes gives every pod a COATCHECK_PORT if some service is called coatcheck.
-    What has two underscores is judged where it leads.
+    Taken to be somebody else's are what Kubernetes gives every pod for a service whose name begins with coatcheck
+    (``COATCHECK_PORT`` beside ``COATCHECK_SERVICE_HOST``), and what coatcheck's own tests have.
+
+    Args:
+        variables: Names, of all of the environment.
+        sections: Those in which names are looked at by others: ``OFFLOAD`` for what begins with ``COATCHECK_OFFLOAD__``.
+        known: All other names that there are, and those of the sections, for suggestions.
     """
-    return [
-        f"{name}: there is no such variable; did you mean {near[0]}?"
-        for name in sorted(map(str.upper, variables))
-        if name.startswith(prefix)
-        and name not in known
-        and "__" not in name
-        and (near := get_close_matches(name, known, n=1, cutoff=0.9))
-    ]
+    names = set(map(str.upper, variables))
+    lines = []
+    for name in sorted(names):
+        section, inwards, _ = name.removeprefix("COATCHECK_").partition("__")
+        if (
+            not name.startswith("COATCHECK_")
+            or (section in sections if inwards else name in known)
+            or name in _OF_TESTS
+            or name.startswith(_FOR_TESTS)
+            or _is_of_kubernetes(name, names)
+        ):
+            continue
+        near = get_close_matches(name, known, n=1, cutoff=0.75)
+        lines.append(f"{name}: there is no such variable{f'; did you mean {near[0]}?' if near else ''}")
+    return lines
+
+
+def _is_of_kubernetes(name: str, names: Collection[str]) -> bool:
+    found = _KUBERNETES.fullmatch(name)
+    return found is not None and f"{found['service']}_SERVICE_HOST" in names
 
 
 def reason(error: Exception) -> str:

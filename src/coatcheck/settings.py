@@ -6,6 +6,7 @@ step inwards. All there is, with what holds where nothing is set::
 
     codecs = ["zstd"]           # in the order in which a payload passes them
     encrypt = true              # with the keys in COATCHECK_KEYS, or those of [keyring]
+    accept_plain = true         # take what was never sealed; false once everything that writes has the chain
     accept_unsealed = false     # also read what was written before encryption was introduced
     decode_only = false         # write nothing of ours, read everything: to roll out and to roll back
     max_payload = 268435456     # bytes
@@ -18,6 +19,10 @@ step inwards. All there is, with what holds where nothing is set::
     over = 2048                 # bytes after the codecs; what is larger goes to the store
     deadline = 8.0              # seconds that one call to a store may take, all its attempts together
     alias = "default"           # what references call the store, for as long as any of them is alive
+    replicas = []               # other stores, by URL, to read from where the store is down or lacks an object
+    patience = 2.0              # seconds of silence after which a replica is asked
+    # cache = "/var/cache/app"  # a folder for copies of what was read; sealed as it is in the store
+    cache_bytes = 1073741824    # of that folder
 
     [offload.read_also]         # other stores, by their aliases: read, never written; none by default
     old = "s3://old-bucket/prefix"
@@ -26,7 +31,7 @@ step inwards. All there is, with what holds where nothing is set::
 
     [serve]                     # the codec server: docs/codec-server.md
 
-Nothing is guessed: a setting that does not exist, or has the wrong type, is an error.
+Nothing is guessed: a setting or a ``COATCHECK_*`` variable that does not exist, or has the wrong type, is an error.
 """
 
 import os
@@ -48,15 +53,17 @@ from pydantic_settings import (
 from coatcheck.chain import MAX_PAYLOAD, Chain
 from coatcheck.codecs.aead import Encrypt
 from coatcheck.codecs.keyring import Keyring, KeySource
-from coatcheck.contracts import Sealing
+from coatcheck.contracts import Sealing, Store
 from coatcheck.errors import ConfigError
 from coatcheck.format.wire import NAME_PATTERN
 from coatcheck.keys.settings import KeyringSettings
 from coatcheck.offload import DEFAULT_THRESHOLD, Offload
 from coatcheck.registry import make_codec, open_store
 from coatcheck.server.settings import JwtSettings, ServeSettings
-from coatcheck.setting_mistakes import in_words, misspelt, reason
+from coatcheck.setting_mistakes import in_words, reason, unknown
 from coatcheck.storage.access import DEFAULT_DEADLINE
+from coatcheck.stores.cached import DEFAULT_MAX_BYTES, CachedStore
+from coatcheck.stores.fallback import DEFAULT_PATIENCE, FallbackStore
 from coatcheck.stores.file import FileStore
 
 _PREFIX = "COATCHECK_"
@@ -85,6 +92,13 @@ class OffloadSettings(BaseModel):
     alias: _Alias = "default"
     read_also: dict[_Alias, SecretStr] = {}
     """URLs by alias."""
+    replicas: Annotated[list[SecretStr], NoDecode] = []
+    """URLs, in the order in which they are asked: :class:`FallbackStore`. In the environment separated by commas."""
+    patience: float = Field(default=DEFAULT_PATIENCE, ge=0, allow_inf_nan=False)
+    """Seconds."""
+    cache: str | None = Field(default=None, min_length=1)
+    """A folder: :class:`CachedStore`. ``~`` is the home folder."""
+    cache_bytes: int = Field(default=DEFAULT_MAX_BYTES, gt=0)
 
     @model_validator(mode="after")
     def _aliases_differ(self) -> Self:
@@ -92,10 +106,24 @@ class OffloadSettings(BaseModel):
             raise ValueError(f"read_also has the alias {self.alias!r}, which is that of the store itself")
         return self
 
+    def open(self) -> Store:
+        """The store that is written, with its replicas behind it and its cache in front; nothing is connected to yet.
+
+        Raises:
+            ConfigError: One of them cannot be made.
+        """
+        store = open_store(self.store.get_secret_value())
+        if self.replicas:
+            replicas = [open_store(url.get_secret_value()) for url in self.replicas]
+            store = FallbackStore(store, *replicas, patience=self.patience)
+        if self.cache is not None:
+            store = CachedStore(store, Path(self.cache).expanduser(), max_bytes=self.cache_bytes)
+        return store
+
     def step(self) -> Offload:
         """The step of a chain; no store is connected to yet."""
         return Offload(
-            open_store(self.store.get_secret_value()),
+            self.open(),
             over=self.over,
             deadline=self.deadline,
             alias=self.alias,
@@ -120,6 +148,7 @@ class Settings(BaseSettings):
     codec: dict[str, Any] = {}
     """The options of codecs by the codec's name: ``[codec.zstd]``."""
     encrypt: bool = True
+    accept_plain: bool = True
     accept_unsealed: bool = False
     decode_only: bool = False
     max_payload: int = Field(default=MAX_PAYLOAD, gt=0)
@@ -139,7 +168,7 @@ class Settings(BaseSettings):
         """
         file = _file()
         where = f"in {file} or the {_PREFIX}* variables" if file else f"in the {_PREFIX}* variables"
-        wrong = misspelt(os.environ, _PREFIX, _variables())
+        wrong = unknown(os.environ, _SECTIONS, _variables())
         try:
             if not wrong:
                 return cls()
@@ -165,7 +194,9 @@ class Settings(BaseSettings):
         """
         sealing: list[Sealing] = []
         if self.encrypt:
-            sealing = [Encrypt(self.keys(), accept_unsealed=self.accept_unsealed)]
+            sealing = [
+                Encrypt(self.keys(), accept_plain=self.accept_plain, accept_unsealed=self.accept_unsealed)
+            ]
         return Chain(
             *(make_codec(name, self.codec.get(name)) for name in self.codecs),
             *sealing,
@@ -188,6 +219,20 @@ class Settings(BaseSettings):
                 f"Unset one of them. `keyring.file` can hold those of {_KEYS_VARIABLE}.",
             )
         return self.keyring.source(self.offload.store.get_secret_value())
+
+    @model_validator(mode="after")
+    def _keys_are_used(self) -> Self:
+        if self.encrypt:
+            return self
+        if os.environ.get(_KEYS_VARIABLE) or self.keyring.model_fields_set:
+            where = _KEYS_VARIABLE if os.environ.get(_KEYS_VARIABLE) else "[keyring]"
+            raise ValueError(
+                f"encrypt is false, and there are keys in {where}: payloads would be written in the clear; take one of "
+                "them out, or set decode_only to stop writing and still read"
+            )
+        if not self.accept_plain:
+            raise ValueError("accept_plain is false, and encrypt is too: nothing would be sealed")
+        return self
 
     @model_validator(mode="after")
     def _options_belong_to_codecs(self) -> Self:
@@ -219,6 +264,7 @@ class _Environment(EnvSettingsSource):
         for section, name in (
             (values, "codecs"),
             (values.get("serve"), "origins"),
+            (values.get("offload"), "replicas"),
             (values.get("keyring"), "decrypt_only"),
             (values.get("keyring"), "former_labels"),
         ):
@@ -238,12 +284,34 @@ def _file() -> Path | None:
     return Path(named)
 
 
+def sources() -> tuple[Path | None, dict[str, Any], dict[str, Any]]:
+    """Return the file that is read, what it sets, and what variables set. Values are as they were written, secrets too.
+
+    Raises:
+        ConfigError: There is no file where ``COATCHECK_CONFIG`` says.
+    """
+    file = _file()
+    return file, TomlConfigSettingsSource(Settings, file)(), _Environment(Settings)()
+
+
+_MODELS: dict[tuple[int | str, ...], type[BaseModel]] = {
+    (): Settings,
+    ("offload",): OffloadSettings,
+    ("keyring",): KeyringSettings,
+    ("serve",): ServeSettings,
+    ("serve", "jwt"): JwtSettings,
+}
+_SECTIONS = frozenset({"CODEC", "KEYRING", "OFFLOAD", "SERVE"})
+
+
 def _variables() -> list[str]:
-    # Not those of serve: COATCHECK_SERVICE_HOST, which Kubernetes sets, would look like one of them.
-    sections: dict[str, type[BaseModel]] = {"offload": OffloadSettings, "keyring": KeyringSettings}
-    nested = [f"{section}__{name}" for section, model in sections.items() for name in model.model_fields]
+    """All names but those in tables whose names are the user's."""
     return [
-        *(f"{_PREFIX}{name.upper()}" for name in (*Settings.model_fields, *nested)),
+        *(
+            _PREFIX + "__".join((*map(str, place), name)).upper()
+            for place, model in _MODELS.items()
+            for name in model.model_fields
+        ),
         _FILE_VARIABLE,
         _KEYS_VARIABLE,
     ]
@@ -251,10 +319,4 @@ def _variables() -> list[str]:
 
 def _fields(place: tuple[int | str, ...]) -> list[str]:
     """What there is beside the setting at ``place``."""
-    models: dict[tuple[int | str, ...], type[BaseModel]] = {
-        ("offload",): OffloadSettings,
-        ("keyring",): KeyringSettings,
-        ("serve",): ServeSettings,
-        ("serve", "jwt"): JwtSettings,
-    }
-    return list(models.get(place[:-1], Settings).model_fields)
+    return list(_MODELS.get(place[:-1], Settings).model_fields)

@@ -6,6 +6,7 @@ import typer
 
 from coatcheck._version import __version__
 from coatcheck.cli.checkpoints import checkpoints
+from coatcheck.cli.config import config
 from coatcheck.cli.demo.command import demo
 from coatcheck.cli.doctor.command import doctor
 from coatcheck.cli.get import get
@@ -43,6 +44,7 @@ app.command()(rekey)
 app.command()(serve)
 app.command()(verify)
 app.add_typer(checkpoints, name="checkpoints")
+app.add_typer(config, name="config")
 app.add_typer(keys, name="keys")
 app.add_typer(store, name="store")
 app.add_typer(sweep, name="sweep")

@@ -15,6 +15,7 @@ from coatcheck.errors import (
     StoreDenied,
     StoreUnavailable,
 )
+from coatcheck.forks import abandon, after_fork
 from coatcheck.keys.service import KeyService
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class AwsKms(KeyService):
         self._endpoint_url = endpoint_url
         self._client: KMSClient | None = None
         self._opening = threading.Lock()
+        after_fork(self._start_anew)
 
     def __repr__(self) -> str:
         return f"AwsKms({self.name!r})"
@@ -148,6 +150,12 @@ class AwsKms(KeyService):
             )
         # Out here, so that the original does not hang on to it: it holds the request, with what was to be wrapped.
         raise failure
+
+    def _start_anew(self) -> None:
+        """Leave the connections to the process that was forked, and a lock that one of its threads may hold."""
+        abandon(self._client)
+        self._client = None
+        self._opening = threading.Lock()
 
     def _opened(self) -> "KMSClient":
         import boto3  # noqa: PLC0415 - optional, and slow to load

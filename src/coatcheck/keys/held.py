@@ -1,6 +1,5 @@
 """Unwrapped keys of this process, each for a bounded time."""
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Final
 
 from coatcheck.codecs.keyring import Key
 from coatcheck.errors import ConfigError
+from coatcheck.forks import new_lock
 
 DEFAULT_MAX_AGE: Final = 300.0
 """Seconds: the cache of the AWS Encryption SDK's own examples holds keys for one to ten minutes."""
@@ -37,7 +37,7 @@ class HeldKeys:
         self._max_age = max_age
         self._clock = clock
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def is_fresh(self, tenant: str, key_id: bytes | None) -> bool:
         """Tell if a key, or the primary, is held, and need not be renewed yet."""

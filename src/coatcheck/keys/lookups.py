@@ -1,13 +1,13 @@
 """Looks keys up for references that nobody has verified yet, at a cost that does not grow with their number."""
 
 import asyncio
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from coatcheck.errors import KeyUnavailable
+from coatcheck.forks import new_lock
 from coatcheck.keys.shelf import Shelf
 from coatcheck.storage.single_flight import SingleFlight
 
@@ -40,7 +40,7 @@ class Lookups:
         self._seen: OrderedDict[str, _Seen] = OrderedDict()
         self._unknown: OrderedDict[tuple[str, bytes], tuple[float, KeyUnavailable]] = OrderedDict()
         self._listing: SingleFlight[None] = SingleFlight()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def check(self, tenant: str, key_id: bytes) -> None:
         """Raise what :meth:`remember` was told of this key, if that was just now."""

@@ -52,7 +52,7 @@ class PayloadDesk:
         self._max_response = max_response
 
     def decode(self, payloads: Sequence[Payload], namespace: str, *, keep_references: bool) -> Plan:
-        """Plan to open each that is ours; what is not ours is handed on untouched.
+        """Plan to open each that is ours; what is not ours is handed on untouched, if the chain takes it.
 
         One that does not open does not hide the others: it comes back as :class:`Unopened`. So does one that would make
         the opened ones together larger than ``max_response``; it is not fetched.

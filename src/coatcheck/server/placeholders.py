@@ -91,7 +91,7 @@ _WORDS: Final[Mapping[type[Exception], tuple[str, str]]] = {
     ),
     IntegrityError: (
         "it is not what was sealed for this namespace",
-        "It was damaged, changed or forged, or is of another namespace: restore the original.",
+        "It was damaged, changed, forged or never sealed, or is of another namespace: restore the original.",
     ),
     FormatError: (
         "it is of no form that this release reads",
