@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Generic, TypeVar
 
+from coatcheck.forks import abandon, after_fork
+
 _T = TypeVar("_T")
 
 
@@ -11,7 +13,8 @@ class PerLoop(Generic[_T]):
     """Keeps one resource for each event loop, opened when the loop first asks for it.
 
     The resource is closed by :meth:`close`, by the end of its loop (``asyncio.run`` ends the asynchronous
-    generators of its loop), or when this object is dropped: whichever comes first.
+    generators of its loop), or when this object is dropped: whichever comes first. A forked child has none of its
+    parent's, and leaves them to it.
 
     Args:
         opened: An asynchronous generator that yields the resource once and closes it afterwards. It must not
@@ -21,6 +24,7 @@ class PerLoop(Generic[_T]):
     def __init__(self, opened: Callable[[], AsyncGenerator[_T, None]]) -> None:
         self._opened = opened
         self._held: dict[asyncio.AbstractEventLoop, tuple[_T, AsyncGenerator[_T, None]]] = {}
+        after_fork(self._start_anew)
 
     async def get(self) -> _T:
         """The running loop's resource."""
@@ -43,6 +47,10 @@ class PerLoop(Generic[_T]):
                 await holder.aclose()
             elif loop.is_running():
                 await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_finish(holder), loop))
+
+    def _start_anew(self) -> None:
+        abandon(self._held)
+        self._held = {}
 
 
 async def _finish(holder: AsyncGenerator[_T, None]) -> None:

@@ -71,9 +71,8 @@ def _answering(
         status, body = answers[min(len(seen), len(answers) - 1)]
         seen.append(request)
         text = body if isinstance(body, str) else json.dumps(body)
-        return web.Response(
-            status=status, text=text, headers={k.replace("_", "-"): v for k, v in headers.items()}
-        )
+        named = {k.replace("_", "-"): v for k, v in headers.items()}
+        return web.Response(status=status, text=text, headers={"x-goog-generation": "1", **named})
 
     return handler, seen
 
@@ -158,12 +157,22 @@ async def test_when_to_come_back(header: str, seconds: float | None) -> None:
         await store.close()
 
 
-@pytest.mark.parametrize("body", ["", "[]", "{", '{"items": [{"name": "a"}]}', '{"items": 1}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "[]",
+        "{",
+        '{"items": []}',
+        '{"kind": "storage#objects", "items": [{"name": "a"}]}',
+        '{"kind": "storage#objects", "items": 1}',
+    ],
+)
 async def test_unreadable_listing(body: str) -> None:
     handler, _ = _answering((200, body))
     async with _service(handler) as endpoint:
         store = GCSStore("bucket", endpoint_url=endpoint)
-        with pytest.raises(StoreUnavailable, match="listing"):
+        with pytest.raises(StoreUnavailable, match="something else"):
             await anext(store.list_objects())
         await store.close()
 
@@ -218,7 +227,7 @@ async def test_refused_tokens_are_renewed_once_for_all() -> None:
 
     async def handler(request: web.Request) -> web.Response:
         good = request.headers["Authorization"] == "Bearer token-2"
-        return web.Response(status=200 if good else 401, text="data")
+        return web.Response(status=200 if good else 401, text="data", headers={"x-goog-generation": "1"})
 
     async with _service(handler) as endpoint:
         store = GCSStore("bucket", credentials=credentials, endpoint_url=endpoint)
