@@ -58,6 +58,11 @@ class Site:
     ca_bundle: str | None
     """A file of certificates; None for the system's."""
 
+    @property
+    def is_amazon(self) -> bool:
+        """Whether it is Amazon's own service."""
+        return (urlsplit(self.endpoint).hostname or "").endswith(_AMAZON)
+
 
 class AwsIdentity:
     """Finds endpoint, region and credentials by boto3's rules, on first use. Safe to use from several event loops at once.

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Final
 
 from coatcheck.contracts import check_size
+from coatcheck.stores._aws_identity import Site
 from coatcheck.stores._http import Answer
 from coatcheck.stores._s3_answers import (
     foreign,
@@ -30,14 +31,16 @@ class S3Bucket:
 
     Args:
         name: The bucket's.
-        region: That requests are signed for.
+        site: Where it is.
         client: Sends requests.
         kept_with: Headers that each write bears.
     """
 
-    def __init__(self, name: str, region: str, client: S3Client, kept_with: Mapping[str, str]) -> None:
+    def __init__(self, name: str, site: Site, client: S3Client, kept_with: Mapping[str, str]) -> None:
         self._name = name
-        self._region = region
+        self._region = site.region
+        self.lists_in_order = site.is_amazon
+        """Whether a listing is promised to be in the order of keys."""
         self._client = client
         self._kept_with = {"Content-Type": "application/octet-stream", **kept_with}
 

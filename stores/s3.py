@@ -24,6 +24,8 @@ _UNORDERED = "--x-s3"
 """How the name of a directory bucket ends."""
 _S3_KEY_LENGTH = 1024
 _PAGE = 1000
+_BEFORE_SLASH = "-."
+"""What keys have that sorts before their slashes."""
 
 
 class S3Store(Store):
@@ -147,7 +149,10 @@ class S3Store(Store):
                 yield entry._replace(key=entry.key.removeprefix(self.prefix))
 
     async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
-        """See :meth:`Store.list_first`. One request for each 1,000 objects, where the service lists in this order."""
+        """See :meth:`Store.list_first`. One request for each 1,000 objects.
+
+        Where another service than Amazon's keeps objects in folders, two more for each folder in the last key.
+        """
         if not _begins_keys(prefix) or count < 1:
             return []
         bucket, token, first = await self._bucket(), None, list[StoredObject]()
@@ -155,10 +160,15 @@ class S3Store(Store):
             page = await bucket.page(self.prefix + prefix, min(count - len(first), _PAGE), token or "")
             token = page.token
             first += [entry._replace(key=entry.key.removeprefix(self.prefix)) for entry in page.entries]
-            if first != sorted(first, key=lambda entry: entry.key):
-                # S3 promises the order, other services may not keep to it: only all of them tell which are first.
+            if first != sorted(first, key=_key_of):
+                # Only all of them tell which are the first.
                 return await super().list_first(prefix, count)
-        return first[:count]
+        if token and not bucket.lists_in_order:
+            # It may show all of a/ before a-b: by the names of folders, not by whole keys.
+            for folder in _folders(first[-1].key, prefix):
+                for sign in _BEFORE_SLASH:
+                    first += await self.list_first(folder + sign, count)
+        return sorted(first, key=_key_of)[:count]
 
     async def close(self) -> None:
         """See :meth:`Store.close`."""
@@ -182,7 +192,7 @@ class S3Store(Store):
                 client = S3Client(
                     self.bucket, self._identity, site, self._timeout, path_style=self._path_style
                 )
-                self._held = S3Bucket(self.bucket, site.region, client, self._encryption())
+                self._held = S3Bucket(self.bucket, site, client, self._encryption())
             return self._held
 
     def _encryption(self) -> dict[str, str]:
@@ -203,6 +213,15 @@ class S3Store(Store):
     def _start_anew(self) -> None:
         self._opening = threading.Lock()
         self._boto3 = None
+
+
+def _key_of(entry: StoredObject) -> str:
+    return entry.key
+
+
+def _folders(key: str, prefix: str) -> list[str]:
+    """The folders of a key that are longer than ``prefix``."""
+    return [key[:end] for end, char in enumerate(key) if char == "/" and end >= len(prefix)]
 
 
 def _begins_keys(prefix: str) -> bool:
