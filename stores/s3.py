@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from coatcheck.contracts import DEFAULT_LIMIT, MAX_KEY_LENGTH, Store, StoredObject, check_key
 from coatcheck.errors import ConfigError
-from coatcheck.forks import after_fork
+from coatcheck.forks import abandon, after_fork
 from coatcheck.stores._aws_identity import AwsIdentity
 from coatcheck.stores._s3_versions import delete_noncurrent
 
@@ -211,8 +211,10 @@ class S3Store(Store):
         delete_noncurrent(client, self.bucket, self.prefix + prefix)
 
     def _start_anew(self) -> None:
-        self._opening = threading.Lock()
+        """In a forked child: connections are the parent's."""
+        abandon(self._boto3)
         self._boto3 = None
+        self._opening = threading.Lock()
 
 
 def _key_of(entry: StoredObject) -> str:

@@ -15,6 +15,7 @@ from coatcheck.errors import (
     StoreDenied,
     StoreUnavailable,
 )
+from coatcheck.forks import abandon, after_fork
 from coatcheck.keys.service import KeyService
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class AwsKms(KeyService):
         self._endpoint_url = endpoint_url
         self._client: KMSClient | None = None
         self._opening = threading.Lock()
+        after_fork(self._start_anew)
 
     def __repr__(self) -> str:
         return f"AwsKms({self.name!r})"
@@ -119,6 +121,12 @@ class AwsKms(KeyService):
         client, self._client = self._client, None
         if client is not None:
             client.close()
+
+    def _start_anew(self) -> None:
+        """In a forked child: connections are the parent's."""
+        abandon(self._client)
+        self._client = None
+        self._opening = threading.Lock()
 
     async def _ask(self, request: Callable[["KMSClient"], _T]) -> _T:
         # In a thread: boto3 waits.
