@@ -43,7 +43,7 @@ class GoogleIdentity:
         self._credentials: Credentials | None = None
         self._current: dict[str, str] | None = None
         self._refused = False
-        self._ca_bundle = ca_bundle
+        self._verify = {} if ca_bundle is None else {"verify": ca_bundle}
         self._renewing = threading.Lock()
         after_fork(self._start_anew)
 
@@ -84,12 +84,9 @@ class GoogleIdentity:
             if self._credentials is None:
                 self._credentials = self._found()
             if self._refused or not self._credentials.valid:
-                with requests.Session() as session:
-                    if self._ca_bundle is not None:
-                        session.verify = self._ca_bundle
-                    # A redirect would take what proves who asks to another place.
-                    ask = partial(Request(session), timeout=_SECONDS, allow_redirects=False)
-                    self._credentials.refresh(ask)  # type: ignore[no-untyped-call]
+                # A redirect would take what proves who asks to another place.
+                ask = partial(Request(), timeout=_SECONDS, allow_redirects=False, **self._verify)
+                self._credentials.refresh(ask)  # type: ignore[no-untyped-call]
                 self._refused = False
             headers: dict[str, str] = {}
             self._credentials.apply(headers)  # type: ignore[no-untyped-call]
