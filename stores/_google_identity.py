@@ -1,10 +1,12 @@
 """Who asks, in Google's terms: credentials that are found once and renewed before they run out."""
 
 import asyncio
+import json
 import os
 import threading
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 import google.auth
@@ -110,12 +112,8 @@ def _typed(error: Exception, credentials: Credentials | None) -> CoatcheckError:
     """What google-auth raised. None of its words: they may quote a file of keys, or what the token server said."""
     if credentials is None:
         return _not_found(error)
-    file = _subject_file(credentials)
-    if file and not os.access(file, os.R_OK):
-        return ConfigError(
-            f"{file}, which is to prove who asks, cannot be read",
-            "The Google credentials' credential_source names it. Correct it, or mount the file.",
-        )
+    if unproven := _unproven(getattr(credentials, "info", None)):
+        return unproven
     causes = list(_causes(error))
     if any(isinstance(cause, requests.exceptions.SSLError) for cause in causes):
         return ConfigError(
@@ -135,7 +133,7 @@ def _typed(error: Exception, credentials: Credentials | None) -> CoatcheckError:
 def _not_found(error: Exception) -> CoatcheckError:
     todo = "Run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS, or pass credentials=."
     if file := os.environ.get(_FILE):
-        return ConfigError(
+        return _unproven(_content(file)) or ConfigError(
             f"no Google credentials were found: {_FILE} names {file}, which "
             + ("has none that can be used" if os.access(file, os.R_OK) else "cannot be read"),
             "Correct it, or mount the file.",
@@ -151,10 +149,23 @@ def _not_found(error: Exception) -> CoatcheckError:
     )
 
 
-def _subject_file(credentials: Credentials) -> str:
-    """The file that credentials of another identity provider read their proof from; empty where there is none."""
-    source = getattr(credentials, "info", {}).get("credential_source", {})
-    return str(source.get("file", "")) if isinstance(source, dict) else ""
+def _content(file: str) -> object:
+    try:
+        return json.loads(Path(file).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _unproven(info: object) -> ConfigError | None:
+    """The error for credentials of another identity provider whose proof is to be in a file that is not there."""
+    source = info.get("credential_source") if isinstance(info, dict) else None
+    file = source.get("file") if isinstance(source, dict) else None
+    if not isinstance(file, str) or os.access(file, os.R_OK):
+        return None
+    return ConfigError(
+        f"{file}, which is to prove who asks, cannot be read",
+        "The Google credentials' credential_source names it. Correct it, or mount the file.",
+    )
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
