@@ -19,7 +19,7 @@ from tests.engines import restate
 
 _PACKAGES = (
     *("coatcheck", "temporalio", "inngest", "inngest-encryption", "restate-sdk"),
-    *("boto3", "obstore", "google-cloud-storage", "psycopg", "cryptography", "blake3", "pyfastcdc"),
+    *("boto3", "aiohttp", "google-cloud-storage", "psycopg", "cryptography", "blake3", "pyfastcdc"),
 )
 _AIOBOTO3 = Path(__file__).parents[1] / ".cache" / "sdk-s3driver"
 _PROBES = 5

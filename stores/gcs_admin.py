@@ -7,13 +7,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from coatcheck.errors import CoatcheckError
+from coatcheck.stores._gcs_endpoint import endpoint_of
 from coatcheck.stores.bucket_facts import BucketFact, Topic, is_tenant_scope, lifecycle_fact, overlap
 from coatcheck.stores.urls import gs_arguments
 
 if TYPE_CHECKING:
     from coatcheck.stores._gcs_client import GCSClient
+    from coatcheck.stores._gcs_errors import Answer
 
-_ENDPOINT = "https://storage.googleapis.com"
 _FULL_CONTROL = "https://www.googleapis.com/auth/devstorage.full_control"
 _SECONDS = 20.0
 _ONLY_NONCURRENT = {"daysSinceNoncurrentTime", "noncurrentTimeBefore", "numNewerVersions"}
@@ -33,7 +34,7 @@ async def look(url: str) -> list[BucketFact]:
             answer = await client.ask(
                 "GET",
                 f"/storage/v1/b/{arguments['bucket']}",
-                {"fields": "versioning,encryption,lifecycle"},
+                {"fields": "kind,versioning,encryption,lifecycle"},
                 "",
             )
     except CoatcheckError as error:
@@ -42,11 +43,19 @@ async def look(url: str) -> list[BucketFact]:
         return _unknown("not allowed to look: that takes storage.buckets.get")
     if answer.status != HTTPStatus.OK:
         return _unknown(f"could not look: the service answers {answer.status}")
+    bucket = described(answer)
+    if bucket is None:
+        return _unknown("could not look: something else than Google Cloud Storage answers")
+    return facts(bucket, arguments["prefix"])
+
+
+def described(answer: "Answer") -> Mapping[str, Any] | None:
+    """What Google says of a bucket; None where it is somebody else who answers."""
     try:
         bucket = json.loads(answer.body)
     except ValueError:
-        return _unknown("could not look: the service answers with something else than JSON")
-    return facts(bucket, arguments["prefix"])
+        return None
+    return bucket if isinstance(bucket, dict) and bucket.get("kind") == "storage#bucket" else None
 
 
 @asynccontextmanager
@@ -54,8 +63,15 @@ async def opened(arguments: Mapping[str, Any]) -> "AsyncIterator[GCSClient]":
     """A client for what a ``gs://`` URL names, with the right to see and change how the bucket is set up."""
     from coatcheck.stores._gcs_client import GCSClient  # noqa: PLC0415 - optional
 
-    endpoint = arguments.get("endpoint_url", _ENDPOINT).rstrip("/")
-    client = GCSClient(endpoint, None, arguments.get("project"), 1, _SECONDS, scope=_FULL_CONTROL)
+    client = GCSClient(
+        endpoint_of(arguments.get("endpoint_url")),
+        None,
+        arguments.get("project"),
+        1,
+        _SECONDS,
+        scope=_FULL_CONTROL,
+        ca_bundle=arguments.get("ca_bundle"),
+    )
     try:
         yield client
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 from coatcheck.contracts import ExpiryRule
 from coatcheck.errors import StoreDenied, StoreUnavailable
 from coatcheck.stores.bucket_facts import is_tenant_scope
-from coatcheck.stores.gcs_admin import harmful_rules, opened
+from coatcheck.stores.gcs_admin import described, harmful_rules, opened
 from coatcheck.stores.urls import gs_arguments
 
 
@@ -87,7 +87,7 @@ async def _ask(
         answer = await client.ask(
             method,
             f"/storage/v1/b/{arguments['bucket']}",
-            {"fields": "lifecycle"},
+            {"fields": "kind,lifecycle"},
             "",
             headers={"Content-Type": "application/json"},
             body=() if change is None else (json.dumps(change).encode(),),
@@ -99,6 +99,10 @@ async def _ask(
         )
     if answer.status != HTTPStatus.OK:
         raise StoreUnavailable(f"Google answers {answer.status}", "Look the status up, and try again.")
-    found = json.loads(answer.body)
-    assert isinstance(found, dict)
+    found = described(answer)
+    if found is None:
+        raise StoreUnavailable(
+            "something else than Google Cloud Storage answers",
+            "Check the endpoint, and what stands in between: a proxy, or a page to sign in at.",
+        )
     return found

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from coatcheck.errors import StoreUnavailable
+from coatcheck.stores._aws_identity import AwsIdentity
 from coatcheck.stores.bucket_facts import BucketFact, Topic, is_tenant_scope, lifecycle_fact, overlap
 from coatcheck.stores.urls import s3_arguments
 
@@ -17,6 +19,13 @@ _NONE_SET = {"NoSuchLifecycleConfiguration", "ServerSideEncryptionConfigurationN
 _UNKNOWN_TO_IT = {"MethodNotAllowed", "NotImplemented"}
 _OUT_OF_REACH = {"GLACIER", "DEEP_ARCHIVE"}
 """Storage classes whose objects cannot be read before somebody restores them."""
+
+
+_VERSIONING = {
+    "Enabled": "on: what is deleted can be restored, and stays until a rule for noncurrent versions removes it",
+    "Suspended": "suspended: what is deleted now is gone; versions from before stay until a rule for noncurrent versions "
+    "removes them",
+}
 
 
 async def look(url: str) -> list[BucketFact]:
@@ -40,21 +49,15 @@ def _look(arguments: Mapping[str, Any]) -> list[BucketFact]:
 
 @contextmanager
 def opened(arguments: Mapping[str, Any]) -> "Iterator[S3Client]":
-    """A client for what an ``s3://`` URL names."""
-    import boto3  # noqa: PLC0415 - optional, and slow to load
-    from botocore.config import Config  # noqa: PLC0415
+    """A client for what an ``s3://`` URL names.
 
-    session = boto3.Session(region_name=arguments.get("region"))
-    client = session.client(
-        "s3",
-        endpoint_url=arguments.get("endpoint_url"),
-        config=Config(
-            connect_timeout=_SECONDS,
-            read_timeout=_SECONDS,
-            retries={"total_max_attempts": 2},
-            s3={"addressing_style": "path" if arguments.get("path_style") else "auto"},
-        ),
+    Raises:
+        ConfigError: The AWS configuration cannot be used.
+    """
+    identity = AwsIdentity(
+        None, arguments.get("region"), arguments.get("endpoint_url"), arguments.get("ca_bundle")
     )
+    client = identity.client(arguments["bucket"], _SECONDS, path_style=arguments.get("path_style"))
     try:
         yield client
     finally:
@@ -71,23 +74,21 @@ def _asked(topic: Topic, permission: str, ask: Callable[[], BucketFact]) -> Buck
         status = error.response["ResponseMetadata"].get("HTTPStatusCode")
     except BotoCoreError as error:
         return BucketFact(topic, f"could not look: {type(error).__name__}", fine=None)
+    except StoreUnavailable as error:
+        return BucketFact(topic, f"could not look: {error}", fine=None)
     if code in _NONE_SET:
         return lifecycle_fact([]) if topic == "lifecycle" else _unencrypted()
+    said = f"could not look: the service answers {status} {code}".rstrip()
     if code in _UNKNOWN_TO_IT:
-        return BucketFact(topic, "this service does not tell", fine=None)
-    if status == _DENIED:
-        return BucketFact(topic, f"not allowed to look: that takes s3:{permission}", fine=None)
-    return BucketFact(topic, f"could not look: the service answers {status} {code}".rstrip(), fine=None)
+        said = "this service does not tell"
+    elif status == _DENIED:
+        said = f"not allowed to look: that takes s3:{permission}"
+    return BucketFact(topic, said, fine=None)
 
 
 def _versioning(client: "S3Client", bucket: str) -> BucketFact:
-    if client.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled":
-        said = (
-            "on: what is deleted can be restored, and stays until a rule for noncurrent versions removes it"
-        )
-    else:
-        said = "off: what is deleted is gone"
-    return BucketFact("versioning", said)
+    status = client.get_bucket_versioning(Bucket=bucket).get("Status", "")
+    return BucketFact("versioning", _VERSIONING.get(status, "off: what is deleted is gone"))
 
 
 def _encryption(client: "S3Client", bucket: str) -> BucketFact:

@@ -76,6 +76,7 @@ def s3_arguments(url: str) -> dict[str, Any]:
             "path_style": _yes_or_no,
             "sse": _sse,
             "kms_key_id": str,
+            "ca_bundle": str,
             "timeout": _seconds,
         },
     )
@@ -88,7 +89,14 @@ def gs_arguments(url: str) -> dict[str, Any]:
         ConfigError: The URL is malformed.
     """
     return _bucket_arguments(
-        url, {"endpoint_url": _endpoint, "project": str, "connections": _count, "timeout": _seconds}
+        url,
+        {
+            "endpoint_url": _endpoint,
+            "project": str,
+            "connections": _count,
+            "ca_bundle": str,
+            "timeout": _seconds,
+        },
     )
 
 

@@ -56,7 +56,7 @@ def modules_after(statement: str) -> set[str]:
 HEAVY = {
     "boto3",
     "botocore",
-    "obstore",
+    "aiohttp",
     "temporalio",
     "google",
     "psycopg",

@@ -419,7 +419,7 @@ def test_the_documented_file_says_what_holds_without_it(write: Write, where: str
 
 
 def test_loading_settings_loads_no_optional_dependency() -> None:
-    program = "import sys, coatcheck.settings; print(sorted({'boto3', 'obstore', 'google', 'psycopg', 'typer'} & set(sys.modules)))"
+    program = "import sys, coatcheck.settings; print(sorted({'boto3', 'aiohttp', 'google', 'psycopg', 'typer'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )

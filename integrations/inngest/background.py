@@ -1,10 +1,11 @@
 """Awaiting something where nothing can be awaited: in sync functions."""
 
 import asyncio
-import os
 import threading
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
+
+from coatcheck.forks import after_fork
 
 _T = TypeVar("_T")
 
@@ -15,7 +16,7 @@ class _Background:
     def __init__(self) -> None:
         self.renew()
         # Threads do not survive a fork.
-        os.register_at_fork(after_in_child=self.renew)
+        after_fork(self.renew)
 
     def renew(self) -> None:
         self._lock = threading.Lock()

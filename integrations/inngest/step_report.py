@@ -1,7 +1,6 @@
 """What a run costs: steps are billed, retries included, and every request carries what came before it."""
 
 import logging
-import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Final
@@ -9,6 +8,7 @@ from typing import Final
 from opentelemetry import metrics
 
 from coatcheck._version import __version__
+from coatcheck.forks import new_lock
 
 _RUNS: Final = 4096
 """Runs that are remembered."""
@@ -52,7 +52,7 @@ class StepReports:
 
     def __init__(self) -> None:
         self._runs: OrderedDict[str, StepReport] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def of(self, run: str) -> StepReport:
         """What is known of a run; zeros for one that was never here, or too long ago."""

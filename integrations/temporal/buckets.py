@@ -1,14 +1,12 @@
 """Buckets that another tool wrote: read by any key, up to a size, and never written."""
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from coatcheck import GCSStore, S3Store
 from coatcheck.contracts import DEFAULT_LIMIT
-from coatcheck.errors import PayloadNotFound
-from coatcheck.integrations.temporal.read_also import too_large
-
-_NOT_FOUND = 404
+from coatcheck.errors import LimitExceeded
 
 
 class S3Bucket(S3Store):
@@ -28,17 +26,11 @@ class S3Bucket(S3Store):
         """The object at exactly ``key``, which a caller has checked.
 
         Raises:
-            LimitExceeded: It is larger than the limit; no byte of it is read then.
+            LimitExceeded: It is larger than the limit.
             CoatcheckError: As :meth:`Store.get`.
         """
-        name = _name(key)
-        opened = await self._opened()
-        answer = await self._ask(opened, lambda: opened.client.get_async(key), name)
-        size = answer.meta["size"]
-        if size > min(limit, self._limit):
-            raise too_large(size, min(limit, self._limit), name)
-        data = await self._ask(opened, answer.bytes_async, name, size)
-        return data.to_bytes()
+        with _in_words_of_a_reader():
+            return await (await self._bucket()).get(key, min(limit, self._limit), _name(key))
 
 
 class GCSBucket(GCSStore):
@@ -55,22 +47,18 @@ class GCSBucket(GCSStore):
         self._limit = limit
 
     async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
-        """As :meth:`S3Bucket.get`. Two requests: the first asks for the size."""
-        size = int(json.loads(await self._read(key, {"fields": "size"}))["size"])
-        if size > min(limit, self._limit):
-            raise too_large(size, min(limit, self._limit), _name(key))
-        return await self._read(key, {"alt": "media"})
+        """As :meth:`S3Bucket.get`."""
+        with _in_words_of_a_reader():
+            return await self._bucket.get(key, min(limit, self._limit), _name(key))
 
-    async def _read(self, key: str, query: dict[str, str]) -> bytes:
-        answer = await self._ask("GET", key, query, _name(key))
-        if answer.status == _NOT_FOUND:
-            await self._check_bucket(answer)
-            raise PayloadNotFound(
-                f"there is no such object in bucket {self.bucket!r}",
-                "Restore a version or the soft-deleted object, and check the bucket's lifecycle rules.",
-                _name(key),
-            )
-        return answer.body
+
+@contextmanager
+def _in_words_of_a_reader() -> Iterator[None]:
+    try:
+        yield
+    except LimitExceeded as error:
+        todo = "Raise the reader's max_payload if payloads of this size are expected."
+        raise LimitExceeded(error.what, todo, error.object_id) from None
 
 
 def _name(key: str) -> str:

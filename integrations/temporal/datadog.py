@@ -9,7 +9,6 @@ hash of the data, then that of the metadata.
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -21,7 +20,7 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraint
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 
-from coatcheck.concurrency import all_at_once
+from coatcheck.concurrency import Threads, all_at_once
 from coatcheck.errors import (
     CoatcheckError,
     ConfigError,
@@ -98,7 +97,7 @@ class DataDogReader(PayloadCodec):
         self._headers = dict(headers)
         self._max_payload = max_payload
         self._timeout = timeout
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "datadog-reader")
+        self._threads = Threads(_AT_ONCE, "datadog-reader")
         self._namespace = ""
         self._within: dict[str, Self] = {}
 
@@ -169,7 +168,7 @@ class DataDogReader(PayloadCodec):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout):
-                status, body = await loop.run_in_executor(self._threads, self._get, reference)
+                status, body = await loop.run_in_executor(self._threads.pool, self._get, reference)
         except TimeoutError:
             why = f"no answer within {self._timeout:g} s"
         except (HTTPException, OSError) as error:

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
+from coatcheck.forks import after_fork
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -17,19 +19,28 @@ DECODE_INLINE_UP_TO: Final = 128 * 1024
 """Bytes. Opening and decompressing are about three times as fast as the way in."""
 
 
-class _Cores:
-    """As many threads as there are cores: more would only hold more compressors, of some megabytes each."""
+class Threads:
+    """Threads that outlive a fork: a child has as many of its own.
 
-    def __init__(self) -> None:
+    Args:
+        count: The most of them.
+        name: What their names begin with.
+    """
+
+    def __init__(self, count: int, name: str) -> None:
+        self._count = count
+        self._name = name
         self.renew()
         # Threads do not survive a fork, and their executor would never notice.
-        os.register_at_fork(after_in_child=self.renew)
+        after_fork(self.renew)
 
     def renew(self) -> None:
-        self.threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="coatcheck")
+        """Start anew, without those that there were."""
+        self.pool = ThreadPoolExecutor(self._count, thread_name_prefix=self._name)
 
 
-_cores: Final = _Cores()
+_cores: Final = Threads(os.cpu_count() or 1, "coatcheck")
+"""As many as there are cores: more would only hold more compressors, of some megabytes each."""
 
 _inline: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 """Bytes that each event loop has worked on in its present turn."""
@@ -48,7 +59,7 @@ async def off_loop(size: int, limit: int, work: Callable[_P, _T], *args: _P.args
     loop = asyncio.get_running_loop()
     before = _inline.get(loop, 0)
     if before + size > limit:
-        return await loop.run_in_executor(_cores.threads, partial(work, *args, **kwargs))
+        return await loop.run_in_executor(_cores.pool, partial(work, *args, **kwargs))
     if not before:
         loop.call_soon(_inline.pop, loop, 0)
     _inline[loop] = before + size

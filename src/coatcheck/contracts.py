@@ -304,10 +304,11 @@ class Store(ABC):
 async def first_in_order(listing: AsyncIterator[StoredObject], count: int) -> list[StoredObject]:
     """Return the first ``count`` entries of a listing, for a store whose listings come in the order of keys."""
     first: list[StoredObject] = []
-    async for entry in listing:
-        first.append(entry)
-        if len(first) == count:
-            break
+    if count > 0:
+        async for entry in listing:
+            first.append(entry)
+            if len(first) == count:
+                break
     return first
 
 

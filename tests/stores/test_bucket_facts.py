@@ -138,7 +138,7 @@ async def test_s3_has_nothing_set() -> None:
 
 
 async def test_s3_encrypts() -> None:
-    async with responding(200, ENCRYPTION) as endpoint:
+    async with responding(200, ENCRYPTION, {"x-amz-request-id": "1"}) as endpoint:
         facts = await s3_admin.look(f"s3://bucket?endpoint_url={endpoint}&region=us-east-1")
     assert said(facts)[1] == (
         "encryption",
@@ -155,6 +155,7 @@ async def test_s3_is_away() -> None:
 
 async def test_gcs_tells() -> None:
     about = {
+        "kind": "storage#bucket",
         "versioning": {"enabled": False},
         "encryption": {"defaultKmsKeyName": "projects/p/key"},
         "lifecycle": {"rule": [{"action": {"type": "Delete"}, "condition": {"age": 3}}]},
@@ -172,7 +173,8 @@ async def test_gcs_tells() -> None:
     [
         (403, "{}", "not allowed to look: that takes storage.buckets.get"),
         (404, "{}", "could not look: the service answers 404"),
-        (200, "<html>", "could not look: the service answers with something else than JSON"),
+        (200, "{}", "could not look: something else than Google Cloud Storage answers"),
+        (200, "<html>", "could not look: something else than Google Cloud Storage answers"),
     ],
 )
 async def test_gcs_does_not_tell(status: int, body: str, words: str) -> None:

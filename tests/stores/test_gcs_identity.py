@@ -25,6 +25,7 @@ from coatcheck.errors import (
     StoreDenied,
     StoreUnavailable,
 )
+from coatcheck.stores._google_identity import GoogleIdentity
 from coatcheck.stores.gcs import GCSStore
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -71,9 +72,8 @@ def _answering(
         status, body = answers[min(len(seen), len(answers) - 1)]
         seen.append(request)
         text = body if isinstance(body, str) else json.dumps(body)
-        return web.Response(
-            status=status, text=text, headers={k.replace("_", "-"): v for k, v in headers.items()}
-        )
+        named = {k.replace("_", "-"): v for k, v in headers.items()}
+        return web.Response(status=status, text=text, headers={"x-goog-generation": "1", **named})
 
     return handler, seen
 
@@ -158,12 +158,22 @@ async def test_when_to_come_back(header: str, seconds: float | None) -> None:
         await store.close()
 
 
-@pytest.mark.parametrize("body", ["", "[]", "{", '{"items": [{"name": "a"}]}', '{"items": 1}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "[]",
+        "{",
+        '{"items": []}',
+        '{"kind": "storage#objects", "items": [{"name": "a"}]}',
+        '{"kind": "storage#objects", "items": 1}',
+    ],
+)
 async def test_unreadable_listing(body: str) -> None:
     handler, _ = _answering((200, body))
     async with _service(handler) as endpoint:
         store = GCSStore("bucket", endpoint_url=endpoint)
-        with pytest.raises(StoreUnavailable, match="listing"):
+        with pytest.raises(StoreUnavailable, match="something else"):
             await anext(store.list_objects())
         await store.close()
 
@@ -218,7 +228,7 @@ async def test_refused_tokens_are_renewed_once_for_all() -> None:
 
     async def handler(request: web.Request) -> web.Response:
         good = request.headers["Authorization"] == "Bearer token-2"
-        return web.Response(status=200 if good else 401, text="data")
+        return web.Response(status=200 if good else 401, text="data", headers={"x-goog-generation": "1"})
 
     async with _service(handler) as endpoint:
         store = GCSStore("bucket", credentials=credentials, endpoint_url=endpoint)
@@ -263,6 +273,93 @@ async def test_no_credentials_to_be_found(monkeypatch: pytest.MonkeyPatch, tmp_p
     with pytest.raises(ConfigError, match="no Google credentials"):
         await store.get("a")
     await store.close()
+
+
+_ACCOUNT = {
+    "type": "service_account",
+    "client_email": "tests@example.iam.gserviceaccount.com",
+    "private_key": "-----BEGIN PRIVATE KEY-----\nc2VjcmV0LWtleQ==\n-----END PRIVATE KEY-----\n",
+    "private_key_id": "1",
+    "token_uri": "http://127.0.0.1:1/token",
+}
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "{", "[]", '{"type": "secret-key"}', "\xff", json.dumps(_ACCOUNT)]
+)
+async def test_a_broken_file_of_credentials_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None
+) -> None:
+    file = tmp_path / "account.json"
+    if content is not None:
+        file.write_text(content, "latin-1")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    store = GCSStore("bucket")
+    words = r"account\.json, which " + ("cannot be read" if content is None else "has none that can be used")
+    with pytest.raises(ConfigError, match=words) as caught:
+        await store.get("a")
+    assert "secret-key" not in f"{caught.value!r}{caught.value.__context__!r}"
+    await store.close()
+
+
+async def test_a_missing_proof_of_another_identity_provider_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Workload identity federation: the token that is to be exchanged is in a file."""
+    account = {
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/p",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": "https://sts.googleapis.com/v1/token",
+        "credential_source": {"file": str(tmp_path / "subject-token")},
+    }
+    (tmp_path / "account.json").write_text(json.dumps(account))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+    store = GCSStore("bucket")
+    with pytest.raises(ConfigError, match=r"subject-token, which is to prove who asks, cannot be read"):
+        await store.get("a")
+    await store.close()
+
+
+async def test_a_metadata_server_that_is_away_is_worth_a_retry(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setattr("google.auth.compute_engine._metadata.is_on_gce", lambda **_: False)
+    store = GCSStore("bucket")
+    with pytest.raises(StoreUnavailable, match="no metadata server gives any"):
+        await store.get("a")
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    with pytest.raises(ConfigError, match="no Google credentials were found"):
+        await store.get("a")
+    await store.close()
+
+
+async def test_a_key_that_was_replaced_in_its_file_is_read_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pem = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file = tmp_path / "account.json"
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    refusals, _ = _answering((400, {"error": "invalid_grant", "error_description": "key was deleted"}))
+    tokens, _ = _answering((200, {"access_token": "from-google", "expires_in": 3600}))
+    handler, _ = _answering((200, "data"))
+
+    async with _service(refusals) as refusing, _service(tokens) as giving, _service(handler) as endpoint:
+        store = GCSStore("bucket", endpoint_url=endpoint)
+        # At an http:// address none are looked for.
+        store._bucket._client._identity = GoogleIdentity(None, None, "scope")
+        file.write_text(
+            json.dumps({**_ACCOUNT, "private_key": pem.decode(), "token_uri": f"{refusing}/token"})
+        )
+        with pytest.raises(StoreDenied, match="does not renew"):
+            await store.get("a")
+        file.write_text(json.dumps({**_ACCOUNT, "private_key": pem.decode(), "token_uri": f"{giving}/token"}))
+        assert await store.get("a") == b"data"
+        await store.close()
 
 
 async def test_service_account_by_google_auth() -> None:

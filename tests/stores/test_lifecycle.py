@@ -133,7 +133,7 @@ async def test_gcs_is_given_rules_beside_those_of_others() -> None:
     """The server for tests keeps no lifecycle, so a responder notes what it would be told."""
     theirs = {"action": {"type": "Delete"}, "condition": {"age": 3, "matchesPrefix": ["elsewhere/"]}}
     ours = gcs_lifecycle.rules_of("gs://bucket/prod", [ExpiryRule(TENANT_SCOPE, 5), RULES[1]])
-    body = json.dumps({"lifecycle": {"rule": [theirs, *ours]}})
+    body = json.dumps({"kind": "storage#bucket", "lifecycle": {"rule": [theirs, *ours]}})
     heard: list[bytes] = []
     async with responding(200, body, heard=heard) as endpoint:
         url = f"gs://bucket/prod?endpoint_url={endpoint}"

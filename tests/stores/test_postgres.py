@@ -105,7 +105,9 @@ class TestPostgresStore(StoreSuite):
     async def raw_set(self, store: Store, key: str, data: bytes) -> None:
         assert isinstance(store, PostgresStore)
         await store.init()
-        query = sql.SQL("INSERT INTO {} (key, data) VALUES (%s, %s)").format(sql.Identifier(store.table))
+        query = sql.SQL(
+            "INSERT INTO {} (key, data) VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET data = excluded.data"
+        ).format(sql.Identifier(store.table))
         self.admin.execute(query, [f"some/where/{key}", data])
 
 

@@ -13,6 +13,7 @@ from botocore.session import Session as BotocoreSession
 
 from coatcheck.contracts import Store
 from coatcheck.errors import ConfigError, StoreUnavailable
+from coatcheck.stores._aws_identity import address_of
 from coatcheck.stores.s3 import S3Store
 from coatcheck.testing import StoreSuite
 from tests.engines.fault_proxy import Fault, FaultProxy
@@ -161,7 +162,7 @@ async def test_profile_is_all_it_takes(
         f"aws_secret_access_key = {bucket.server.secret_key}\n"
     )
     monkeypatch.setenv("AWS_PROFILE", "work")
-    # obstore's own variables, which boto3 does not know, change nothing.
+    # Variables that other clients know, and boto3 does not, change nothing.
     monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
     monkeypatch.setenv("AWS_BUCKET", "another")
@@ -211,7 +212,7 @@ def _no_aws(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     ],
 )
 def test_where_requests_go(bucket_name: str, path_style: bool | None, endpoint: str, address: str) -> None:
-    found, in_path = S3Store(bucket_name, path_style=path_style)._address(endpoint)
+    found, in_path = address_of(bucket_name, endpoint, path_style=path_style)
     assert found.geturl() == address
     assert in_path is (address == endpoint)
 
@@ -242,7 +243,7 @@ def test_key_with_sse_s3() -> None:
         S3Store("payloads", sse="AES256", kms_key_id="key")
 
 
-@pytest.mark.parametrize("module", ["boto3", "obstore"])
+@pytest.mark.parametrize("module", ["aiohttp", "boto3"])
 def test_missing_extra_is_named(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("coatcheck.stores.s3.find_spec", lambda name: None if name == module else object())
     with pytest.raises(ConfigError, match=rf"{module} is not installed.*coatcheck\[s3\]"):
@@ -252,6 +253,6 @@ def test_missing_extra_is_named(module: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_making_a_store_loads_nothing() -> None:
     script = (
         "import sys; from coatcheck.stores.s3 import S3Store; S3Store('payloads');"
-        "sys.exit(bool({'boto3', 'botocore', 'obstore'} & sys.modules.keys()))"
+        "sys.exit(bool({'aiohttp', 'boto3', 'botocore'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0

@@ -137,9 +137,9 @@ def test_what_is_libpqs_goes_to_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
         ("file:///folder?mode=hunter2", "There are: trust_folder."),
         (
             "s3://bucket?regoin=hunter2",
-            "There are: endpoint_url, region, path_style, sse, kms_key_id, timeout.",
+            "There are: endpoint_url, region, path_style, sse, kms_key_id, ca_bundle, timeout.",
         ),
-        ("gs://bucket?region=hunter2", "There are: endpoint_url, project, connections, timeout."),
+        ("gs://bucket?region=hunter2", "There are: endpoint_url, project, connections, ca_bundle, timeout."),
         (
             "postgresql://u:hunter2@host/db?coatcheck_table=x",
             "There are: table, prefix, connections, timeout, and those of libpq.",

@@ -29,7 +29,7 @@ def main() -> NoReturn:
 def _end(status: int) -> NoReturn:
     """End the process as an interpreter would, but for taking itself apart.
 
-    Threads of native code (Temporal's client, obstore) that still hold an object of Python's then crash the process, after
+    Threads of native code (Temporal's client) that still hold an object of Python's then crash the process, after
     its work is done: https://github.com/temporalio/sdk-python/issues/300.
     """
     atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way

@@ -122,6 +122,12 @@ class AwsKms(KeyService):
         if client is not None:
             client.close()
 
+    def _start_anew(self) -> None:
+        """In a forked child: connections are the parent's."""
+        abandon(self._client)
+        self._client = None
+        self._opening = threading.Lock()
+
     async def _ask(self, request: Callable[["KMSClient"], _T]) -> _T:
         # In a thread: boto3 waits.
         return await asyncio.to_thread(self._ask_now, request)

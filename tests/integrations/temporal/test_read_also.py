@@ -271,7 +271,7 @@ async def test_an_object_in_the_s3_bucket_is_not_trusted(bucket: Bucket) -> None
     driver = S3StorageDriver(S3Writer(bucket), bucket.name)
     reader = s3_reader(bucket).within("default")
     claim = await stored(driver)
-    with pytest.raises(LimitExceeded, match="100000 are allowed"):
+    with pytest.raises(LimitExceeded, match="at most 100000 were expected"):
         await retrieve(s3_reader(bucket, max_payload=100_000).within("default"), claim)
     key = claim.claim_data["key"]
     bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"other")
@@ -296,7 +296,7 @@ async def test_an_object_in_the_gcs_bucket_is_not_trusted(
     small = GCSDriverReader(gcs_bucket, endpoint_url=gcs_server.endpoint, max_payload=100_000).within(
         "default"
     )
-    with pytest.raises(LimitExceeded, match="100000 are allowed"):
+    with pytest.raises(LimitExceeded, match="at most 100000 were expected"):
         await retrieve(small, claim)
     await small.close()
     reader = GCSDriverReader(gcs_bucket, endpoint_url=gcs_server.endpoint).within("default")

@@ -58,6 +58,28 @@ class ListingTests(StoreSuiteBase):
         assert await keys_of(store) == sorted(keys)
         assert await keys_of(store, "t/3/") == sorted(key for key in keys if key.startswith("t/3/"))
 
+    async def test_first_by_key(self, store: Store) -> None:
+        keys = ["a-/b", "a-c", "a.d/e", "a/b", "a/b-1/c", "a/b.2", "a/c/d", "ab/c", "b=/c", "b_/c", "B/c"]
+        for size, key in enumerate(keys):
+            await store.create(key, bytes(size))
+        for prefix in ["", "a", "a/", "a/b", "a-", "b", "c", "a/c/d", "a/c/d/"]:
+            expected = sorted(key for key in keys if key.startswith(prefix))
+            for count in (0, 1, 2, 5, len(keys), 10_000):
+                first = await store.list_first(prefix, count)
+                assert [found.key for found in first] == expected[:count], (prefix, count)
+                assert [found.size for found in first] == [keys.index(found.key) for found in first]
+
+    async def test_first_by_key_of_many(self, store: Store) -> None:
+        keys = [f"t/{number:05}" for number in range(self.many)]
+        await create_all(store, keys[::-1], b"1")
+        for count in (1, self.many - 50, self.many, self.many + 50):
+            assert [found.key for found in await store.list_first("t/", count)] == keys[:count]
+
+    async def test_first_by_foreign_prefix(self, store: Store) -> None:
+        await store.create("a/b", b"1")
+        for prefix in _FOREIGN_PREFIXES:
+            assert await store.list_first(prefix, 10) == []
+
     async def test_listing_while_others_write(self, store: Store) -> None:
         keys = [f"t/{number:05}" for number in range(self.many)]
         await create_all(store, keys, b"1")

@@ -1,11 +1,12 @@
 """What a store does with one object."""
 
 import random
+import tracemalloc
 
 import pytest
 
 from coatcheck.contracts import MAX_KEY_LENGTH, Store
-from coatcheck.errors import ConfigError, PayloadNotFound
+from coatcheck.errors import ConfigError, LimitExceeded, PayloadNotFound
 from coatcheck.testing._store.base import StoreSuiteBase, keys_of, listed
 
 _LONG_SEGMENT = 99
@@ -115,6 +116,41 @@ class ObjectTests(StoreSuiteBase):
         await store.replace("t/s/large", data[::-1])
         assert await store.get("t/s/large") == data[::-1]
         assert [found.size for found in await listed(store)] == [self.large]
+
+    async def test_limit_of_a_read(self, store: Store) -> None:
+        await store.create("t/s/o", b"x" * 1_000)
+        await store.create("t/s/empty", b"")
+        for get in (store.get, store.get_uncached):
+            assert await get("t/s/o", 1_000) == b"x" * 1_000
+            assert await get("t/s/empty", 0) == b""
+            for limit in (0, 1, 999):
+                with pytest.raises(LimitExceeded, match="t/s/o"):
+                    await get("t/s/o", limit)
+            with pytest.raises(PayloadNotFound):
+                await get("t/s/missing", 0)
+
+    async def test_large_object_is_not_read_beyond_the_limit(self, store: Store) -> None:
+        await store.create("t/s/large", bytes(self.large))
+        limit = self.large // 16
+        tracemalloc.start()
+        try:
+            for get in (store.get, store.get_uncached):
+                with pytest.raises(LimitExceeded):
+                    await get("t/s/large", limit)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < self.large // 2
+        assert len(await store.get("t/s/large", self.large)) == self.large
+
+    async def test_uncached_read_is_of_what_is_there(self, store: Store) -> None:
+        await store.create("t/s/o", b"first")
+        assert await store.get("t/s/o") == await store.get_uncached("t/s/o") == b"first"
+        await self.raw_set(store, "t/s/o", b"theirs")
+        assert await store.get_uncached("t/s/o") == b"theirs"
+        await store.delete("t/s/o")
+        with pytest.raises(PayloadNotFound):
+            await store.get_uncached("t/s/o")
 
     @pytest.mark.parametrize("key", _ODD_KEYS)
     async def test_odd_key(self, store: Store, key: str) -> None:

@@ -1,0 +1,36 @@
+"""Where Google Cloud Storage is."""
+
+import os
+from typing import Final
+from urllib.parse import urlsplit
+
+from coatcheck.errors import ConfigError
+
+_GOOGLE: Final = "https://storage.googleapis.com"
+_EMULATOR: Final = "STORAGE_EMULATOR_HOST"
+
+
+def endpoint_of(given: str | None) -> str:
+    """The address that paths are put behind: the one given, or else of an emulator that the environment names, or Google's.
+
+    Raises:
+        ConfigError: It is no http or https address.
+    """
+    url = given or os.environ.get(_EMULATOR) or _GOOGLE
+    if not given and "://" not in url:
+        url = f"http://{url}"  # Google's own clients differ in whether they want the scheme.
+    try:
+        address = urlsplit(url)
+    except ValueError:
+        address = urlsplit("")
+    if address.scheme not in {"http", "https"} or not address.hostname or address.query or address.username:
+        raise ConfigError(
+            f"{'the endpoint' if given else _EMULATOR} is not an http or https address",
+            "Give scheme, host and port: https://host:443.",
+        )
+    return url.rstrip("/")
+
+
+def is_emulator(endpoint: str) -> bool:
+    """Whether nobody is asked for credentials there: it has no TLS, or the environment names it as an emulator."""
+    return endpoint.startswith("http:") or (bool(os.environ.get(_EMULATOR)) and endpoint == endpoint_of(None))

@@ -1,0 +1,28 @@
+"""A web application that used its store before gunicorn forked its workers: ``gunicorn --preload``."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable
+
+from coatcheck.registry import open_store
+
+store = open_store(os.environ["FORK_STORE"])
+
+
+async def _use(key: str) -> bytes:
+    await store.replace(key, key.encode())
+    return await store.get("before-the-fork") + await store.get(key)
+
+
+async def _prepare() -> None:
+    await store.replace("before-the-fork", b"parent ")
+
+
+asyncio.run(_prepare())
+
+
+def application(_environ: object, start_response: Callable[..., object]) -> Iterable[bytes]:
+    """Write and read in the worker."""
+    body = asyncio.run(_use(f"worker-{os.getpid()}"))
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
