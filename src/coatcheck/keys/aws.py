@@ -157,12 +157,6 @@ class AwsKms(KeyService):
         # Out here, so that the original does not hang on to it: it holds the request, with what was to be wrapped.
         raise failure
 
-    def _start_anew(self) -> None:
-        """Leave the connections to the process that was forked, and a lock that one of its threads may hold."""
-        abandon(self._client)
-        self._client = None
-        self._opening = threading.Lock()
-
     def _opened(self) -> "KMSClient":
         import boto3  # noqa: PLC0415 - optional, and slow to load
         from botocore.config import Config  # noqa: PLC0415 - optional
