@@ -11,10 +11,11 @@ from typing import Final, TypeVar
 
 from coatcheck.contracts import Store
 from coatcheck.errors import CoatcheckError, ConfigError, LimitExceeded, PayloadNotFound, StoreDenied
-from coatcheck.storage.conditions import PROBE_FOLDER, check_create_conditions
+from coatcheck.storage.conditions import check_create_conditions
 
 _T = TypeVar("_T")
 
+_FOLDER: Final = "coatcheck-probe/"
 _SIZE: Final = 4096
 """Bytes: a small payload."""
 _LARGE: Final = 16 << 20
@@ -65,7 +66,7 @@ class Probe:
         self._store = store
         self._read_only = read_only
         self._data = secrets.token_bytes(_SIZE)
-        self._folder = f"{PROBE_FOLDER}{secrets.token_hex(16)}/"
+        self._folder = f"{_FOLDER}{secrets.token_hex(16)}/"
         self._keys = [f"{self._folder}{number}" for number in range(_TIMES)]
         self._maybe_there: set[str] = set()
         self._wrote = self._deleted = False
