@@ -36,7 +36,7 @@ from tests.stores.s3_fixtures import REGION, Bucket
 
 TRIALS = [
     *("missing", "write", "read", "create-if-absent", "replace"),
-    *("large", "list", "order", "delete", "after-delete"),
+    *("large", "list", "order", "delete", "after-delete", "race"),
 ]
 CASES = ["store", *TRIALS]
 BUCKET_TOPICS = ["versioning", "encryption", "lifecycle"]
@@ -330,16 +330,16 @@ class Leaky(MemoryStore):
 @pytest.mark.parametrize(
     ("store", "problems", "said"),
     [
-        (Overwriting(), ["create-if-absent"], "writers would overwrite each other"),
-        (Unwilling(), [*TRIALS[1:8], "after-delete"], "says that it is there"),
+        (Overwriting(), ["create-if-absent", "race"], "writers would overwrite each other"),
+        (Unwilling(), [*TRIALS[1:8], "after-delete", "race"], "says that it is there"),
         (
             Garbling(),
-            ["read", "create-if-absent", "replace", "large", "after-delete"],
+            ["read", "create-if-absent", "replace", "large", "after-delete", "race"],
             "what was read is not what was written",
         ),
         (Hiding(), ["list", "order"], "a listing shows sizes [[], [], [], [], []] for 5 objects"),
         (Disorderly(), ["order"], "not the first by their keys"),
-        (Keeping(), ["delete", "after-delete"], "the object is still there after it was deleted"),
+        (Keeping(), ["delete", "after-delete", "race"], "the object is still there after it was deleted"),
         (Marking(), ["after-delete"], "cannot be created again"),
         (Small(), ["large"], "413"),
         (Secretive(), ["missing"], "a missing object is reported as a denied one"),

@@ -103,6 +103,7 @@ class Probe:
             "order": self._order,
             "delete": self._delete,
             "after-delete": self._create_after_delete,
+            "race": self._race,
         }
 
     async def _tried(self, case: str, trial: Callable[[], Awaitable[str]]) -> tuple[Finding, bool]:
@@ -153,13 +154,7 @@ class Probe:
                 "a second create of the same object is let through: the service ignores the condition, "
                 "and writers would overwrite each other"
             )
-        try:
-            await check_create_conditions(self._store)
-        except ConfigError as error:
-            raise _Broken(str(error)) from error
-        return (
-            "of several creates of one object one is let through, and the object stays as that one wrote it"
-        )
+        return "a second create is refused, and the object untouched"
 
     async def _replace(self) -> str:
         for key in self._written():
@@ -228,6 +223,15 @@ class Probe:
         if await self._store.get(key) != self._data:
             raise _Broken("what was created after a delete is not what was written")
         return "what was deleted can be created again"
+
+    async def _race(self) -> str:
+        if not self._deleted:
+            raise _Untried("nothing was deleted")
+        try:
+            await self._timed(check_create_conditions(self._store))
+        except ConfigError as error:
+            raise _Broken(str(error)) from error
+        return "of several creates at once one is let through"
 
     async def _list_any(self) -> str:
         for _ in range(_TIMES):
