@@ -8,8 +8,9 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
+from types import MethodType
 from typing import Any, Final
-from weakref import WeakMethod, ref
+from weakref import ref
 
 _LONGEST_WAIT: Final = 1.0
 """Seconds that a fork waits for a lock: whoever holds one longer holds it over I/O, against what :func:`new_lock` says."""
@@ -19,7 +20,7 @@ class _Process:
     """What this process has to do around its forks."""
 
     def __init__(self) -> None:
-        self.renewals: dict[int, WeakMethod[Callable[[], None]]] = {}
+        self.renewals: dict[int, tuple[ref[object], Callable[[object], None]]] = {}
         self.locks: dict[int, ref[threading.Lock]] = {}
         self.abandoned: list[object] = []
         self._numbers = itertools.count()
@@ -29,8 +30,11 @@ class _Process:
         )
 
     def add_renewal(self, renew: Callable[[], None]) -> None:
+        assert isinstance(renew, MethodType)
         number = next(self._numbers)
-        self.renewals[number] = WeakMethod(renew, lambda _: self.renewals.pop(number, None))
+        # Not a WeakMethod: its callbacks fail while an interpreter ends.
+        owner = ref(renew.__self__, lambda _: self.renewals.pop(number, None))
+        self.renewals[number] = (owner, renew.__func__)
 
     def add_lock(self, lock: threading.Lock) -> None:
         number = next(self._numbers)
@@ -51,10 +55,10 @@ class _Process:
             reinitialised: Any = held()
             if reinitialised is not None:
                 reinitialised._at_fork_reinit()  # noqa: SLF001 - as the standard library does for its own
-        for held_method in list(self.renewals.values()):
-            renew = held_method()
-            if renew is not None:
-                renew()
+        for held_owner, renew in list(self.renewals.values()):
+            owner = held_owner()
+            if owner is not None:
+                renew(owner)
 
 
 _process: Final = _Process()

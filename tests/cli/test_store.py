@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 from urllib.request import Request, urlopen
@@ -16,7 +17,15 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from coatcheck import FileStore, MemoryStore, PayloadNotFound, StoreDenied, StoredObject, StoreUnavailable
+from coatcheck import (
+    FileStore,
+    LimitExceeded,
+    MemoryStore,
+    PayloadNotFound,
+    StoreDenied,
+    StoredObject,
+    StoreUnavailable,
+)
 from coatcheck.cli.app import app
 from coatcheck.cli.probe import Finding, Probe
 from coatcheck.contracts import DEFAULT_LIMIT
@@ -25,7 +34,11 @@ from tests.engines.gcs import GCSServer
 from tests.engines.postgres import PostgresServer
 from tests.stores.s3_fixtures import REGION, Bucket
 
-TRIALS = ["write", "read", "create-if-absent", "list", "delete"]
+TRIALS = [
+    *("missing", "write", "read", "create-if-absent", "replace"),
+    *("large", "list", "order", "delete", "after-delete", "race"),
+]
+CASES = ["store", *TRIALS]
 BUCKET_TOPICS = ["versioning", "encryption", "lifecycle"]
 
 
@@ -57,8 +70,9 @@ def files(folder: Path) -> list[Path]:
 def test_a_folder_is_fine_and_left_empty(tmp_path: Path) -> None:
     done = run("check", f"file://{tmp_path}/objects")
     assert (done.code, done.err) == (0, "")
-    assert done.verdicts == dict.fromkeys(TRIALS, "fine")
-    assert all(" ms  " in line for line in done.out.splitlines())
+    assert done.verdicts == dict.fromkeys(CASES, "fine")
+    assert f"FileStore('{tmp_path}/objects')" in done.said("store")
+    assert all(" ms  " in line for line in done.out.splitlines()[1:])
     assert files(tmp_path) == []
 
 
@@ -67,7 +81,7 @@ def test_records(tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, "")
     records = json.loads(done.out)
     assert {tuple(sorted(record)) for record in records} == {("case", "name", "unit", "value")}
-    assert [record["case"] for record in records if record["name"] == "ok"] == TRIALS
+    assert [record["case"] for record in records if record["name"] == "ok"] == CASES
     for record in records:
         match record["name"]:
             case "ok":
@@ -83,10 +97,10 @@ def test_a_folder_that_is_a_file_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "objects").write_text("in the way")
     done = run("check", f"file://{tmp_path}/objects")
     assert done.code == 1
-    assert done.verdicts == {"write": "problem"}
+    assert done.verdicts["write"] == "problem"
     assert "objects is a file, which coatcheck did not make there" in done.out
-    (ok, *_) = json.loads(run("check", "--json", f"file://{tmp_path}/objects").out)
-    assert ok == {"case": "write", "name": "ok", "value": 0, "unit": "bool"}
+    records = json.loads(run("check", "--json", f"file://{tmp_path}/objects").out)
+    assert {"case": "write", "name": "ok", "value": 0, "unit": "bool"} in records
 
 
 @pytest.mark.parametrize("command", ["check", "init"])
@@ -111,7 +125,7 @@ def test_there_is_nothing_to_make_for_a_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "objects").exists()
 
 
-@pytest.mark.parametrize(("command", "said"), [("check", "fine     write"), ("init", "nothing to do")])
+@pytest.mark.parametrize(("command", "said"), [("check", "fine     store"), ("init", "nothing to do")])
 def test_without_a_url_it_is_the_store_of_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, said: str
 ) -> None:
@@ -143,8 +157,11 @@ def s3_name(url: str) -> str:
 def test_a_bucket_of_s3_is_fine_and_left_empty(bucket: Bucket, s3_url: str) -> None:
     done = run("check", s3_url)
     assert (done.code, done.err) == (0, "")
-    assert list(done.verdicts) == [*TRIALS, *BUCKET_TOPICS]
-    assert {done.verdicts[case] for case in TRIALS} == {"fine"}
+    assert list(done.verdicts) == [*CASES, *BUCKET_TOPICS]
+    assert {done.verdicts[case] for case in CASES} == {"fine"}
+    assert f"S3Store('{s3_name(s3_url)}', 'prod/')" in done.said("store")
+    assert "first call" in done.said("missing")
+    assert "16 MiB" in done.said("large")
     assert "off: what is deleted is gone" in done.said("versioning")
     assert "no rule deletes" in done.said("lifecycle")
     assert bucket.client.list_objects_v2(Bucket=s3_name(s3_url)).get("KeyCount") == 0
@@ -181,14 +198,20 @@ def test_who_may_only_read_is_told_so(bucket: Bucket, s3_url: str, monkeypatch: 
     assert done.code == 1
     assert done.verdicts["write"] == "problem"
     assert "403 AccessDenied" in done.said("write")
+    assert done.verdicts["read"] == "unknown"
+    assert "403 AccessDenied" in done.said("delete")
+    # It goes on, and nobody is sent to delete what is not there.
+    assert list(done.verdicts) == [*CASES, *BUCKET_TOPICS]
+    assert done.err == ""
     assert bucket.client.list_objects_v2(Bucket=s3_name(s3_url)).get("KeyCount") == 0
 
 
 def test_a_bucket_of_s3_that_is_not_there(s3_url: str) -> None:
     done = run("check", s3_url.replace("check-", "missing-"))
     assert done.code == 1
-    assert list(done.verdicts) == ["write"]
+    assert list(done.verdicts) == ["store", "missing", "write", *BUCKET_TOPICS]
     assert "there is no bucket 'missing-" in done.out
+    assert done.err == ""
 
 
 def test_a_bucket_of_gcs(gcs_server: GCSServer) -> None:
@@ -202,7 +225,7 @@ def test_a_bucket_of_gcs(gcs_server: GCSServer) -> None:
         pass
     done = run("check", f"gs://{name}/prod?endpoint_url={gcs_server.endpoint}")
     assert (done.code, done.err) == (0, "")
-    assert done.verdicts == dict.fromkeys([*TRIALS, *BUCKET_TOPICS], "fine")
+    assert done.verdicts == dict.fromkeys([*CASES, *BUCKET_TOPICS], "fine")
     assert "on: what is deleted can be restored" in done.said("versioning")
     with urlopen(f"{gcs_server.endpoint}/storage/v1/b/{name}/o", timeout=10) as answer:  # noqa: S310
         assert "items" not in json.load(answer)
@@ -218,14 +241,15 @@ def test_a_table_of_postgresql(postgres_server: PostgresServer) -> None:
         assert connection.execute(where.encode()).fetchone() == (0,)
         done = run("check", url)
         assert (done.code, done.err) == (0, "")
-        assert done.verdicts == dict.fromkeys(TRIALS, "fine")
+        assert done.verdicts == dict.fromkeys(CASES, "fine")
         assert connection.execute(where.encode()).fetchone() == (0,)
 
 
 def test_a_wrong_password_of_postgresql_is_not_repeated(postgres_server: PostgresServer) -> None:
     done = run("check", postgres_server.dsn(password="hunter2"))  # noqa: S106
     assert done.code == 1
-    assert list(done.verdicts) == ["write"]
+    assert done.verdicts["write"] == "problem"
+    assert done.err == ""
     assert "hunter2" not in done.out + done.err
 
 
@@ -258,6 +282,33 @@ class Keeping(MemoryStore):
         pass
 
 
+class Disorderly(MemoryStore):
+    async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
+        return (await super().list_first(prefix, 1_000))[-count:]
+
+
+class Marking(MemoryStore):
+    """As a server that takes the mark of a delete for an object."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.marks: set[str] = set()
+
+    async def create(self, key: str, data: bytes) -> bool:
+        return key not in self.marks and await super().create(key, data)
+
+    async def delete(self, key: str) -> None:
+        self.marks.add(key)
+        await super().delete(key)
+
+
+class Small(MemoryStore):
+    async def create(self, key: str, data: bytes) -> bool:
+        if len(data) > 1_000_000:
+            raise LimitExceeded("413", "", key)
+        return await super().create(key, data)
+
+
 class Secretive(MemoryStore):
     async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
         try:
@@ -279,14 +330,25 @@ class Leaky(MemoryStore):
 @pytest.mark.parametrize(
     ("store", "problems", "said"),
     [
-        (Overwriting(), ["create-if-absent"], "writers would overwrite each other"),
-        (Unwilling(), ["write"], "says that it is there"),
-        (Garbling(), ["read", "create-if-absent"], "what was read is not what was written"),
-        (Hiding(), ["list"], "a listing shows sizes [] for the object, where it should show [4096]"),
-        (Keeping(), ["delete"], "the object is still there after it was deleted"),
-        (Secretive(), ["delete"], "a missing object is reported as a denied one"),
-        (Down(), ["read"], "it is down"),
-        (Leaky(), ["read"], "the store raises RuntimeError, no error of coatcheck"),
+        (Overwriting(), ["create-if-absent", "race"], "writers would overwrite each other"),
+        (Unwilling(), [*TRIALS[1:8], "after-delete", "race"], "says that it is there"),
+        (
+            Garbling(),
+            ["read", "create-if-absent", "replace", "large", "after-delete", "race"],
+            "what was read is not what was written",
+        ),
+        (Hiding(), ["list", "order"], "a listing shows sizes [[], [], [], [], []] for 5 objects"),
+        (Disorderly(), ["order"], "not the first by their keys"),
+        (Keeping(), ["delete", "after-delete", "race"], "the object is still there after it was deleted"),
+        (Marking(), ["after-delete"], "cannot be created again"),
+        (Small(), ["large"], "413"),
+        (Secretive(), ["missing"], "a missing object is reported as a denied one"),
+        (Down(), ["missing", "read", "create-if-absent"], "it is down"),
+        (
+            Leaky(),
+            ["missing", "read", "create-if-absent"],
+            "the store raises RuntimeError, no error of coatcheck",
+        ),
     ],
 )
 async def test_what_a_store_does_wrong_is_found(store: MemoryStore, problems: list[str], said: str) -> None:
@@ -295,11 +357,9 @@ async def test_what_a_store_does_wrong_is_found(store: MemoryStore, problems: li
     assert [finding.case for finding in findings if not finding.fine] == problems
     assert any(said in finding.said for finding in findings)
     assert "hunter2" not in str(findings)
-    if isinstance(store, Keeping):
-        assert probe.key in store._objects
-        assert all(key.startswith("coatcheck-probe/") for key in store._objects)
-    else:
-        assert list(store._objects) == []
+    assert (store._objects != {}) is isinstance(store, Keeping)
+    assert all(key.startswith("coatcheck-probe/") for key in store._objects)
+    assert probe.left_behind == []  # Each delete said that it was done.
 
 
 class Stuck(MemoryStore):
@@ -312,9 +372,81 @@ class Stuck(MemoryStore):
 
 async def test_an_object_that_cannot_be_removed_is_named() -> None:
     probe = Probe(store := Stuck())
-    assert [finding.fine for finding in await probe.run()] == [True, False]
-    assert [probe.left_behind] == list(store._objects) == [probe.key]
-    assert probe.key.startswith("coatcheck-probe/")
+    assert [finding.fine for finding in await probe.run()] == [False, True, False, False]
+    assert probe.left_behind == sorted(store._objects)
+    assert {key.split("/")[0] for key in store._objects} == {"coatcheck-probe"}
+
+
+class Refusing(MemoryStore):
+    """As a bucket for those who may only read."""
+
+    async def create(self, key: str, data: bytes) -> bool:
+        raise StoreDenied("403", "", key)
+
+    async def replace(self, key: str, data: bytes) -> None:
+        raise StoreDenied("403", "", key)
+
+    async def delete(self, key: str) -> None:
+        raise StoreDenied("403", "", key)
+
+
+async def test_after_a_refused_write_nothing_is_said_to_be_left() -> None:
+    """It told people to delete an object by hand that was never there."""
+    probe = Probe(Refusing())
+    findings = {finding.case: finding.fine for finding in await probe.run()}
+    assert list(findings) == TRIALS
+    assert [case for case, fine in findings.items() if fine is False] == ["write", "delete"]
+    assert findings["read"] is findings["after-delete"] is None
+    assert probe.left_behind == []
+
+
+class Locked(MemoryStore):
+    """Takes everything, and gives nothing back."""
+
+    async def delete(self, key: str) -> None:
+        raise StoreDenied("403: it is locked", "", key)
+
+
+async def test_what_is_locked_is_named_as_left() -> None:
+    probe = Probe(store := Locked())
+    findings = {finding.case: finding for finding in await probe.run()}
+    assert findings["delete"].fine is False
+    assert findings["after-delete"].fine is None
+    assert probe.left_behind == sorted(store._objects)
+
+
+async def test_credentials_that_only_read_are_tried_without_a_write() -> None:
+    store = Refusing()
+    assert [(finding.case, finding.fine) for finding in await Probe(store, read_only=True).run()] == [
+        ("missing", True),
+        ("list", True),
+        ("read", None),
+    ]
+    store._objects["t/s/o"] = (b"payload", datetime.now(UTC))
+    findings = await Probe(store, read_only=True).run()
+    assert all(finding.fine for finding in findings)
+    assert findings[-1].said == "an object of 7 bytes is read"
+
+
+def test_a_reader_of_s3_is_tried_without_a_write(
+    bucket: Bucket, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.client.put_object(Bucket=s3_name(s3_url), Key="prod/t/s/o", Body=b"payload")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", bucket.server.reader_access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", bucket.server.reader_secret_key)
+    done = run("check", "--read-only", s3_url)
+    assert (done.code, done.err) == (0, "")
+    assert list(done.verdicts) == ["store", "missing", "list", "read", *BUCKET_TOPICS]
+    assert {done.verdicts[case] for case in ("missing", "list", "read")} == {"fine"}
+
+
+def test_suspended_versioning_is_said_to_be_so(bucket: Bucket, s3_url: str) -> None:
+    for status in ("Enabled", "Suspended"):
+        bucket.client.put_bucket_versioning(
+            Bucket=s3_name(s3_url),
+            VersioningConfiguration={"Status": status},  # type: ignore[typeddict-item]
+        )
+    assert "suspended: what is deleted now is gone" in run("check", s3_url).said("versioning")
 
 
 async def test_cancelled_at_every_step_nothing_is_left(tmp_path: Path) -> None:
@@ -383,5 +515,5 @@ def test_an_interrupt_leaves_no_object(tmp_path: Path, where: str) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (130, "", "interrupted\n")
-    assert folder.exists()
+    assert folder.exists() is (where == "create")
     assert files(folder) == []

@@ -33,15 +33,22 @@ store = typer.Typer(no_args_is_help=True, help="Check and prepare stores.")
 def check(
     url: Url = "",
     *,
+    read_only: Annotated[
+        bool,
+        typer.Option(
+            "--read-only",
+            help="Write and delete nothing: for credentials that may not, as those of a codec server.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print records instead of words.")] = False,
 ) -> None:
-    """Try a store with an object of its own, and look at how its bucket is set up.
+    """Try a store with objects of its own, and look at how its bucket is set up.
 
-    Exits 1 if something would lose or refuse payloads.
+    Times are the median of several calls; that of `missing` is of the first call of all. Exits 1 if something would lose or refuse payloads.
     """
     probe: list[Probe] = []
     try:
-        findings = asyncio.run(_check(url or _configured(), probe))
+        findings = asyncio.run(_check(url or _configured(), probe, read_only=read_only))
     except CoatcheckError as error:
         findings = [Finding("open", str(error), fine=False)]
     except KeyboardInterrupt:
@@ -49,8 +56,8 @@ def check(
         raise typer.Exit(_INTERRUPTED) from None
     finally:
         for one in probe:
-            if one.left_behind:
-                typer.echo(f"the object {one.left_behind} could not be removed: delete it by hand", err=True)
+            for key in one.left_behind:
+                typer.echo(f"the object {key} could not be removed: delete it by hand", err=True)
     typer.echo(json.dumps(_records(findings), indent=1) if as_json else "\n".join(map(_line, findings)))
     if any(finding.fine is False for finding in findings):
         raise typer.Exit(1)
@@ -74,13 +81,13 @@ def _configured() -> str:
     return Settings.load().offload.store.get_secret_value()
 
 
-async def _check(url: str, probes: list[Probe]) -> list[Finding]:
+async def _check(url: str, probes: list[Probe], *, read_only: bool) -> list[Finding]:
     opened = open_store(url)
     try:
-        probe = Probe(opened)
+        probe = Probe(opened, read_only=read_only)
         probes.append(probe)
-        findings = await probe.run()
-        if scheme_of(url) in _LOOK and findings[0].fine:
+        findings = [Finding("store", repr(opened), fine=True), *await probe.run()]
+        if scheme_of(url) in _LOOK:
             facts = await _LOOK[scheme_of(url)](url)
             findings += [Finding(fact.topic, fact.said, fact.fine) for fact in facts]
     finally:
