@@ -185,3 +185,13 @@ def reference_mac(parsed: Parsed, values: dict[str, bytes]) -> bytes:
 
 def object_key(parsed: Parsed, values: dict[str, bytes]) -> str:
     return f"{values['tenant_tag'].hex()}/{parsed.run_tag.hex()}/{parsed.object_id.hex()}"
+
+
+def record_name(branch: int, step: int, values: dict[str, bytes]) -> str:
+    place = f"step-{999_999 - branch:06}{10**20 - 1 - step:020}"
+    named = b"coatcheck/v1/record-name/" + values["run_tag"] + place.encode()
+    if "reference_key" in values:
+        code = hmac.digest(values["reference_key"], named, "sha256")
+    else:
+        code = digest("reference", values["tenant_tag"], named)
+    return f"{place}-{code[:8].hex()}"

@@ -18,9 +18,11 @@ from pydantic import BaseModel, Field, JsonValue, PrivateAttr
 from coatcheck import (
     Chain,
     Checkpoint,
+    CheckpointConflict,
     Checkpoints,
     CoatcheckError,
     ConfigError,
+    DamagedCheckpoint,
     Encrypt,
     FormatError,
     IntegrityError,
@@ -40,9 +42,11 @@ from coatcheck import (
 )
 from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.states import pack, unpack
+from coatcheck.storage.ledger import Position
 from tests.chains import KEY, OTHER_KEY, keys_in
 
 RUN = "run-1"
+SCOPE = Scope("default", RUN, engine="checkpoints")
 
 
 class Plan(BaseModel):
@@ -77,6 +81,11 @@ def chain_on(store: MemoryStore, cache: int = 2**26, **options: Any) -> Chain:
 
 def of(store: MemoryStore, run: str = RUN, **options: Any) -> Checkpoints:
     return Checkpoints(chain_on(store, **options), run=run)
+
+
+async def history(checkpoints: Checkpoints) -> list[Checkpoint]:
+    """All of them, the oldest first."""
+    return [item async for item in checkpoints.history()][::-1]
 
 
 def growing(count: int, seed: int = 0) -> list[dict[str, JsonValue]]:
@@ -208,7 +217,7 @@ def derives() -> Derives:
         {"CANARY"},
         {"a": b"CANARY"},
         [datetime(2026, 1, 1, tzinfo=UTC)],
-        [Plan(goal="CANARY")],
+        [Plan(goal="CANARY"), Message("CANARY", "")],
         object(),
         {"a": object()},
         "CANARY\ud800",
@@ -222,7 +231,6 @@ def derives() -> Derives:
         Holder(base=Derived(a=1, b=2)),
         Holder(base=Base(a=1), anything=(1,)),
         Plan(goal="CANARY", raw=b"\xff"),
-        Plan(goal="", weights=[float("nan")]),
         Message("CANARY", 7),  # type: ignore[arg-type]
         derives(),
         Plan.model_construct(goal=["CANARY"]),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
@@ -267,9 +275,9 @@ async def test_an_object_that_is_no_state_is_an_error() -> None:
 async def test_history_tells_all_without_fetching_a_state() -> None:
     store = MemoryStore()
     began = datetime.now(UTC)
-    states: dict[int, object] = {2**63 - 1: b"{}", 0: {"a": 1}, 10: b"\x80", 9: STATE}
+    states: dict[int, object] = {0: {"a": 1}, 9: STATE, 10: b"\x80", 2**63 - 1: b"{}"}
     references = {step: await of(store).save(state, step) for step, state in states.items()}
-    found = await of(store).history()
+    found = await history(of(store))
     assert [(item.step, item.kind, item.size) for item in found] == [
         (0, "json", 7),
         (9, "json", len(pack(STATE))),
@@ -291,28 +299,31 @@ async def test_history_tells_all_without_fetching_a_state() -> None:
 async def test_a_run_without_checkpoints() -> None:
     checkpoints = of(MemoryStore())
     assert await checkpoints.latest() is None
-    assert await checkpoints.history() == []
+    assert await history(checkpoints) == []
     with pytest.raises(PayloadNotFound, match="no checkpoint"):
         await checkpoints.restore()
 
 
-async def test_saving_a_step_again_replaces_it_and_keeps_every_reference_good() -> None:
+async def test_saving_a_step_again_hides_it_and_keeps_every_reference_good() -> None:
     store = MemoryStore()
-    first = await of(store).save({"try": 1}, 4)
-    second = await of(store).save({"try": 2}, 4)
-    (found,) = await of(store).history()
-    assert found.reference == second
+    writer = of(store)
+    first = await writer.save({"try": 1}, 4)
+    second = await writer.save({"try": 2}, 4)
+    assert [(item.branch, item.reference) for item in await history(of(store))] == [(0, first), (1, second)]
     assert await of(store).restore(first) == {"try": 1}
-    assert await of(store).restore() == {"try": 2}
-    assert len(await keys_in(store)) == 3
+    assert await of(store).restore() == await of(store).restore(step=4) == {"try": 2}
 
 
-@pytest.mark.parametrize("step", [-1, 2**63])
-async def test_a_step_out_of_range(step: int) -> None:
-    with pytest.raises(ConfigError, match=str(step)):
+@pytest.mark.parametrize("step", [-1, 2**63, 7.0, "7", True, None, [7]])
+async def test_a_step_that_is_none_is_said_so(step: Any) -> None:
+    with pytest.raises(ConfigError, match="there is no step"):
         await of(MemoryStore()).save(b"", step)
-    with pytest.raises(ConfigError):
-        await of(MemoryStore()).at(step)
+    if step is not None:
+        for call in (of(MemoryStore()).at(step), of(MemoryStore()).restore(step=step)):
+            with pytest.raises(ConfigError, match="there is no step"):
+                await call
+    with pytest.raises(ConfigError, match="branch"):
+        await of(MemoryStore()).at(1, branch=step if step is not None else -1)
 
 
 async def test_a_chain_that_cannot_keep_states_is_refused() -> None:
@@ -350,7 +361,7 @@ async def test_another_run_and_another_tenant_cannot_restore_it() -> None:
         await Checkpoints(chain_on(store), run=RUN, tenant="other").restore(reference)
     with pytest.raises(FormatError):
         await of(store).restore(str(reference)[:-1])
-    assert await of(store, run="other").history() == []
+    assert await history(of(store, run="other")) == []
 
 
 async def test_the_state_is_durable_before_its_record() -> None:
@@ -358,18 +369,13 @@ async def test_the_state_is_durable_before_its_record() -> None:
         broken = ""
 
         async def create(self, key: str, data: bytes) -> bool:
-            if self.broken == "create":
+            if self.broken == ("record" if "step-" in key else "object"):
                 raise StoreUnavailable("down", retry_after=60)
             return await super().create(key, data)
 
-        async def replace(self, key: str, data: bytes) -> None:
-            if self.broken == "replace":
-                raise StoreUnavailable("down", retry_after=60)
-            await super().replace(key, data)
-
     store = Failing()
     await of(store).save(b"first", 1)
-    for store.broken in ("create", "replace"):
+    for store.broken in ("object", "record"):
         with pytest.raises(StoreUnavailable):
             await of(store).save(store.broken.encode(), 2)
         assert await of(store).restore() == b"first"
@@ -381,10 +387,6 @@ async def test_a_save_that_is_cancelled_anywhere_leaves_a_history_that_restores(
             await asyncio.sleep(0)
             return await super().create(key, data)
 
-        async def replace(self, key: str, data: bytes) -> None:
-            await asyncio.sleep(0)
-            await super().replace(key, data)
-
     for steps in range(12):
         store = Slow()
         await of(store).save(b"first", 1)
@@ -393,7 +395,7 @@ async def test_a_save_that_is_cancelled_anywhere_leaves_a_history_that_restores(
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        found = await of(store).history()
+        found = await history(of(store))
         states = [await of(store).restore(item.reference) for item in found]
         assert states == [b"first", b"second"][: len(states)]
         assert states
@@ -427,15 +429,124 @@ async def test_a_missing_or_damaged_base_is_named(what: str) -> None:
     assert await of(store).restore(reference) in growing(16)
 
 
-async def test_a_damaged_record_is_named_and_never_passed_over() -> None:
+def record_keys(store: MemoryStore) -> list[str]:
+    """The newest first."""
+    return sorted(key for key in store._objects if "/step-" in key)
+
+
+async def test_a_damaged_record_was_the_end_of_the_run(caplog: pytest.LogCaptureFixture) -> None:
     store = MemoryStore()
-    for step in (1, 2):
-        await of(store).save(b"state", step)
-    (key,) = [key for key in await keys_in(store) if key.endswith("2")]
+    for step in (1, 2, 3):
+        await of(store).save(f"state {step}", step)
+    key = record_keys(store)[0]
     await store.replace(key, (await store.get(key))[:-1])
-    for attempt in (of(store).latest, of(store).history, of(store).restore):
-        with pytest.raises(IntegrityError, match="step-00000000000000000002"):
-            await attempt()
+    for _ in range(3):
+        assert await of(store).restore() == "state 2"
+        assert [item.step for item in await history(of(store))] == [1, 2]
+    assert [record.message.count(key) for record in caplog.records] == [1]
+    damaged = await anext(of(store).listing())
+    assert isinstance(damaged, DamagedCheckpoint)
+    assert (damaged.branch, damaged.step, damaged.record) == (0, 3, key)
+    assert isinstance(damaged.error, IntegrityError)
+    with pytest.raises(IntegrityError, match=key):
+        await of(store).at(3)
+    # Who goes on from what could be read hides what could not.
+    writer = of(store)
+    await writer.restore()
+    await writer.save("again", 3)
+    assert await of(store).restore() == await of(store).restore(step=3) == "again"
+    fresh = of(store)
+    await fresh.save("more", 4)
+    assert [(item.branch, item.step) for item in await history(fresh)] == [(0, 1), (0, 2), (1, 3), (1, 4)]
+
+
+async def test_a_record_that_came_damaged_once_is_fetched_once_more() -> None:
+    class Noisy(MemoryStore):
+        noise = 0
+
+        async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+            data = await super().get(key, limit)
+            if "/step-" in key and self.noise:
+                self.noise -= 1
+                return data[:-1]
+            return data
+
+    store = Noisy()
+    await of(store).save("state", 1)
+    store.noise = 1
+    assert await of(store).restore() == "state"
+    assert store.noise == 0
+
+
+async def test_many_damaged_records_in_a_row_are_an_error_that_says_so() -> None:
+    store = MemoryStore()
+    writer = of(store)
+    for step in range(40):
+        await writer.save(step, step)
+    for key in record_keys(store)[:33]:
+        await store.replace(key, b"?")
+    with pytest.raises(IntegrityError, match=r"none of the newest 32 records.*step-"):
+        await of(store).latest()
+    assert len(await history(of(store))) == 7
+    await store.delete(record_keys(store)[0])
+    assert await of(store).restore() == 6
+
+
+PLANTED = [
+    "step-" + "9" * 20,
+    "step-" + "0" * 26,
+    "step-" + "0" * 26 + "-" + "0" * 16,
+    "step-" + "9" * 26 + "-" + "f" * 16,
+    "step-",
+    "step-000000",
+    "step-zzz",
+    "step-0000-",
+]
+
+
+async def test_names_that_anybody_can_plant_were_the_end_of_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    writer = of(store)
+    for step in range(3):
+        await writer.save(step, step)
+    prefix, name = record_keys(store)[0].rsplit("/", 1)
+    # Digits of a real one with a code that is not.
+    for planted in [*PLANTED, name[:-1] + ("0" if name[-1] != "0" else "1"), name + "0", name[:-1]]:
+        await store.replace(f"{prefix}/{planted}", await store.get(f"{prefix}/{name}"))
+    assert await of(store).restore() == 2
+    assert [item.step for item in await history(of(store))] == [0, 1, 2]
+    await of(store).save(3, 3)
+    await writer.restore()
+    await writer.save(4, 4)
+    assert [(item.branch, item.step) for item in await history(of(store))] == [(0, step) for step in range(5)]
+    said = [record.message for record in caplog.records]
+    # Those that come first, each once.
+    assert len(said) == len(set(said)) == 8
+
+
+@pytest.mark.parametrize("where", ["before", "between", "same digits"])
+async def test_thousands_of_planted_names_are_paged_over(where: str) -> None:
+    store = MemoryStore()
+    writer = of(store)
+    for step in range(30):
+        await writer.save(step, step)
+    first, second = record_keys(store)[:2]
+    digits = {"before": first[:-43] + "0" * 26, "between": second[:-17], "same digits": first[:-17]}[where]
+    for number in range(3000):
+        await store.replace(f"{digits}-{number:016}", b"")
+    assert await of(store).restore() == 29
+    assert [item.step for item in await history(of(store))] == list(range(30))
+
+
+async def test_more_planted_names_than_can_be_an_accident_are_an_error_that_says_so() -> None:
+    store = MemoryStore()
+    await of(store).save("state", 0)
+    start = record_keys(store)[0][:-43]
+    for number in range(10_100):
+        await store.replace(f"{start}{number:026}-{number:016}", b"")
+    for call in (of(store).restore(), of(store).save("more", 1), history(of(store))):
+        with pytest.raises(LimitExceeded, match=r"10000 names.*not authentic"):
+            await call
 
 
 @pytest.mark.parametrize(
@@ -443,26 +554,31 @@ async def test_a_damaged_record_is_named_and_never_passed_over() -> None:
 )
 async def test_a_malformed_record_is_named(record: bytes) -> None:
     chain = chain_on(MemoryStore())
-    await chain.ledger(Scope("default", RUN, engine="checkpoints")).put("step-00000000000000000002", record)
-    with pytest.raises(FormatError, match="step-00000000000000000002"):
-        await Checkpoints(chain, run=RUN).latest()
+    await chain.ledger(SCOPE).create(Position(0, 2), record)
+    with pytest.raises(FormatError, match="step-999999"):
+        await Checkpoints(chain, run=RUN).at(2)
 
 
 async def test_a_record_of_a_later_release_is_read_and_one_of_another_step_is_not() -> None:
     chain = chain_on(MemoryStore())
-    checkpoints, ledger = (
-        Checkpoints(chain, run=RUN),
-        chain.ledger(Scope("default", RUN, engine="checkpoints")),
-    )
+    checkpoints, ledger = Checkpoints(chain, run=RUN), chain.ledger(SCOPE)
     await checkpoints.save(b"state", 2)
-    (entry,) = await ledger.entries()
+    (entry,) = await ledger.newest(9)
     facts = json.loads(await ledger.get(entry))
-    await ledger.put(entry.name, json.dumps({**facts, "label": "new"}).encode())
-    assert await checkpoints.restore() == b"state"
-    for wrong in ({"step": 3}, {"reference": "AAAA"}, {"kind": "xml"}, {"saved_at": "2026-01-01T00:00:00"}):
-        await ledger.put(entry.name, json.dumps(facts | wrong).encode())
-        with pytest.raises(FormatError, match=entry.name):
-            await checkpoints.latest()
+    assert await ledger.create(Position(0, 3), json.dumps({**facts, "step": 3, "label": "new"}).encode())
+    assert await Checkpoints(chain, run=RUN).restore() == b"state"
+    wrong: list[dict[str, object]] = [
+        {"step": 3},
+        {"branch": 1},
+        {"reference": "AAAA"},
+        {"kind": "xml"},
+        {"saved_at": "2026-01-01T00:00:00"},
+        {"forks": [[1]]},
+    ]
+    for step, change in enumerate(wrong, 4):
+        await ledger.create(Position(0, step), json.dumps({**facts, "step": step} | change).encode())
+        with pytest.raises(FormatError, match="step-"):
+            await checkpoints.at(step)
 
 
 class Requests(MemoryStore):
@@ -480,12 +596,8 @@ class Requests(MemoryStore):
             yield entry
 
     async def create(self, key: str, data: bytes) -> bool:
-        self.made.append("PUT object")
+        self.made.append("PUT record" if "step-" in key else "PUT object")
         return await super().create(key, data)
-
-    async def replace(self, key: str, data: bytes) -> None:
-        self.made.append("PUT record")
-        await super().replace(key, data)
 
 
 async def test_requests() -> None:
@@ -495,13 +607,17 @@ async def test_requests() -> None:
         store.made.clear()
         await checkpoints.save(state, step)
         # Before its first record a process makes sure that no sweep is about to remove records by name.
-        look = [] if step else ["LIST "]
-        assert store.made == ["PUT object", *look, "PUT record"]
+        first = ["LIST step-", "PUT object", "LIST tombstone", "PUT record"]
+        assert store.made == first if not step else sorted(store.made[:2]) == ["LIST step-", "PUT object"]
+        assert store.made[2:] == first[2:] if not step else store.made[2:] == ["PUT record"]
     store.made.clear()
-    assert len(await of(store).history()) == 16
+    assert len(await history(of(store))) == 16
     assert sorted(store.made) == ["GET record"] * 16 + ["LIST step-"]
     store.made.clear()
     await of(store).latest()
+    assert store.made == ["LIST step-", "GET record"]
+    store.made.clear()
+    assert (await of(store).at(3)).step == 3
     assert store.made == ["LIST step-", "GET record"]
     store.made.clear()
     await of(store).restore()
@@ -543,15 +659,20 @@ async def test_a_large_json_state_comes_back() -> None:
     assert await of(store).restore(second) == state
 
 
-async def test_racing_writers_of_one_step_leave_one_whole_record() -> None:
+async def test_racing_writers_of_one_step_leave_one_whole_record_and_are_told() -> None:
     store = MemoryStore()
     writers = [of(store) for _ in range(8)]
-    references = await asyncio.gather(
-        *(writer.save({"writer": number}, 1) for number, writer in enumerate(writers))
+    outcomes = await asyncio.gather(
+        *(writer.save({"writer": number}, 1) for number, writer in enumerate(writers)), return_exceptions=True
     )
-    (found,) = await of(store).history()
-    assert found.reference in references
-    assert await of(store).restore() == {"writer": references.index(found.reference)}
+    won = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, Reference)]
+    (found,) = await history(of(store))
+    assert [outcomes[number] for number in won] == [found.reference]
+    assert await of(store).restore() == {"writer": won[0]}
+    for number, outcome in enumerate(outcomes):
+        if number not in won:
+            assert isinstance(outcome, CheckpointConflict)
+            assert await of(store).restore(outcome.reference) == {"writer": number}
 
 
 def test_one_object_serves_several_event_loops() -> None:
@@ -559,7 +680,7 @@ def test_one_object_serves_several_event_loops() -> None:
 
     def in_a_loop_of_its_own(step: int) -> object:
         async def there_and_back() -> object:
-            return await checkpoints.restore(await checkpoints.save({"step": step}, step))
+            return await checkpoints.read(await checkpoints.save({"step": step}, step))
 
         return asyncio.run(there_and_back())
 
@@ -570,36 +691,106 @@ def test_one_object_serves_several_event_loops() -> None:
 
 
 class Life:
-    """One run and what happens to it; every state that was ever saved must come back, byte for byte."""
+    """One run and what happens to it, beside a model of it: every branch as the states of its steps."""
 
     def __init__(self, cache: int, *, keyed: bool) -> None:
         self.store = MemoryStore()
         self.cache = cache
         self.sealing = (Encrypt(Keyring(KEY)),) if keyed else ()
         self.saved: list[tuple[Reference, bytes]] = []
-        self.latest: dict[int, list[bytes]] = {}
+        self.branches: list[dict[int, bytes]] = []
+        self.records: list[tuple[int, int]] = []
+        self.at: tuple[int, int] | None = None
         self.chain = self.fresh()
+        self.writer = Checkpoints(self.chain, run=RUN)
 
     def fresh(self) -> Chain:
         return Chain(Zstd(), *self.sealing, Offload(self.store, over=2048), cache=PayloadCache(self.cache))
 
+    @property
+    def tip(self) -> tuple[int, int] | None:
+        return max(self.records, default=None)
+
+    def expect(self, step: int, state: bytes) -> None:
+        """What the rules say a save does: continue, find itself there already, or branch."""
+        tip = self.tip
+        if tip is None:
+            self.at = self._add({}, step, state)
+            return
+        line = self.branches[-1]
+        at = self.at
+        if at is None:
+            at = tip
+            if step <= tip[1] and line.get(step) == state:
+                self.at = len(self.branches) - 1, step
+                return
+        if at == tip and step > tip[1]:
+            line[step] = state
+            self.at = tip[0], step
+            self.records.append(self.at)
+        elif at == tip and step == tip[1] and line[step] == state:
+            self.at = at
+        else:
+            before = self.branches[at[0]]
+            kept = {other: before[other] for other in before if other < step and other <= at[1]}
+            self.at = self._add(kept, step, state)
+
+    def _add(self, kept: dict[int, bytes], step: int, state: bytes) -> tuple[int, int]:
+        self.branches.append({**kept, step: state})
+        self.records.append((len(self.branches) - 1, step))
+        return self.records[-1]
+
     async def save(self, step: int, form: int) -> None:
-        self.latest[step] = [await self._save(self.chain, step, form)]
+        # Half of them as bytes: both kinds are one lineage.
+        state = FORMS[form] if form % 2 else pack(FORMS[form])
+        self.expect(step, pack(state))
+        self.saved.append((await self.writer.save(state, step), pack(state)))
 
-    async def race(self, step: int, form: int) -> None:
-        chains = [self.chain, self.fresh(), self.fresh()]
-        self.latest[step] = await asyncio.gather(
-            *(self._save(chain, step, form + at) for at, chain in enumerate(chains))
-        )
+    async def go_on(self, _: int, form: int) -> None:
+        await self.save(self.tip[1] + 1 if self.tip else 0, form)
 
-    async def restore(self, which: int, _: int) -> None:
+    async def rewind(self, which: int, _: int) -> None:
+        if not self.records:
+            return
+        steps = sorted(self.branches[-1])
+        step = steps[which % len(steps)]
+        assert pack(await self.writer.restore(step=step)) == self.branches[-1][step]
+        self.at = max(record for record in self.records if record[1] == step and self._holds(*record))
+
+    def _holds(self, branch: int, step: int) -> bool:
+        """Whether the newest branch goes through this record."""
+        return self.branches[branch][step] == self.branches[-1][step]
+
+    async def read(self, which: int, _: int) -> None:
         if self.saved:
             reference, state = self.saved[which % len(self.saved)]
-            assert pack(await Checkpoints(self.chain, run=RUN).restore(str(reference))) == state
+            assert pack(await self.writer.read(str(reference))) == state
+
+    async def intrude(self, step: int, form: int) -> None:
+        """Another writer goes on from the newest: this one is told, and looks."""
+        if self.tip is None or self.at is None:
+            return
+        other = Checkpoints(self.fresh(), run=RUN)
+        self.at, mine = None, self.at
+        state, step = pack(FORMS[form]), self.tip[1] + 1 + step
+        self.expect(step, state)
+        self.saved.append((await other.save(FORMS[form], step), state))
+        with pytest.raises(CheckpointConflict):
+            await self.writer.save(FORMS[form + 1], mine[1] + 1)
+        assert pack(await self.writer.restore()) == state
 
     async def restart(self, *_: int) -> None:
         await self.chain.close()
         self.chain = self.fresh()
+        self.writer = Checkpoints(self.chain, run=RUN)
+        self.at = None
+
+    async def resume(self, *_: int) -> None:
+        await self.restart()
+        if self.tip:
+            branch, step = self.tip
+            assert pack(await self.writer.restore()) == self.branches[branch][step]
+            self.at = self.tip
 
     async def evict(self, *_: int) -> None:
         self.chain.cache.clear()
@@ -608,30 +799,40 @@ class Life:
         other = Checkpoints(self.chain, run="other")
         await other.save(FORMS[0], 0)
         tag = (await other.at()).reference.run_tag.hex()
-        for key in await keys_in(self.store):
-            if tag in key:
-                await self.store.delete(key)
+        await other.delete()
+        assert not [key for key in await keys_in(self.store) if tag in key]
 
     async def end(self) -> None:
         checkpoints = Checkpoints(self.fresh(), run=RUN)
-        history = await checkpoints.history()
-        assert [item.step for item in history] == sorted(self.latest)
-        for item in history:
-            assert pack(await checkpoints.restore(item.reference)) in self.latest[item.step]
+        found = await history(checkpoints)
+        assert [(item.branch, item.step) for item in found] == sorted(self.records)
+        for item in found:
+            assert pack(await checkpoints.read(item)) == self.branches[item.branch][item.step]
+        for step in range(12):
+            if self.branches and step in self.branches[-1]:
+                assert pack(await checkpoints.read(step=step)) == self.branches[-1][step]
+            else:
+                with pytest.raises(PayloadNotFound):
+                    await checkpoints.at(step)
         for reference, state in self.saved:
             assert pack(await Checkpoints(self.fresh(), run=RUN).restore(reference)) == state
-
-    async def _save(self, chain: Chain, step: int, form: int) -> bytes:
-        # Half of them as bytes: both kinds are one lineage.
-        state = FORMS[form] if form % 2 else pack(FORMS[form])
-        self.saved.append((await Checkpoints(chain, run=RUN).save(state, step), pack(state)))
-        return pack(state)
 
 
 FORMS = growing(12) + [{"other": state} for state in growing(12, seed=1)]
 EVENTS = st.tuples(
     st.sampled_from(
-        [Life.save, Life.save, Life.race, Life.restore, Life.restart, Life.evict, Life.delete_another_scope]
+        [
+            Life.save,
+            Life.go_on,
+            Life.go_on,
+            Life.rewind,
+            Life.read,
+            Life.intrude,
+            Life.restart,
+            Life.resume,
+            Life.evict,
+            Life.delete_another_scope,
+        ]
     ),
     st.integers(0, 5),
     st.integers(0, len(FORMS) - 3),
@@ -691,19 +892,19 @@ async def test_a_rotated_key_hid_every_earlier_checkpoint() -> None:
     assert latest is not None
     assert await after.restore(latest.reference) == {"step": 2, "by": "old"}
     await after.save({"step": 3, "by": "new"}, step=3)
-    assert [checkpoint.step for checkpoint in await after.history()] == [0, 1, 2, 3]
+    assert [checkpoint.step for checkpoint in await history(after)] == [0, 1, 2, 3]
     assert await after.restore((await after.at(1)).reference) == {"step": 1, "by": "old"}
     assert await after.restore() == {"step": 3, "by": "new"}
 
 
 async def test_a_step_saved_again_under_another_key_counts_as_it_was_saved_last() -> None:
     store = MemoryStore()
-    old, new = under(store, Encrypt(Keyring(KEY, OTHER_KEY))), under(store, Encrypt(Keyring(OTHER_KEY, KEY)))
-    for checkpoints, value in ((old, "first"), (new, "second"), (old, "third")):
-        await checkpoints.save(value, step=0)
+    old, new = Encrypt(Keyring(KEY, OTHER_KEY)), Encrypt(Keyring(OTHER_KEY, KEY))
+    for number, (sealing, value) in enumerate(((old, "first"), (new, "second"), (old, "third"))):
+        await under(store, sealing).save(value, step=0)
         for reading in (old, new):
-            assert await reading.restore() == value
-            assert len(await reading.history()) == 1
+            assert await under(store, reading).restore() == value
+            assert [item.branch for item in await history(under(store, reading))] == list(range(number + 1))
 
 
 async def test_introducing_encryption_hid_every_earlier_checkpoint() -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from coatcheck.chain import Chain as Chain
     from coatcheck.checkpoints import Checkpoint as Checkpoint
     from coatcheck.checkpoints import Checkpoints as Checkpoints
+    from coatcheck.checkpoints import DamagedCheckpoint as DamagedCheckpoint
     from coatcheck.checkpoints import idempotency_key as idempotency_key
     from coatcheck.codecs.aead import Encrypt as Encrypt
     from coatcheck.codecs.keyring import Key as Key
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from coatcheck.contracts import Sealing as Sealing
     from coatcheck.contracts import Store as Store
     from coatcheck.contracts import StoredObject as StoredObject
+    from coatcheck.errors import CheckpointConflict as CheckpointConflict
     from coatcheck.errors import CoatcheckError as CoatcheckError
     from coatcheck.errors import ConfigError as ConfigError
     from coatcheck.errors import FormatError as FormatError
@@ -55,12 +57,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "chain": ("Chain",),
-    "checkpoints": ("Checkpoint", "Checkpoints", "idempotency_key"),
+    "checkpoints": ("Checkpoint", "Checkpoints", "DamagedCheckpoint", "idempotency_key"),
     "codecs.aead": ("Encrypt",),
     "codecs.keyring": ("Key", "KeySource", "Keyring"),
     "codecs.zstd": ("Zstd",),
     "contracts": ("Codec", "DeltaCodec", "Sealer", "Sealing", "Store", "StoredObject"),
     "errors": (
+        "CheckpointConflict",
         "CoatcheckError",
         "ConfigError",
         "FormatError",

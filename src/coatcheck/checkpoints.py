@@ -1,87 +1,78 @@
 """Checkpoints: the states of an agent's run, saved step by step, and brought back after a crash."""
 
+import asyncio
 import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Self, TypeVar, overload
-
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PlainSerializer,
-    ValidationError,
-)
+from typing import Any, Final, NoReturn, TypeVar, overload
 
 from coatcheck.chain import Chain
-from coatcheck.concurrency import DECODE_INLINE_UP_TO, all_at_once, off_loop
-from coatcheck.errors import CoatcheckError, ConfigError, FormatError, PayloadNotFound
+from coatcheck.checkpoint_records import (
+    MOST_FORKS,
+    Checkpoint,
+    CheckpointRecords,
+    DamagedCheckpoint,
+    Segment,
+)
+from coatcheck.checkpoint_removal import Removal
+from coatcheck.concurrency import DECODE_INLINE_UP_TO, off_loop
+from coatcheck.errors import (
+    CheckpointConflict,
+    CoatcheckError,
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    LimitExceeded,
+    PayloadNotFound,
+)
 from coatcheck.format.reference import Reference
 from coatcheck.scope import Scope
-from coatcheck.states import Kind, kind_of, pack, size_of, unpack
-from coatcheck.storage.ledger import Entry
+from coatcheck.states import kind_of, pack, size_of, unpack
+from coatcheck.storage.ledger import LAST_BRANCH, LAST_STEP, Position
+from coatcheck.turns import Turns
+
+__all__ = ["Checkpoint", "Checkpoints", "DamagedCheckpoint", "idempotency_key"]
 
 _T = TypeVar("_T")
 
-_LAST_STEP: Final = 2**63 - 1
-STEP: Final = "step-"
-"""What the names of records begin with."""
 _KEY_LENGTH: Final = 16
+_NAME_LENGTH: Final = 1000
+"""Characters of a run's name that its records hold."""
 
 
-def _reference(value: object) -> object:
-    return Reference.from_text(value) if isinstance(value, str) else value
+@dataclass(frozen=True, slots=True)
+class _Stand:
+    """Where a writer stands: what it restored or saved last."""
+
+    object_id: bytes
+    checkpoint: Checkpoint | None = None
+    """None where a reference was restored, which does not say its step."""
+    tip: Position | None = None
+    """The newest checkpoint at that time; None if that was not looked at."""
 
 
-class Checkpoint(BaseModel):
-    """One saved state of a run: which, when, how large, and the reference that brings it back.
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a new checkpoint goes."""
 
-    ``model_dump_json()`` gives it with the reference as text.
-    """
-
-    # What a later release adds to the record must not keep this one from reading it.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    step: Annotated[int, Field(ge=0, le=_LAST_STEP)]
-    saved_at: AwareDatetime
-    """By the clock of the process that saved it, UTC."""
-    size: NonNegativeInt
-    """Bytes of the state: as they were given, or as compact JSON."""
-    kind: Kind
-    """``json`` for JSON values, models and dataclasses."""
-    reference: Annotated[Reference, BeforeValidator(_reference), PlainSerializer(Reference.to_text)]
-
-    @classmethod
-    def from_record(cls, entry: Entry, record: bytes) -> Self:
-        """The checkpoint that a record says.
-
-        Raises:
-            FormatError: It is none of a version known here.
-        """
-        try:
-            checkpoint = cls.model_validate_json(record)
-        except (ValidationError, FormatError):
-            checkpoint = None
-        if checkpoint is None or _name(checkpoint.step) != entry.name:
-            raise FormatError(
-                "the record of a checkpoint is malformed",
-                "Upgrade coatcheck, or save the step again.",
-                entry.stored.key,
-            )
-        return checkpoint
+    position: Position
+    forks: tuple[Position, ...]
 
 
 class Checkpoints:
     """The checkpoints of one run. All its states share a scope, so each is stored as a delta where that gains.
 
-    Holds nothing but the chain and the names, so it is safe to use from several tasks, threads and event loops, and any
-    number of processes can save and restore the same run at once. The caller closes the chain.
+    An object of this class is one writer: it knows what it restored or saved last, and its saves happen one after the other,
+    from however many tasks, threads and event loops they are called. Two writers of one run are told of each other. Reading
+    is free to any number of objects and processes. The caller closes the chain.
+
+    A run is a line of steps. Who restores an earlier step and saves again starts a branch: the new steps hide those that
+    were abandoned, which stay listed until they are deleted.
 
     Args:
         chain: What states pass on their way; it must have an :class:`Offload`.
-        run: Which run: whatever the engine or the application calls it. Not empty.
+        run: The run's name: whatever the engine or the application calls it. Not empty.
         tenant: Who owns it. Not empty.
 
     Raises:
@@ -90,122 +81,467 @@ class Checkpoints:
 
     def __init__(self, chain: Chain, *, run: str, tenant: str = "default") -> None:
         self._chain = chain
+        self._tenant = tenant
+        self._run = run
         self._scope = Scope(tenant, run, engine="checkpoints")
         self._ledger = chain.ledger(self._scope)
+        self._records = CheckpointRecords(self._ledger)
+        self._turns = Turns()
+        self._stand: _Stand | None = None
+        # Saves whose outcome is not known: where they would have saved which object.
+        self._tried: set[tuple[Position, bytes]] = set()
 
-    async def save(self, state: object, step: int) -> Reference:
+    async def save(self, state: object, step: int, *, as_type: Any = None) -> Reference:
         """Keep the state of a step; when this returns, it survives the process and the machine.
 
-        The state is durable before the record that says so: whoever finds the checkpoint finds its state. Saving a step
-        again replaces its record; of several who do so at once, the last one's stays, and every reference that was
-        returned remains good.
+        The state is durable before the record that says so: whoever finds the checkpoint finds its state. A step above
+        the last one continues the run. A step that this writer goes back to, by restoring an earlier one or by saving
+        one again, starts a branch, and so replaces nothing; every reference that was returned remains good. The same
+        state at the same step, such as a retry, is the same checkpoint.
+
+        A writer that restored nothing goes on from the newest checkpoint, or from the one below ``step`` if there are
+        later ones.
+
+        Three requests, two of them at the same time: the state, a look at the newest record, the new record. One more
+        before the first of a process, and a few more where a branch starts.
 
         Args:
-            state: Bytes, JSON values, a pydantic model, or a dataclass. Read once, before anything is awaited, on the
-                event loop: later changes to it do not matter. Bytes are not copied, unless they begin with a zero or as
-                JSON does.
+            state: Bytes, JSON values, a pydantic model, a dataclass, or a list or dict of one kind of those. Read once,
+                before anything is awaited, on the event loop: later changes to it do not matter. Bytes are not copied,
+                unless they begin with a zero or as JSON does.
             step: 0 to 2**63 - 1, counted by the caller; it may leave gaps. Not secret: it is part of a key in the store.
+            as_type: The type of the state where its own does not say all, such as a ``TypedDict`` or ``list[A | B]``.
 
         Returns:
             The reference, for whatever journal, queue or log there is. ``str()`` makes it text.
 
         Raises:
-            ConfigError: ``step`` is out of range, or the chain is ``decode_only``.
+            CheckpointConflict: Another writer saved to this run since this one last looked, or deleted it. Nothing was
+                recorded; :attr:`CheckpointConflict.reference` leads to the state.
+            ConfigError: ``step`` is no step, the chain is ``decode_only``, or ``as_type`` is nothing that can be saved.
             FormatError: The state would not come back equal, such as one with tuples or a model that leaves fields out.
-            LimitExceeded: The state is larger than the chain's ``max_payload``.
+                The message names the field.
+            LimitExceeded: The state is larger than the chain's ``max_payload``, or the run has a million branches.
             StoreError: The store cannot or will not take it.
         """
-        name = _name(step)
-        payload = pack(state)
-        reference = await self._chain.put(payload, self._scope)
-        checkpoint = Checkpoint(
-            step=step,
-            saved_at=datetime.now(UTC),
-            size=size_of(payload),
-            kind=kind_of(payload),
-            reference=reference,
-        )
-        await self._ledger.put(name, checkpoint.model_dump_json().encode())
-        return reference
+        _check_step(step)
+        payload = pack(state, as_type)
+        async with self._turns.turn():
+            return (await self._save(payload, step)).reference
 
     @overload
-    async def restore(self, reference: Reference | str | None = None, into: None = None) -> Any: ...
+    async def restore(
+        self,
+        what: Checkpoint | Reference | str | None = None,
+        into: None = None,
+        *,
+        step: int | None = None,
+        branch: int | None = None,
+    ) -> Any: ...
 
     @overload
-    async def restore(self, reference: Reference | str | None = None, *, into: type[_T]) -> _T: ...
+    async def restore(
+        self,
+        what: Checkpoint | Reference | str | None = None,
+        *,
+        into: type[_T],
+        step: int | None = None,
+        branch: int | None = None,
+    ) -> _T: ...
 
     @overload
-    async def restore(self, reference: Reference | str | None, into: type[_T]) -> _T: ...
+    async def restore(
+        self,
+        what: Checkpoint | Reference | str | None,
+        into: type[_T],
+        *,
+        step: int | None = None,
+        branch: int | None = None,
+    ) -> _T: ...
 
-    async def restore(self, reference: Reference | str | None = None, into: type[_T] | None = None) -> Any:
-        """The state behind a reference: equal to what was saved, or an error.
+    async def restore(
+        self,
+        what: Checkpoint | Reference | str | None = None,
+        into: type[_T] | None = None,
+        *,
+        step: int | None = None,
+        branch: int | None = None,
+    ) -> Any:
+        """Return a state, equal to what was saved, or raise. This writer's next save goes on from it; see :meth:`read`.
 
-        It takes one request for the state and all that it is a delta against, one round trip in all; without a
-        reference, one listing and one small record more.
+        Without ``what``, :meth:`at` says which. One round trip for the state and all that it is a delta against, and at
+        most three requests before it.
 
         Args:
-            reference: What :meth:`save` returned, or its text; None for the latest checkpoint.
-            into: The model or dataclass that was saved, or another that fits; without it JSON comes back as JSON values,
-                and bytes as bytes.
+            what: A checkpoint; or what :meth:`save` returned, or its text. A reference does not say its step: to go on
+                from an earlier one than the newest, restore it by step or checkpoint.
+            into: The model or dataclass that was saved, or another type that fits, such as ``list[Model]``; without it
+                JSON comes back as JSON values, and bytes as bytes.
+            step: See :meth:`at`.
+            branch: See :meth:`at`.
 
         Raises:
-            FormatError: The text is no reference, or the state does not fit ``into``.
+            ConfigError: Both ``what`` and a step or branch are given, or there is no such step.
+            FormatError: The text is no reference, or the state does not fit ``into``; the message names the field.
             IntegrityError: The reference or what it leads to is not what was saved, or belongs to another run.
             KeyUnavailable: The key that it was sealed under is not in the keyring.
             LimitExceeded: The state is larger than the chain's ``max_payload``.
             PayloadNotFound: There is no checkpoint, or an object is gone; it is named.
             StoreError: The store cannot or will not give it.
         """
-        if reference is None:
-            reference = (await self.at()).reference
-        elif isinstance(reference, str):
-            reference = Reference.from_text(reference)
-        payload = await self._chain.open_reference(reference, self._scope)
-        try:
-            return await off_loop(len(payload), DECODE_INLINE_UP_TO, unpack, payload, into)
-        except CoatcheckError as error:
-            raise error.about(reference.object_id.hex())  # noqa: B904 - the same error, with the object named
+        state, reference, checkpoint = await self._open(what, into, step, branch)
+        self._stand = _Stand(reference.object_id, checkpoint, checkpoint.tip if checkpoint else None)
+        return state
+
+    @overload
+    async def read(
+        self,
+        what: Checkpoint | Reference | str | None = None,
+        into: None = None,
+        *,
+        step: int | None = None,
+        branch: int | None = None,
+    ) -> Any: ...
+
+    @overload
+    async def read(
+        self,
+        what: Checkpoint | Reference | str | None = None,
+        *,
+        into: type[_T],
+        step: int | None = None,
+        branch: int | None = None,
+    ) -> _T: ...
+
+    @overload
+    async def read(
+        self,
+        what: Checkpoint | Reference | str | None,
+        into: type[_T],
+        *,
+        step: int | None = None,
+        branch: int | None = None,
+    ) -> _T: ...
+
+    async def read(
+        self,
+        what: Checkpoint | Reference | str | None = None,
+        into: type[_T] | None = None,
+        *,
+        step: int | None = None,
+        branch: int | None = None,
+    ) -> Any:
+        """As :meth:`restore`, only to look at it: what this writer saves next does not go on from there."""
+        return (await self._open(what, into, step, branch))[0]
 
     async def latest(self) -> Checkpoint | None:
-        """The checkpoint with the highest step; None if there is none. One listing for each key, and one record.
+        """Return the newest checkpoint, the last of the branch that was written last; None if there is none.
+
+        One listing for each store and key, and one record. A record that is damaged is logged and passed over.
 
         Raises:
-            CoatcheckError: As :meth:`history`.
-        """
-        entries = await self._ledger.entries(STEP)
-        return await self._read(entries[-1]) if entries else None
-
-    async def at(self, step: int | None = None) -> Checkpoint:
-        """The checkpoint of a step, or the latest one. One listing for each key, and one record.
-
-        Raises:
-            ConfigError: ``step`` is out of range.
-            PayloadNotFound: There is none.
-            CoatcheckError: As :meth:`history`.
-        """
-        entries = await self._ledger.entries(STEP if step is None else _name(step))
-        if not entries:
-            what = "the run" if step is None else f"step {step}"
-            raise PayloadNotFound(
-                f"{what} has no checkpoint",
-                "Check the run and the tenant, and that the key it was saved under is in the keyring.",
-            )
-        return await self._read(entries[-1])
-
-    async def history(self) -> list[Checkpoint]:
-        """Every checkpoint, by step: one listing, and the small records concurrently. No state is fetched.
-
-        Raises:
-            FormatError: A record is none of a version known here; it is named, as by the others.
-            IntegrityError: A record is not what was written.
-            LimitExceeded: There are more than 100,000.
-            PayloadNotFound: A record was removed meanwhile.
+            IntegrityError: None of the newest 32 records can be read.
             StoreError: The store cannot or will not be listed, or give a record.
         """
-        return await all_at_once(self._read(entry) for entry in await self._ledger.entries(STEP))
+        return await self._records.latest()
 
-    async def _read(self, entry: Entry) -> Checkpoint:
-        return Checkpoint.from_record(entry, await self._ledger.get(entry))
+    async def at(self, step: int | None = None, *, branch: int | None = None) -> Checkpoint:
+        """Return the checkpoint of a step, or the latest one. At most three requests for each store and key.
+
+        Args:
+            step: Of the run as it went in the end: that of an abandoned branch is hidden by the branch that hides it.
+            branch: Only of this branch.
+
+        Raises:
+            ConfigError: There is no such step or branch.
+            PayloadNotFound: There is none.
+            CoatcheckError: As :meth:`latest`; also where the record of this step cannot be read.
+        """
+        if step is not None:
+            _check_step(step)
+        if branch is not None and (type(branch) is not int or not 0 <= branch <= LAST_BRANCH):
+            raise ConfigError("that is no branch", f"Branches are integers, 0 to {LAST_BRANCH}.")
+        found = await self._at(step, branch)
+        if found is None:
+            what = "the run" if step is None else f"step {step}"
+            where = "" if branch is None else f" in branch {branch}"
+            raise PayloadNotFound(
+                f"{what} has no checkpoint{where}",
+                "Check the run and the tenant, and that the key it was saved under is in the keyring.",
+            )
+        return found
+
+    async def history(
+        self, *, limit: int | None = None, before: Checkpoint | None = None
+    ) -> AsyncIterator[Checkpoint]:
+        """Every checkpoint, the newest first, those of abandoned branches as well. No state is fetched.
+
+        Page by page: memory does not grow with their number, and each page has a deadline of its own. Records that
+        cannot be read are logged and passed over; :meth:`listing` has them.
+
+        Args:
+            limit: At most so many.
+            before: Only those that were saved before this one, to go on from an earlier call.
+
+        Raises:
+            LimitExceeded: The store holds more than 10,000 names of records that nobody with the key gave.
+            StoreError: The store cannot or will not be listed, or give a record.
+        """
+        async for found in self.listing(limit=limit, before=before):
+            if isinstance(found, Checkpoint):
+                yield found
+
+    def listing(
+        self, *, limit: int | None = None, before: Checkpoint | DamagedCheckpoint | None = None
+    ) -> AsyncIterator[Checkpoint | DamagedCheckpoint]:
+        """As :meth:`history`, and a mark in the place of each record that cannot be read."""
+        return self._records.listing(limit, None if before is None else Position(before.branch, before.step))
+
+    async def fork(self, run: str, *, step: int | None = None, branch: int | None = None) -> "Checkpoints":
+        """Open a state of this run in another one, and return that run's checkpoints, ready to go on.
+
+        The state is copied, since runs share no objects: each can be deleted by itself. Doing it again is harmless.
+
+        Args:
+            run: The name of the other run, which must have no checkpoints yet.
+            step: See :meth:`at`.
+            branch: See :meth:`at`.
+
+        Raises:
+            CheckpointConflict: The other run has checkpoints.
+            CoatcheckError: As :meth:`at`, :meth:`restore` and :meth:`save`.
+        """
+        checkpoint = await self.at(step, branch=branch)
+        payload = await self._chain.open_reference(checkpoint.reference, self._scope)
+        other = Checkpoints(self._chain, run=run, tenant=self._tenant)
+        return await other._begin_with(payload, checkpoint.step)
+
+    async def delete(self, *, before: int | None = None, branch: int | None = None) -> int:
+        """Delete checkpoints for good, with all that only they need, and return how many there were.
+
+        Records go first: a call that is interrupted leaves no checkpoint without its state, and is finished by another
+        one. What a versioned bucket keeps of deleted objects is its own affair, and so are the copies of replicas.
+
+        No other process may be saving to the run meanwhile: what it writes could build on what goes. One that saved to
+        it within the last hour is told with its next save (:class:`CheckpointConflict`) if all was deleted, and has to be
+        started anew otherwise. ``coatcheck sweep checkpoints`` is for runs that are being written.
+
+        Args:
+            before: Only of steps below this one, in every branch.
+            branch: Only of this branch. Steps of other branches that went on from it are no longer reached through it.
+
+        Raises:
+            ConfigError: ``before`` is no step.
+            IntegrityError: The record of one that stays cannot be read, so what it needs cannot be told.
+            StoreError: The store cannot or will not list or delete; some may be gone.
+        """
+        if before is not None:
+            _check_step(before)
+        async with self._turns.turn():
+            removal = Removal(self._records)
+            try:
+                if before is None and branch is None:
+                    count = await removal.all()
+                    self._stand = None
+                else:
+                    count = await removal.some(before, branch)
+            finally:
+                self._ledger.forget()
+            return count
+
+    async def _open(
+        self,
+        what: Checkpoint | Reference | str | None,
+        into: type[_T] | None,
+        step: int | None,
+        branch: int | None,
+    ) -> tuple[Any, Reference, Checkpoint | None]:
+        if what is None:
+            what = await self.at(step, branch=branch)
+        elif step is not None or branch is not None:
+            raise ConfigError("a reference or checkpoint, and a step or branch", "Give one of the two.")
+        elif isinstance(what, str):
+            what = Reference.from_text(what)
+        checkpoint = what if isinstance(what, Checkpoint) else None
+        reference = what.reference if isinstance(what, Checkpoint) else what
+        if checkpoint and checkpoint.tip:
+            self._ledger.begin(checkpoint.tip)
+        payload = await self._chain.open_reference(reference, self._scope)
+        try:
+            state = await off_loop(len(payload), DECODE_INLINE_UP_TO, unpack, payload, into)
+        except CoatcheckError as error:
+            raise error.about(reference.object_id.hex())  # noqa: B904 - the same error, with the object named
+        return state, reference, checkpoint
+
+    async def _at(self, step: int | None, branch: int | None) -> Checkpoint | None:
+        if step is None:
+            return await self._records.latest(branch)
+        if branch is not None:
+            return await self._records.at(Position(branch, step))
+        tip = await self._records.tip()
+        if tip is None:
+            return None
+        found = await self._records.on_line(tip, await self._records.forks(tip), step)
+        return found and found.seen_with(tip)
+
+    async def _begin_with(self, payload: bytes, step: int) -> "Checkpoints":
+        tip = await self._records.tip()
+        there = await self._records.at(tip) if tip and tip == Position(0, step) else None
+        reference = await self._chain.put(payload, self._scope)
+        if tip is not None and (there is None or there.reference.object_id != reference.object_id):
+            raise CheckpointConflict(
+                f"the run has checkpoints already, the newest of step {tip.step}",
+                "Fork into a run that has none.",
+                reference=str(reference),
+            )
+        await self._save(payload, step)
+        return self
+
+    async def _save(self, payload: bytes, step: int) -> Checkpoint:
+        if self._stand is None or self._stand.checkpoint is None:
+            tip = await self._records.tip()
+            self._ledger.begin(tip)
+            reference = await self._chain.put(payload, self._scope)
+        else:
+            reference, tip = await self._put_and_look(payload)
+        while True:
+            place = await self._place(step, reference, tip)
+            if isinstance(place, Checkpoint):
+                saved = place
+                break
+            checkpoint = Checkpoint(
+                branch=place.position.branch,
+                step=step,
+                saved_at=datetime.now(UTC),
+                size=size_of(payload),
+                kind=kind_of(payload),
+                reference=reference,
+                forks=place.forks,
+                run=self._run[:_NAME_LENGTH],
+            )
+            earlier = self._tried.copy()
+            self._tried.add((place.position, reference.object_id))
+            if await self._ledger.create(place.position, checkpoint.model_dump_json().encode()):
+                saved = checkpoint
+                break
+            there = await self._there(place.position)
+            if there is not None and there.reference.object_id == reference.object_id:
+                saved = there
+                break
+            if there is None or (place.position, there.reference.object_id) not in earlier:
+                self._conflict(place.position, there, reference)
+            # An earlier attempt of this writer arrived after all.
+            tip = place.position
+        newest = max(tip or saved.position, saved.position)
+        self._tried.clear()
+        self._stand = _Stand(reference.object_id, saved, newest)
+        self._ledger.reached(newest)
+        return saved
+
+    async def _put_and_look(self, payload: bytes) -> tuple[Reference, Position | None]:
+        putting = asyncio.ensure_future(self._chain.put(payload, self._scope))
+        try:
+            tip = await self._records.tip()
+            return await putting, tip
+        finally:
+            if not putting.done():
+                putting.cancel()
+                await asyncio.wait({putting})
+
+    async def _place(self, step: int, reference: Reference, tip: Position | None) -> _Place | Checkpoint:
+        """Where a state of a step goes; the checkpoint if that is there already."""
+        stand = self._stand
+        if tip is None:
+            if stand is not None:
+                self._conflict(None, None, reference)
+            return _Place(Position(0, step), ())
+        if stand is None:
+            return await self._place_anew(step, reference, tip, await self._records.forks(tip))
+        if stand.checkpoint is None:
+            return await self._place_after_reference(step, reference, tip, stand.object_id)
+        at = stand.checkpoint
+        if stand.tip is not None and stand.tip != tip:
+            there = await self._there(tip)
+            if there is None or (tip, there.reference.object_id) not in self._tried:
+                self._conflict(tip, there, reference)
+            # An earlier attempt of this writer was recorded, and the store's answer was lost.
+            at = there
+        if at.position == tip:
+            if step > tip.step:
+                return _Place(Position(tip.branch, step), at.forks)
+            if step == tip.step and at.reference.object_id == reference.object_id:
+                return at
+        return self._branch(step, tip, await self._records.before(at.position, at.forks, step))
+
+    async def _place_anew(
+        self, step: int, reference: Reference, tip: Position, forks: tuple[Position, ...]
+    ) -> _Place | Checkpoint:
+        """For a writer that restored nothing."""
+        if step > tip.step:
+            return _Place(Position(tip.branch, step), forks)
+        there = await self._there_on_line(tip, forks, step)
+        if there is not None and there.reference.object_id == reference.object_id:
+            return there
+        return self._branch(step, tip, await self._records.before(tip, forks, step))
+
+    async def _place_after_reference(
+        self, step: int, reference: Reference, tip: Position, restored: bytes
+    ) -> _Place | Checkpoint:
+        """For a writer that restored a reference: it must be what comes before the step."""
+        forks = await self._records.forks(tip)
+        there = await self._there_on_line(tip, forks, step) if step <= tip.step else None
+        if there is not None and there.reference.object_id == reference.object_id:
+            return there
+        part = await self._records.before(tip, forks, step)
+        parent = await self._there(Position(part.branch, part.top)) if part else None
+        if part is None or parent is None or parent.reference.object_id != restored:
+            raise CheckpointConflict(
+                f"the state that was restored by its reference is not what comes before step {step} in this run",
+                "Another writer may have saved meanwhile: restore() and go on from there. To go on from an earlier state,"
+                " restore(step=...) it.",
+                reference=str(reference),
+            )
+        if parent.position == tip:
+            return _Place(Position(tip.branch, step), forks)
+        return self._branch(step, tip, part)
+
+    def _branch(self, step: int, tip: Position, part: Segment | None) -> _Place:
+        """The first place of a new branch that goes on from the end of ``part``."""
+        if tip.branch == LAST_BRANCH:
+            raise LimitExceeded("the run has a million branches", "Go on in another run: fork(run=...).")
+        forks = (Position(part.branch, part.top), *part.forks) if part else ()
+        return _Place(Position(tip.branch + 1, step), forks[:MOST_FORKS])
+
+    async def _there(self, position: Position) -> Checkpoint | None:
+        """The checkpoint at a position; None if there is none that can be read."""
+        try:
+            return await self._records.at(position)
+        except (FormatError, IntegrityError, LimitExceeded):
+            return None
+
+    async def _there_on_line(
+        self, tip: Position, forks: tuple[Position, ...], step: int
+    ) -> Checkpoint | None:
+        try:
+            return await self._records.on_line(tip, forks, step)
+        except (FormatError, IntegrityError, LimitExceeded):
+            return None
+
+    def _conflict(self, tip: Position | None, there: Checkpoint | None, reference: Reference) -> NoReturn:
+        if tip is None:
+            what = f"the checkpoints of run {self._run[:200]!r} were deleted since this writer last looked"
+            todo = "Stop this writer, or start it anew to begin the run again."
+        else:
+            when = f" at {there.saved_at:%Y-%m-%d %H:%M:%S} UTC" if there else ""
+            what = (
+                f"another writer saved step {tip.step} (branch {tip.branch}) of run {self._run[:200]!r}{when},"
+                " since this one last looked"
+            )
+            todo = (
+                "Stop one of the two. The one that goes on: restore(), and save from there; restore(step=...) of an"
+                " earlier step instead makes what it saves a branch."
+            )
+        raise CheckpointConflict(what, todo, reference=str(reference))
 
 
 def idempotency_key(run: str, step: int, tool: str = "") -> str:
@@ -232,7 +568,7 @@ def idempotency_key(run: str, step: int, tool: str = "") -> str:
     return digest.digest()[:_KEY_LENGTH].hex()
 
 
-def _name(step: int) -> str:
-    if not 0 <= step <= _LAST_STEP:
-        raise ConfigError(f"there is no step {step}", f"Steps are 0 to {_LAST_STEP}.")
-    return f"{STEP}{step:020}"
+def _check_step(step: object) -> None:
+    if type(step) is not int or not 0 <= step <= LAST_STEP:
+        said = f"{step}" if isinstance(step, int | float) else f"a {type(step).__name__}"
+        raise ConfigError(f"there is no step {said}", f"Steps are integers, 0 to {LAST_STEP}.")

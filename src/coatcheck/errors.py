@@ -7,6 +7,7 @@ CoatcheckError
 ├── KeyUnavailable       sealed under a key that the keyring does not hold, or that cannot be had now
 ├── PayloadNotFound      the object is gone (also a KeyError)
 ├── LimitExceeded        larger than a limit that was set
+├── CheckpointConflict   two writers of one run: the other one saved since this one last looked
 └── StoreError           the store did not do what it was asked
     ├── StoreUnavailable   it may later: down, throttled, timed out, disk full
     └── StoreDenied        it will not: credentials or permissions
@@ -73,6 +74,24 @@ class PayloadNotFound(CoatcheckError, KeyError):  # noqa: N818 - the design's na
 
 class LimitExceeded(CoatcheckError):  # noqa: N818 - the design's name
     """Something is larger than a limit that was set."""
+
+
+class CheckpointConflict(CoatcheckError):  # noqa: N818 - it names what happened, as the others do
+    """Another writer saved to the run since this one last looked, or deleted it. Neither's state is lost.
+
+    Retrying does not help: one of the two writers is one too many, or did not know of the other.
+
+    Args:
+        what: As in :class:`CoatcheckError`.
+        todo: As in :class:`CoatcheckError`.
+        object_id: As in :class:`CoatcheckError`.
+        reference: The text of a reference to the state that could not be saved; empty if there is none.
+    """
+
+    def __init__(self, what: str, todo: str = "", object_id: str = "", reference: str = "") -> None:
+        super().__init__(what, todo, object_id)
+        self.args = (what, todo, object_id, reference)
+        self.reference = reference
 
 
 class StoreError(CoatcheckError):

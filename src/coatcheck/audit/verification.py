@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from coatcheck.chain import Chain
-from coatcheck.checkpoints import STEP, Checkpoint
+from coatcheck.checkpoints import Checkpoint
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, off_loop
 from coatcheck.contracts import StoredObject
 from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, LimitExceeded, PayloadNotFound
@@ -15,7 +15,7 @@ from coatcheck.format.suites import ScopeSealer
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.sweep import Progress
 from coatcheck.scope import Scope
-from coatcheck.storage.ledger import Entry, Records
+from coatcheck.storage.ledger import Records
 from coatcheck.storage.markers import is_object, is_record, split
 from coatcheck.storage.storeroom import Storeroom
 
@@ -150,7 +150,7 @@ class Verification:
     ) -> None:
         try:
             if is_record(name):
-                await _check_record(room, of, name, stored)
+                await _check_record(room, of, stored)
                 found.records += 1
             else:
                 size = await self._check_object(room, of, name, stored)
@@ -189,15 +189,19 @@ class _GoneError(Exception):
     """It was there when it was listed."""
 
 
-async def _check_record(room: Storeroom, of: ScopeSealer, name: str, stored: StoredObject) -> None:
+async def _check_record(room: Storeroom, of: ScopeSealer, stored: StoredObject) -> None:
     records = Records(room.access, of)
-    entry = Entry(name, stored, records)
+    entry = records.entry(stored)
+    if entry is None:
+        raise IntegrityError(
+            "nobody who has the key gave a record this name",
+            "Find out who may write to the store, and delete it.",
+            stored.key,
+        )
     try:
         data = await records.get(entry)
     except PayloadNotFound:
         raise _GoneError from None
-    if not name.startswith(STEP):
-        return
     object_id = Checkpoint.from_record(entry, data).reference.object_id.hex()
     # Whether it opens, and has its bases, is found out when its own turn comes.
     if not await room.access.list_first(of.prefix + object_id, 1):

@@ -1,6 +1,6 @@
 """What the latest checkpoints of a run need: their records, and the objects that those refer to."""
 
-from coatcheck.checkpoints import STEP, Checkpoint
+from coatcheck.checkpoints import Checkpoint
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store
 from coatcheck.format.envelope import Envelope
@@ -29,13 +29,13 @@ class LatestCheckpoints:
             IntegrityError: A record is not what was written under its name.
             PayloadNotFound: A record was removed meanwhile, or an object is gone.
             KeyUnavailable: The key that they are sealed under cannot be had.
-            LimitExceeded: There are more than 100,000.
+            LimitExceeded: Too many names of records are not authentic.
             StoreError: The store cannot or will not give them.
         """
         if not keep:
             return frozenset()
         records = Records(self._access, await self._addresses.sealer_at(prefix))
-        entries = (await records.entries(STEP))[-keep:]
+        entries = await records.newest(keep)
         checkpoints = [
             Checkpoint.from_record(entry, data)
             for entry, data in zip(entries, await all_at_once(map(records.get, entries)), strict=True)

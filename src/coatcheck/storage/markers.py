@@ -1,6 +1,6 @@
 """The names under which a sweep keeps its place in a store, next to the objects of the scope that it is about.
 
-They have no hyphen with 20 digits behind it and are no 64 hexadecimal digits, so none is taken for a record or an object.
+They have no hyphen with 26 digits behind it and are no 64 hexadecimal digits, so none is taken for a record or an object.
 """
 
 import re
@@ -20,7 +20,7 @@ MOST_KEPT: Final = 999_999
 
 _SCOPE: Final = re.compile(r"([0-9a-f]{32}/[0-9a-f]{32}/)([^/]+)")
 _OBJECT: Final = re.compile(r"[0-9a-f]{64}")
-_RECORD: Final = re.compile(r"[a-z]{1,20}-[0-9]{20}")
+_RECORD: Final = re.compile(r"[a-z]{1,12}-[0-9]{26}-[0-9a-f]{16}")
 _CLAIM: Final = re.compile(r"condemned-([0-9]{1,6})")
 _DELETING: Final = re.compile(r"deleting-([0-9]{1,6})")
 

@@ -45,6 +45,8 @@ class ScopeMemory:
 
     def __init__(self, cache: PayloadCache, transforms: Transforms, store: Store, prefix: str) -> None:
         self.presence = Presence(prefix)
+        self.newest_record: tuple[int, int] | None = None
+        """The position of the newest record that this process wrote or saw in the scope."""
         self._cache = cache
         self._transforms = transforms
         self._cached_below = f"{store_name(store)}/{prefix}"
@@ -175,3 +177,8 @@ class ScopeMemories:
             return ScopeMemory(self._cache, self._transforms, self._store, prefix)
 
         return PROCESS_SCOPES.of(self._owner, prefix, make)
+
+    @staticmethod
+    def forget(prefix: str) -> None:
+        """Know nothing of the scope any more, in none of the process's chains."""
+        PROCESS_SCOPES.drop(lambda memory: memory.presence.prefix == prefix)

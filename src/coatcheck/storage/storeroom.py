@@ -52,6 +52,10 @@ class Storeroom:
         """What is known of a scope."""
         return self._scopes.of(scope_prefix(sealer, run_tag))
 
+    def forget(self, sealer: Sealer, run_tag: bytes) -> None:
+        """Know nothing of a scope any more: it may have been deleted."""
+        self._scopes.forget(scope_prefix(sealer, run_tag))
+
     async def get(
         self, presence: Presence, object_id: bytes, size: int, *, follow: bool, limit: int | None = None
     ) -> bytes:
@@ -86,11 +90,13 @@ class Storeroom:
             StoreUnavailable: The scope is being swept: in a moment what is there will be gone, and can be written anew.
             StoreError: The store cannot or will not say.
         """
-        if presence.of_tenant:
-            return
-        if not presence.is_confirmed:
+        if not presence.of_tenant and not presence.is_confirmed:
             await self._ahead.listed(presence)
-        if not presence.is_confirmed:
+        await self.look_for_sweep(presence)
+
+    async def look_for_sweep(self, presence: Presence) -> None:
+        """As :meth:`confirm`, in one request, and without finding out what else is in the scope."""
+        if not presence.of_tenant and not presence.is_confirmed:
             begun = uptime()
             await revive(self.access, presence.prefix)
             presence.confirmed(begun)

@@ -1,0 +1,107 @@
+"""Finding the runs of a tenant that have checkpoints."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from coatcheck.chain import Chain
+from coatcheck.checkpoint_records import Checkpoint
+from coatcheck.errors import FormatError, IntegrityError, LimitExceeded, PayloadNotFound
+from coatcheck.retention.addresses import Addresses
+from coatcheck.scope import engine_code
+from coatcheck.storage.ledger import Records
+from coatcheck.storage.markers import is_record, split
+from coatcheck.storage.storeroom import Storeroom
+
+
+@dataclass(slots=True)
+class Run:
+    """A run, and what there is of it in the stores of a chain."""
+
+    tags: list[str]
+    """What it is called in the stores, by key."""
+    checkpoints: int = 0
+    objects: int = 0
+    """All that is stored of it, records among them."""
+    size: int = 0
+    """Bytes of those."""
+    latest: Checkpoint | None = None
+    """None if its record cannot be read."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return all of it as JSON values."""
+        latest = self.latest.model_dump(mode="json") if self.latest else None
+        return {
+            "run": self.latest.run if self.latest else None,
+            "tags": self.tags,
+            "checkpoints": self.checkpoints,
+            "objects": self.objects,
+            "size": self.size,
+            "latest": latest,
+        }
+
+
+async def find_runs(chain: Chain, tenant: str, progress: Callable[[str, int], None]) -> list[Run]:
+    """Return the runs of a tenant that have checkpoints, the one that was saved to last first.
+
+    Every object of the tenant's checkpoints is listed, and one record of each run read.
+
+    Raises:
+        CoatcheckError: A store cannot or will not be listed, or a key cannot be had.
+    """
+    addresses = Addresses(chain.sealings)
+    found: dict[str, Run] = {}
+    listed = 0
+    engine = engine_code("checkpoints").to_bytes().hex()
+    for room in chain.storerooms:
+        scopes: dict[str, Run] = {}
+        for start in await addresses.of_tenant(tenant):
+            async for page in room.access.pages(start + engine):
+                for stored in page:
+                    place = split(stored.key)
+                    if place is None:
+                        continue
+                    run = scopes.setdefault(place[0], Run([place[0].split("/")[1]]))
+                    run.checkpoints += is_record(place[1])
+                    run.objects += 1
+                    run.size += stored.size
+                listed += len(page)
+                progress("objects listed", listed)
+        for prefix, run in scopes.items():
+            if run.checkpoints:
+                run.latest = await _latest(room, addresses, prefix)
+                _add(found, run)
+    return sorted(found.values(), key=_when, reverse=True)
+
+
+async def _latest(room: Storeroom, addresses: Addresses, prefix: str) -> Checkpoint | None:
+    records = Records(room.access, await addresses.sealer_at(prefix))
+    for entry in await records.newest(1):
+        try:
+            return Checkpoint.from_record(entry, await records.get(entry))
+        except (FormatError, IntegrityError, LimitExceeded, PayloadNotFound):
+            return None
+    return None
+
+
+def _add(found: dict[str, Run], run: Run) -> None:
+    """Count together what a rotation, or a move to another store, has put below several prefixes."""
+    name = run.latest.run if run.latest else ""
+    known = found.setdefault(f"run {name}" if name else run.tags[0], run)
+    if known is run:
+        return
+    known.tags += run.tags
+    known.checkpoints += run.checkpoints
+    known.objects += run.objects
+    known.size += run.size
+    known.latest = max(
+        (latest for latest in (known.latest, run.latest) if latest), key=_position, default=None
+    )
+
+
+def _position(checkpoint: Checkpoint) -> tuple[int, int]:
+    return checkpoint.position
+
+
+def _when(run: Run) -> float:
+    return run.latest.saved_at.timestamp() if run.latest else 0.0
