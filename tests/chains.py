@@ -2,6 +2,8 @@
 
 from coatcheck import (
     Chain,
+    Checkpoint,
+    Checkpoints,
     Codec,
     Encrypt,
     FormatError,
@@ -66,3 +68,8 @@ SEALINGS: list[tuple[Sealing, ...]] = [(), (Encrypt(Keyring(KEY)),)]
 async def keys_in(store: MemoryStore) -> list[str]:
     """Every key in the store, sorted."""
     return sorted([entry.key async for entry in store.list_objects()])
+
+
+async def history(checkpoints: Checkpoints) -> list[Checkpoint]:
+    """Every checkpoint that can be read, the oldest first."""
+    return [found async for found in checkpoints.history()][::-1]

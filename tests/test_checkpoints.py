@@ -43,7 +43,7 @@ from coatcheck import (
 from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.states import pack, unpack
 from coatcheck.storage.ledger import Position
-from tests.chains import KEY, OTHER_KEY, keys_in
+from tests.chains import KEY, OTHER_KEY, history, keys_in
 
 RUN = "run-1"
 SCOPE = Scope("default", RUN, engine="checkpoints")
@@ -81,11 +81,6 @@ def chain_on(store: MemoryStore, cache: int = 2**26, **options: Any) -> Chain:
 
 def of(store: MemoryStore, run: str = RUN, **options: Any) -> Checkpoints:
     return Checkpoints(chain_on(store, **options), run=run)
-
-
-async def history(checkpoints: Checkpoints) -> list[Checkpoint]:
-    """All of them, the oldest first."""
-    return [item async for item in checkpoints.history()][::-1]
 
 
 def growing(count: int, seed: int = 0) -> list[dict[str, JsonValue]]:
@@ -768,10 +763,11 @@ class Life:
 
     async def intrude(self, step: int, form: int) -> None:
         """Another writer goes on from the newest: this one is told, and looks."""
-        if self.tip is None or self.at is None:
+        mine = self.at
+        if self.tip is None or mine is None:
             return
         other = Checkpoints(self.fresh(), run=RUN)
-        self.at, mine = None, self.at
+        self.at = None
         state, step = pack(FORMS[form]), self.tip[1] + 1 + step
         self.expect(step, state)
         self.saved.append((await other.save(FORMS[form], step), state))

@@ -127,7 +127,7 @@ class Checkpoints:
         _check_step(step)
         payload = pack(state, as_type)
         async with self._turns.turn():
-            return (await self._save(payload, step)).reference
+            return await self._save(payload, step)
 
     @overload
     async def restore(
@@ -381,7 +381,10 @@ class Checkpoints:
         tip = await self._records.tip()
         if tip is None:
             return None
-        found = await self._records.on_line(tip, await self._records.forks(tip), step)
+        if step == tip.step:
+            found = await self._records.at(tip)
+        else:
+            found = await self._records.on_line(tip, await self._records.forks(tip), step)
         return found and found.seen_with(tip)
 
     async def _begin_with(self, payload: bytes, step: int) -> "Checkpoints":
@@ -397,7 +400,7 @@ class Checkpoints:
         await self._save(payload, step)
         return self
 
-    async def _save(self, payload: bytes, step: int) -> Checkpoint:
+    async def _save(self, payload: bytes, step: int) -> Reference:
         if self._stand is None or self._stand.checkpoint is None:
             tip = await self._records.tip()
             self._ledger.begin(tip)
@@ -407,6 +410,9 @@ class Checkpoints:
         while True:
             place = await self._place(step, reference, tip)
             if isinstance(place, Checkpoint):
+                if await self._ledger.look_for_sweep():
+                    tip = await self._records.tip()
+                    continue
                 saved = place
                 break
             checkpoint = Checkpoint(
@@ -436,7 +442,7 @@ class Checkpoints:
         self._tried.clear()
         self._stand = _Stand(reference.object_id, saved, newest)
         self._ledger.reached(newest)
-        return saved
+        return reference
 
     async def _put_and_look(self, payload: bytes) -> tuple[Reference, Position | None]:
         putting = asyncio.ensure_future(self._chain.put(payload, self._scope))

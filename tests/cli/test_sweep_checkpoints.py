@@ -13,7 +13,7 @@ from coatcheck import Chain, Checkpoints
 from coatcheck.cli.app import app
 from coatcheck.storage.cache import PROCESS_CACHE
 from tests.audit.test_usage import conversation
-from tests.chains import KEY
+from tests.chains import KEY, history
 
 STATES = [b"\x80" + turn for turn in conversation(6)]
 DAY = 86_400
@@ -41,7 +41,7 @@ def steps(run: str) -> list[int]:
     async def work() -> list[int]:
         async with Chain.from_settings() as chain:
             saved = Checkpoints(chain, run=run)
-            found = await saved.history()
+            found = await history(saved)
             for one in found:
                 assert await saved.restore(one.reference) == STATES[one.step]
             return [one.step for one in found]

@@ -27,7 +27,7 @@ from coatcheck.format.reference import Reference
 from coatcheck.keys.record import KeyRecord
 from coatcheck.keys.shelf import NAMES, Shelves, Slot
 from coatcheck.stores.gcs import GCSStore
-from tests.chains import SCOPE, keys_in
+from tests.chains import SCOPE, history, keys_in
 from tests.engines.careless_proxy import CarelessProxy
 from tests.engines.gcs import GCSServer
 from tests.engines.google_kms import GoogleKmsServer
@@ -162,10 +162,10 @@ async def test_a_checkpoint_is_found_whatever_key_it_was_saved_under(world: Worl
         keys = world.keys()
         await keys.rotate("t")
         await Checkpoints(other, run="r", tenant="t").save({"step": 2}, 2)
-        assert [found.step for found in await Checkpoints(chain, run="r", tenant="t").history()] == [1, 2]
+        assert [found.step for found in await history(Checkpoints(chain, run="r", tenant="t"))] == [1, 2]
         assert await Checkpoints(chain, run="r", tenant="t").restore() == {"step": 2}
         # To look makes no key.
-        assert await Checkpoints(chain, run="r", tenant="typo").history() == []
+        assert await history(Checkpoints(chain, run="r", tenant="typo")) == []
         assert len(await keys.list()) == 2
 
 

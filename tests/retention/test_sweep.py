@@ -21,6 +21,7 @@ from coatcheck import (
 from coatcheck.errors import CoatcheckError, ConfigError, KeyUnavailable, LimitExceeded, StoreDenied
 from coatcheck.retention.live import LiveRuns
 from coatcheck.retention.verdict import Rules, Verdict
+from coatcheck.storage.ledger import Position
 from coatcheck.storage.markers import ALIVE, TOMBSTONE, claim
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import GRACE, KEY, LONG, TENANT, Live, chain_on, keys_of, sweep_of, swept_twice
@@ -159,7 +160,7 @@ async def test_payloads_of_the_tenant_scope_are_never_swept() -> None:
 async def test_checkpoints_are_no_concern_of_an_engines_sweep() -> None:
     store = AgedStore(MemoryStore())
     chain = chain_on(store)
-    await chain.ledger(Scope(TENANT, "agent")).put(f"step-{1:020}", b"{}")
+    await chain.ledger(Scope(TENANT, "agent")).create(Position(0, 1), b"{}")
     await store.age(LONG)
     assert (await sweep_of(store, Live()).run()).of(Verdict.OTHER).scopes == 1
 

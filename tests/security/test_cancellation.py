@@ -28,7 +28,7 @@ from coatcheck import (
 )
 from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.storage.limiter import _limiters
-from tests.chains import KEY, SCOPE, Reverse
+from tests.chains import KEY, SCOPE, Reverse, history
 
 PAYLOADS = [bytes([number]) * 20 + b"".join(n.to_bytes(2, "big") for n in range(2000)) for number in range(4)]
 """Each much like the last: deltas."""
@@ -173,7 +173,7 @@ async def test_every_operation_of_a_chain(kind: str, name: str) -> None:
             assert isinstance(again, bytes)
             assert await fresh.decode(again, Scope(SCOPE.tenant, "new")) == PAYLOADS[0][::-1]
             saved = Checkpoints(fresh, run="saved", tenant=SCOPE.tenant)
-            states = [await saved.restore(found.reference) for found in await saved.history()]
+            states = [await saved.read(found) for found in await history(saved)]
             assert states == PAYLOADS[: len(states)]
         await _nothing_is_left()
         if finished:

@@ -23,6 +23,7 @@ from coatcheck import (
 from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.format.reference import Reference
 from coatcheck.storage import read_ahead
+from coatcheck.storage.ledger import Position
 from tests.chains import KEY, SCOPE, keys_in
 
 PAGE = 1000
@@ -112,7 +113,7 @@ async def test_one_call_in_a_large_scope_listed_it_from_end_to_end(large: Large)
     assert len(store.requests) <= 2
 
     store = store_of(objects)
-    await chain_on(store).ledger(SCOPE).put(f"step-{1:020}", b"record")
+    await chain_on(store).ledger(SCOPE).create(Position(0, 1), b"record")
     assert len(store.requests) <= 3
 
 

@@ -98,12 +98,28 @@ class Ledger:
             LimitExceeded: It is larger than :data:`MAX_RECORD`, sealed.
             StoreError: The store cannot or will not take it.
         """
+        # A sweep deletes by name, and a record that is swept and then made anew has the same one.
+        await self.look_for_sweep()
+        sealer = self._suites.sealer_for_new(self._scope)
+        return await Records(self._storerooms[0].access, sealer).create(position, record)
+
+    async def look_for_sweep(self) -> bool:
+        """Make sure that no sweep takes away what the store says is in the scope after this; one request at most.
+
+        Returns:
+            Whether that was not known before. What was seen in the scope may then be gone.
+
+        Raises:
+            StoreUnavailable: The scope is being swept.
+            StoreError: The store cannot or will not say.
+        """
         if self._suites.loads_keys:
             await self._suites.sealing.load_primary(self._scope.tenant)
-        room, sealer = self._storerooms[0], self._suites.sealer_for_new(self._scope)
-        # A sweep deletes by name, and a record that is swept and then made anew has the same one.
-        await room.look_for_sweep(room.scope(sealer.sealer, sealer.run_tag).presence)
-        return await Records(room.access, sealer).create(position, record)
+        presence = self._memory().presence
+        if presence.of_tenant or presence.is_confirmed:
+            return False
+        await self._storerooms[0].look_for_sweep(presence)
+        return True
 
     async def newest(self, count: int, before: Position | None = None) -> "list[Entry]":
         """Return the entries that were written last, the newest first, without reading them.
