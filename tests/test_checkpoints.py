@@ -35,6 +35,7 @@ from coatcheck import (
     Reference,
     Scope,
     Sealing,
+    StoreDenied,
     StoredObject,
     StoreUnavailable,
     Zstd,
@@ -473,6 +474,19 @@ async def test_a_record_that_came_damaged_once_is_fetched_once_more() -> None:
     assert store.noise == 0
 
 
+async def test_a_run_of_damaged_records_is_not_said_to_be_empty() -> None:
+    store = MemoryStore()
+    for step in range(3):
+        await of(store).save(step, step)
+    for key in record_keys(store):
+        await store.replace(key, b"?")
+    for call in (of(store).latest(), of(store).restore(), of(store).at()):
+        with pytest.raises(IntegrityError, match=r"none of the newest 3 records.*step-"):
+            await call
+    await of(store).save("on", 3)
+    assert await of(store).restore() == "on"
+
+
 async def test_many_damaged_records_in_a_row_are_an_error_that_says_so() -> None:
     store = MemoryStore()
     writer = of(store)
@@ -483,7 +497,8 @@ async def test_many_damaged_records_in_a_row_are_an_error_that_says_so() -> None
     with pytest.raises(IntegrityError, match=r"none of the newest 32 records.*step-"):
         await of(store).latest()
     assert len(await history(of(store))) == 7
-    await store.delete(record_keys(store)[0])
+    for key in record_keys(store)[:2]:
+        await store.delete(key)
     assert await of(store).restore() == 6
 
 
@@ -872,6 +887,397 @@ async def test_no_state_shows_in_the_store() -> None:
     for key in await keys_in(store):
         assert b"CANARY" not in key.encode() + await store.get(key)
     assert issubclass(FormatError, CoatcheckError)
+
+
+async def written(store: MemoryStore, *steps: int) -> Checkpoints:
+    writer = of(store)
+    for step in steps:
+        await writer.save(f"old {step}", step)
+    return writer
+
+
+async def places(store: MemoryStore) -> list[tuple[int, int]]:
+    return [(item.branch, item.step) for item in await history(of(store))]
+
+
+async def test_rewinding_resumed_the_abandoned_future() -> None:
+    store = MemoryStore()
+    await written(store, 1, 2, 3, 4, 5)
+    again = of(store)
+    assert await again.restore(step=2) == "old 2"
+    await again.save("new 3", 3)
+    await again.save("new 4", 4)
+    fresh = of(store)
+    assert await fresh.restore() == "new 4"
+    assert [await fresh.read(step=step) for step in (1, 2, 3, 4)] == ["old 1", "old 2", "new 3", "new 4"]
+    with pytest.raises(PayloadNotFound, match="step 5 has no checkpoint"):
+        await fresh.at(5)
+    assert await fresh.read(step=5, branch=0) == await fresh.read(branch=0) == "old 5"
+    assert (await fresh.at(branch=1)).step == 4
+    with pytest.raises(PayloadNotFound, match="branch 2"):
+        await fresh.at(branch=2)
+    latest = await fresh.latest()
+    assert latest is not None
+    assert latest.forks == ((0, 2),)
+    assert await places(store) == [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 3), (1, 4)]
+
+
+async def test_a_rewind_of_a_rewind_goes_through_both() -> None:
+    store = MemoryStore()
+    writer = await written(store, 1, 3, 5)
+    await writer.restore(step=3)
+    await writer.save("b 4", 4)
+    await writer.save("b 6", 6)
+    await writer.restore(step=4)
+    await writer.save("c 5", 5)
+    assert (await of(store).at()).forks == ((1, 4), (0, 3))
+    assert [await of(store).read(step=step) for step in (1, 3, 4, 5)] == ["old 1", "old 3", "b 4", "c 5"]
+    # And back behind both, and before all.
+    await writer.restore(step=1)
+    await writer.save("d 2", 2)
+    assert (await of(store).at()).forks == ((0, 1),)
+    with pytest.raises(PayloadNotFound):
+        await of(store).at(3)
+    await of(store).save("e 0", 0)
+    assert (await of(store).at()).forks == ()
+    assert await of(store).read(step=0) == "e 0"
+    with pytest.raises(PayloadNotFound):
+        await of(store).at(1)
+
+
+async def test_more_branches_behind_each_other_than_a_record_lists() -> None:
+    store = MemoryStore()
+    writer = of(store)
+    for step in range(150):
+        await writer.save(f"draft {step}", step)
+        await writer.save(f"final {step}", step)
+    latest = await of(store).at()
+    assert (latest.branch, latest.step, len(latest.forks)) == (150, 149, 64)
+    for step in (149, 148, 90, 20, 0):
+        assert await of(store).read(step=step) == f"final {step}"
+    await of(store).save("before all", 0)
+    assert await of(store).restore() == "before all"
+
+
+async def test_to_look_at_an_earlier_state_is_not_to_go_on_from_it() -> None:
+    store = MemoryStore()
+    writer = await written(store, 1, 2, 3)
+    old = await writer.at(1)
+    assert (
+        await writer.read(step=1)
+        == await writer.read(old)
+        == await writer.read(str(old.reference))
+        == "old 1"
+    )
+    await writer.save("4", 4)
+    assert await places(store) == [(0, 1), (0, 2), (0, 3), (0, 4)]
+    with pytest.raises(ConfigError, match="Give one"):
+        await writer.restore(old, step=1)
+
+
+async def test_a_checkpoint_that_was_found_says_where_to_go_on() -> None:
+    store = MemoryStore()
+    await written(store, 1, 2, 3)
+    writer = of(store)
+    async for item in writer.history():
+        if item.step == 2:
+            assert await writer.restore(item) == "old 2"
+    await writer.save("new", 3)
+    assert await places(store) == [(0, 1), (0, 2), (0, 3), (1, 3)]
+
+
+async def test_a_reference_goes_on_where_its_step_is_the_one_before() -> None:
+    store = MemoryStore()
+    first = await written(store, 1)
+    reference = await first.save("two", 2)
+    # The last one, as after a crash.
+    writer = of(store)
+    await writer.restore(str(reference))
+    third = await writer.save("three", 3)
+    # The same again, by another process that got the same message: it is there already.
+    again = of(store)
+    await again.restore(str(reference))
+    assert await again.save("three", 3) == third
+    # It thinks of something else.
+    other = of(store)
+    await other.restore(str(reference))
+    await other.save("3", 3)
+    assert await places(store) == [(0, 1), (0, 2), (0, 3), (1, 3)]
+    assert (await of(store).at()).forks == ((0, 2),)
+    # Of one that is not the one before, nobody can tell what it is to be.
+    for step in (2, 4, 9):
+        lost = of(store)
+        await lost.restore(str(reference))
+        with pytest.raises(CheckpointConflict, match=f"before step {step}") as caught:
+            await lost.save("4", step)
+        assert await of(store).read(caught.value.reference) == "4"
+    assert len(await places(store)) == 4
+
+
+async def test_a_fresh_process_goes_on_from_the_newest_or_branches_below_its_step() -> None:
+    store = MemoryStore()
+    await written(store, 1, 3, 5)
+    await of(store).save("seven", 7)
+    assert await places(store) == [(0, 1), (0, 3), (0, 5), (0, 7)]
+    # A retry, of the last and of an earlier one.
+    await of(store).save("seven", 7)
+    await of(store).save("old 3", 3)
+    assert await places(store) == [(0, 1), (0, 3), (0, 5), (0, 7)]
+    await of(store).save("other", 7)
+    assert (await of(store).at()).forks == ((0, 5),)
+    await of(store).save("four", 4)
+    assert (await of(store).at()).forks == ((0, 3),)
+    assert await places(store) == [(0, 1), (0, 3), (0, 5), (0, 7), (1, 7), (2, 4)]
+
+
+async def test_two_writers_of_one_run_were_not_told_of_each_other() -> None:
+    store = MemoryStore()
+    mine = await written(store, 1, 2)
+    theirs = of(store)
+    await theirs.restore()
+    await theirs.save("their 3", 3)
+    # Whatever step it is that the slower one comes with.
+    for step in (2, 3, 4):
+        with pytest.raises(
+            CheckpointConflict, match=r"saved step 3 \(branch 0\) of run 'run-1' at 20"
+        ) as caught:
+            await mine.save("my state", step)
+        assert not caught.value.retryable
+        assert await of(store).read(caught.value.reference) == "my state"
+    assert await places(store) == [(0, 1), (0, 2), (0, 3)]
+    # To look is not to agree; to restore is.
+    await mine.latest()
+    assert [item.step async for item in mine.history()] == [3, 2, 1]
+    with pytest.raises(CheckpointConflict):
+        await mine.save("my state", 4)
+    assert await mine.restore() == "their 3"
+    await mine.save("our 4", 4)
+    with pytest.raises(CheckpointConflict):
+        await theirs.save("their 4", 4)
+
+
+async def test_a_zombie_is_told_after_somebody_went_back() -> None:
+    store = MemoryStore()
+    zombie = await written(store, 1, 2, 3)
+    operator = of(store)
+    await operator.restore(step=1)
+    await operator.save("new 2", 2)
+    with pytest.raises(CheckpointConflict, match="branch 1"):
+        await zombie.save("old 4", 4)
+    assert await of(store).restore() == "new 2"
+
+
+@pytest.mark.parametrize("steps", [(3, 3), (3, 4), (4, 3)])
+async def test_two_who_go_back_at_the_same_time_are_told_at_once_or_with_the_next_save(
+    steps: tuple[int, int],
+) -> None:
+    store = MemoryStore()
+    await written(store, 1, 2, 5)
+    writers = [of(store), of(store)]
+    for writer in writers:
+        await writer.restore(step=2)
+    told = 0
+    for turn in range(2):
+        outcomes = await asyncio.gather(
+            *(
+                writer.save(f"{id(writer)}", step + 2 * turn)
+                for writer, step in zip(writers, steps, strict=True)
+            ),
+            return_exceptions=True,
+        )
+        told += sum(isinstance(outcome, CheckpointConflict) for outcome in outcomes)
+        assert all(isinstance(outcome, CheckpointConflict | Reference) for outcome in outcomes)
+    assert told
+
+
+async def test_the_very_same_state_of_two_writers_is_no_conflict() -> None:
+    store = MemoryStore()
+    await written(store, 1)
+    writers = [of(store) for _ in range(4)]
+    for writer in writers:
+        await writer.restore()
+    references = await asyncio.gather(*(writer.save("same", 2) for writer in writers))
+    assert len({reference.object_id for reference in references}) == 1
+    assert await places(store) == [(0, 1), (0, 2)]
+
+
+async def test_a_save_that_failed_and_was_recorded_after_all_is_no_conflict() -> None:
+    class Deaf(MemoryStore):
+        """Does what it is told, and its answers are lost."""
+
+        deaf = False
+
+        async def create(self, key: str, data: bytes) -> bool:
+            created = await super().create(key, data)
+            if self.deaf and "/step-" in key:
+                raise StoreUnavailable("nothing was heard", retry_after=60)
+            return created
+
+    store = Deaf()
+    writer = of(store)
+    await writer.save("1", 1)
+    store.deaf = True
+    with pytest.raises(StoreUnavailable):
+        await writer.save("2", 2)
+    store.deaf = False
+    await writer.save("2", 2)
+    store.deaf = True
+    with pytest.raises(StoreUnavailable):
+        await writer.save("3", 3)
+    store.deaf = False
+    await writer.save("3, otherwise", 3)
+    await writer.save("4", 4)
+    assert await places(store) == [(0, 1), (0, 2), (0, 3), (1, 3), (1, 4)]
+
+
+async def test_a_run_with_a_million_branches_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    chain = chain_on(store)
+    reference = await chain.put(pack("last"), SCOPE)
+    full = Checkpoint(
+        branch=999_999, step=1, saved_at=datetime.now(UTC), size=6, kind="json", reference=reference
+    )
+    await chain.ledger(SCOPE).create(full.position, full.model_dump_json().encode())
+    assert await of(store).restore() == "last"
+    assert (await of(store).at(branch=999_999)).step == 1
+    with pytest.raises(LimitExceeded, match="million branches"):
+        await of(store).save("other", 1)
+    await of(store).save("on", 2)
+    assert await of(store).restore() == "on"
+
+
+async def test_a_fork_has_a_copy_and_a_life_of_its_own() -> None:
+    store = MemoryStore()
+    await written(store, 1, 2, 3)
+    forked = await of(store).fork("other", step=2)
+    assert await forked.restore() == "old 2"
+    await forked.save("other 3", 3)
+    assert await of(store).restore() == "old 3"
+    assert await of(store).delete() == 3
+    assert await of(store, run="other").restore() == "other 3"
+    assert await of(store, run="other").read(step=2) == "old 2"
+
+
+async def test_a_fork_into_a_run_that_has_checkpoints_is_refused_and_the_same_again_is_harmless() -> None:
+    store = MemoryStore()
+    await written(store, 1, 2)
+    await of(store).fork("other")
+    await of(store).fork("other")
+    assert len(await history(of(store, run="other"))) == 1
+    with pytest.raises(CheckpointConflict, match="has checkpoints already, the newest of step 2"):
+        await of(store).fork("other", step=1)
+    with pytest.raises(PayloadNotFound):
+        await of(store).fork("third", step=9)
+    assert await history(of(store, run="third")) == []
+
+
+async def test_delete_leaves_nothing_of_the_run_and_all_of_others() -> None:
+    store = MemoryStore()
+    for state in growing(12):
+        await of(store).save(state, state["step"])  # type: ignore[arg-type]
+    others = of(store, run="other")
+    await others.save("theirs", 1)
+    tag = (await others.at()).reference.run_tag.hex()
+    before = {key for key in await keys_in(store) if tag in key}
+    assert await of(store).delete() == 12
+    assert set(await keys_in(store)) == before
+    assert await of(store).delete() == 0
+
+
+async def test_what_was_saved_after_a_delete_was_a_delta_against_what_is_gone() -> None:
+    store = MemoryStore()
+    states = growing(12)
+    writer, zombie = of(store), of(store)
+    for state in states:
+        await writer.save(state, state["step"])  # type: ignore[arg-type]
+    await zombie.restore()
+    await writer.delete()
+    await writer.save(states[11], 11)
+    assert await of(store).restore() == states[11]
+    # Another object of the same process, which still knows the objects.
+    await of(store).delete()
+    same_chain = Checkpoints(writer._chain, run=RUN)
+    await same_chain.save(states[11], 7)
+    assert await of(store).restore() == states[11]
+    with pytest.raises(CheckpointConflict):
+        await writer.save(states[10], 12)
+    await of(store).delete()
+    with pytest.raises(CheckpointConflict, match="were deleted"):
+        await zombie.save(states[10], 12)
+
+
+@pytest.mark.parametrize("before", [0, 1, 5, 11, 12, 40])
+async def test_deleting_what_is_older_keeps_all_that_the_rest_needs(before: int) -> None:
+    store = MemoryStore()
+    states = growing(12)
+    writer = of(store)
+    for step, state in enumerate(states):
+        await writer.save(state, step)
+    objects = len(await keys_in(store))
+    assert await writer.delete(before=before) == min(before, 12)
+    assert [item.step for item in await history(of(store))] == list(range(min(before, 12), 12))
+    for step in range(before, 12):
+        assert await of(store).read(step=step) == states[step]
+    if before == 11:
+        assert len(await keys_in(store)) < objects / 2
+    # The same writer goes on, and what it writes relies on nothing that is gone.
+    await writer.save({"more": states[0], "all": states}, 12)
+    assert await of(store).restore() == {"more": states[0], "all": states}
+
+
+async def test_a_branch_is_dropped_and_the_others_stay() -> None:
+    store = MemoryStore()
+    writer = await written(store, 1, 2, 3)
+    await writer.restore(step=1)
+    await writer.save("new 2", 2)
+    assert await of(store).delete(branch=0, before=3) == 2
+    assert await places(store) == [(0, 3), (1, 2)]
+    assert await of(store).restore() == "new 2"
+    assert await writer.delete(branch=1) == 1
+    assert await of(store).restore() == "old 3"
+    await writer.save("old 4", 4)
+    assert await places(store) == [(0, 3), (0, 4)]
+    assert await of(store).delete(branch=7) == 0
+
+
+async def test_nothing_is_deleted_while_it_cannot_be_told_what_the_rest_needs() -> None:
+    store = MemoryStore()
+    await written(store, 1, 2, 3)
+    await store.replace(record_keys(store)[0], b"?")
+    before = await keys_in(store)
+    with pytest.raises(FormatError, match="step-"):
+        await of(store).delete(before=2)
+    assert await keys_in(store) == before
+    assert await of(store).delete() == 3
+    assert await keys_in(store) == []
+
+
+async def test_a_delete_that_is_cut_off_leaves_no_checkpoint_without_its_state() -> None:
+    class Cut(MemoryStore):
+        left = 10**9
+
+        async def delete(self, key: str) -> None:
+            if not self.left:
+                raise StoreDenied("no more")
+            self.left -= 1
+            await super().delete(key)
+
+    for left in range(30):
+        store = Cut()
+        for state in growing(6):
+            await of(store).save(state, state["step"])  # type: ignore[arg-type]
+        store.left = left
+        try:
+            await of(store).delete(before=4 if left % 2 else None)
+        except StoreDenied:
+            pass
+        else:
+            assert left > 2
+        for item in await history(of(store)):
+            assert await of(store).read(item) == growing(6)[item.step]
+        store.left = 10**9
+        await of(store).delete()
+        assert await keys_in(store) == []
 
 
 def under(store: MemoryStore, *sealing: Sealing) -> Checkpoints:

@@ -1,6 +1,7 @@
 """What is recorded of a run's checkpoints: a line of steps, and the branches that left it."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Final, NamedTuple, Self
 
@@ -159,7 +160,7 @@ class CheckpointRecords:
         """Return the newest checkpoint whose record can be read, of one branch if that is given.
 
         Raises:
-            IntegrityError: None of the newest 32 records can be read.
+            IntegrityError: There are records, and none of the newest 32 can be read.
             StoreError: The store cannot or will not be listed, or give a record.
         """
         before = None if branch is None or branch >= LAST_BRANCH else Position(branch + 1, 0)
@@ -169,22 +170,19 @@ class CheckpointRecords:
         tip = entries[0].position
         found = await self._read(entries[0])
         if isinstance(found, DamagedCheckpoint):
-            entries = await self.ledger.newest(_MOST_DAMAGED, tip)
-            for entry in entries:
-                if branch is not None and entry.position.branch != branch:
-                    return None
+            more = await self.ledger.newest(_MOST_DAMAGED - 1, tip)
+            entries += [entry for entry in more if branch in (None, entry.position.branch)]
+            for entry in entries[1:]:
                 found = await self._read(entry)
                 if isinstance(found, Checkpoint):
                     break
-            else:
-                if len(entries) < _MOST_DAMAGED:
-                    return None
-                raise IntegrityError(
-                    f"none of the newest {_MOST_DAMAGED} records of the run can be read",
-                    "Find out what damaged them. coatcheck checkpoints list --all shows whether older ones are good.",
-                    entries[0].stored.key,
-                )
-        return found.seen_with(tip if branch is None else None) if isinstance(found, Checkpoint) else None
+        if isinstance(found, DamagedCheckpoint):
+            raise IntegrityError(
+                f"none of the newest {len(entries)} records can be read; the first: {found.error.what}",
+                "Find out what damaged them. coatcheck checkpoints list --all shows whether older ones are good.",
+                entries[0].stored.key,
+            )
+        return found.seen_with(tip if branch is None else None)
 
     async def at(self, position: Position) -> Checkpoint | None:
         """Return the checkpoint at a position; None if there is none. One request for each store and key.
@@ -204,12 +202,15 @@ class CheckpointRecords:
         # The first branch goes on from nothing, and needs no request.
         if position.branch == 0:
             return ()
-        try:
+        with suppress(FormatError, IntegrityError, LimitExceeded):
             found = await self.at(position)
-        except (FormatError, IntegrityError, LimitExceeded):
-            found = None
-        found = found or await self.latest(position.branch)
-        return found.forks if found else ()
+            if found is not None:
+                return found.forks
+        with suppress(FormatError, IntegrityError, LimitExceeded):
+            found = await self.latest(position.branch)
+            if found is not None:
+                return found.forks
+        return ()
 
     async def line(self, end: Position, forks: tuple[Position, ...]) -> AsyncIterator[Segment]:
         """The parts of the line that ends at a position, the last first.
@@ -267,5 +268,6 @@ class CheckpointRecords:
         try:
             return Checkpoint.from_record(entry, await self.ledger.get(entry))
         except (FormatError, IntegrityError, LimitExceeded, PayloadNotFound) as error:
-            say_once(entry.stored.key, error.what)
+            branch, step = entry.position
+            say_once(entry.stored.key, f"step {step} of branch {branch}: {error.what}")
             return DamagedCheckpoint(*entry.position, entry.stored.key, error)

@@ -28,6 +28,8 @@ class Removal:
 
     def __init__(self, records: CheckpointRecords) -> None:
         self._records = records
+        self.gone: list[Position] = []
+        """Where the checkpoints were that :meth:`some` deleted."""
 
     async def all(self) -> int:
         """Delete everything of the run, records first; return how many checkpoints there were."""
@@ -39,7 +41,7 @@ class Removal:
 
     async def some(self, before: int | None, branch: int | None) -> int:
         """Delete checkpoints of steps below ``before``, or of one branch, or both; return how many there were."""
-        going: list[Position] = []
+        going = self.gone
         staying: list[Checkpoint] = []
         async for found in self._records.listing(None, None):
             goes = (before is None or found.step < before) and (branch is None or found.branch == branch)

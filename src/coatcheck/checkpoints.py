@@ -240,7 +240,7 @@ class Checkpoints:
         One listing for each store and key, and one record. A record that is damaged is logged and passed over.
 
         Raises:
-            IntegrityError: None of the newest 32 records can be read.
+            IntegrityError: There are records, and none of the newest 32 can be read.
             StoreError: The store cannot or will not be listed, or give a record.
         """
         return await self._records.latest()
@@ -339,14 +339,14 @@ class Checkpoints:
             _check_step(before)
         async with self._turns.turn():
             removal = Removal(self._records)
+            everything = before is None and branch is None
             try:
-                if before is None and branch is None:
-                    count = await removal.all()
-                    self._stand = None
-                else:
-                    count = await removal.some(before, branch)
+                count = await (removal.all() if everything else removal.some(before, branch))
             finally:
                 self._ledger.forget()
+            if everything or (self._stand is not None and self._stand.tip in removal.gone):
+                # It has nothing to go on from, and knows why.
+                self._stand = None
             return count
 
     async def _open(

@@ -145,7 +145,7 @@ def _operations(journals: list[bytes]) -> dict[str, Operation]:
         "load keys": lambda chain: chain.load_keys(SCOPE.tenant),
         "save": lambda chain: checkpoints(chain).save(PAYLOADS[1], 2),
         "restore": lambda chain: checkpoints(chain).restore(),
-        "history": lambda chain: checkpoints(chain).history(),
+        "history": lambda chain: history(checkpoints(chain)),
     }
 
 

@@ -317,9 +317,11 @@ async def test_a_long_run_on_a_store_that_is_far_away_is_listed_a_page_at_a_time
             return Fault.LATE
         return Fault.NONE
 
-    async with FaultProxy(bucket.server.endpoint, plan, pause=0.5) as proxy:
-        async with _chain(new_store(endpoint=proxy.endpoint), deadline=1.2) as chain:
-            assert len(await history(Checkpoints(chain, run="long"))) == 2200
+    async with (
+        FaultProxy(bucket.server.endpoint, plan, pause=0.5) as proxy,
+        _chain(new_store(endpoint=proxy.endpoint), deadline=1.2) as chain,
+    ):
+        assert len(await history(Checkpoints(chain, run="long"))) == 2200
     assert lists[-1] - lists[0] > 1.2
 
 
@@ -333,21 +335,23 @@ async def test_a_save_whose_acknowledgement_was_lost_is_no_conflict_with_itself(
             return Fault.LOST_ACKNOWLEDGEMENT
         return Fault.NONE
 
-    async with FaultProxy(bucket.server.endpoint, plan) as proxy:
-        async with _chain(new_store(endpoint=proxy.endpoint), deadline=1.5) as chain:
-            writer = Checkpoints(chain, run="run-1")
-            await writer.save("first", step=1)
-            # The retry finds the record there.
-            lost[:] = [1]
-            await writer.save("second", step=2)
-            # Nobody hears of any attempt, and the agent thinks again.
-            lost[:] = [1] * 40
-            with pytest.raises(StoreUnavailable):
-                await writer.save("third", step=3)
-            lost.clear()
-            await writer.save("third, thought anew", step=3)
-            await writer.save("fourth", step=4)
-            found = await history(writer)
-            assert [(item.branch, item.step) for item in found] == [(0, 1), (0, 2), (0, 3), (1, 3), (1, 4)]
-            assert await writer.read(step=3) == "third, thought anew"
-            assert await writer.read(step=2) == "second"
+    async with (
+        FaultProxy(bucket.server.endpoint, plan) as proxy,
+        _chain(new_store(endpoint=proxy.endpoint), deadline=1.5) as chain,
+    ):
+        writer = Checkpoints(chain, run="run-1")
+        await writer.save("first", step=1)
+        # The retry finds the record there.
+        lost[:] = [1]
+        await writer.save("second", step=2)
+        # Nobody hears of any attempt, and the agent thinks again.
+        lost[:] = [1] * 40
+        with pytest.raises(StoreUnavailable):
+            await writer.save("third", step=3)
+        lost.clear()
+        await writer.save("third, thought anew", step=3)
+        await writer.save("fourth", step=4)
+        found = await history(writer)
+        assert [(item.branch, item.step) for item in found] == [(0, 1), (0, 2), (0, 3), (1, 3), (1, 4)]
+        assert await writer.read(step=3) == "third, thought anew"
+        assert await writer.read(step=2) == "second"
