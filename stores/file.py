@@ -1,6 +1,7 @@
 """Objects as files below a folder: the embedded default."""
 
 import asyncio
+import bisect
 import errno
 import itertools
 import os
@@ -106,6 +107,13 @@ class FileStore(Store):
             if len(page) < _PAGE:
                 return
 
+    async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
+        """See :meth:`Store.list_first`. Of a folder without others in it, no more files than that are looked at."""
+        try:
+            return await asyncio.to_thread(self._first, prefix, count)
+        except OSError as error:
+            raise self._typed(error, prefix) from error
+
     async def _in_thread(self, key: str, action: Callable[[], _T]) -> _T:
         check_key(key)
         # Shielded: a cancelled caller leaves at once, while the write goes on to its end in the thread.
@@ -205,6 +213,16 @@ class FileStore(Store):
         for name in sorted(shards):
             with suppress(FileNotFoundError), self._opened(name + _SHARD_MARK, folder) as inner:
                 yield from _objects_in(inner, name, above, wanted)
+
+    def _first(self, wanted: str, count: int) -> list[StoredObject]:
+        folder = wanted.rpartition("/")[0]
+        first: list[StoredObject] = []
+        for entry in self._walk(wanted):
+            bisect.insort(first, entry, key=lambda entry: entry.key)
+            # What is in the folder itself comes last, and in order: nothing that is still to come is any less.
+            if len(first) > count and first.pop() is entry and entry.key.rpartition("/")[0] == folder:
+                break
+        return first
 
     @contextmanager
     def _opened(self, name: str, parent: int) -> Iterator[int]:

@@ -4,12 +4,12 @@ Bytes stay bytes. Everything else is JSON (``docs/wire-format.md``, "Checkpoints
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import lru_cache, partial
 from types import GenericAlias
 from typing import Any, Final, Literal, NoReturn, get_args, get_type_hints
 
-from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from coatcheck.errors import FormatError
@@ -63,7 +63,7 @@ def pack(state: object, as_type: Any = None) -> bytes:
                 _refuse(
                     state, f"what JSON does not keep: {', '.join(sorted(kind.__name__ for kind in strange))}"
                 )
-    return _typed(state, as_type or type(state))
+    return _typed(state, type(state) if as_type is None else as_type)
 
 
 def unpack(payload: bytes, into: Any = None) -> Any:
@@ -193,8 +193,8 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
         FormatError: There is none; the message names the field.
     """
     try:
-        return _cached_adapter(kind)
-    except (PydanticUserError, NameError, TypeError, ValueError) as error:
+        return _cached_adapter(kind) if isinstance(kind, Hashable) else TypeAdapter(kind)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it
         todo = "A field must have a type that pydantic can write and read; keep clients and connections out of the state."
         if getattr(error, "code", None) == "typed-dict-version":
             todo = "Before Python 3.12, a TypedDict has to be that of typing_extensions."

@@ -130,6 +130,16 @@ async def test_a_missing_base_is_named_by_all_that_need_it() -> None:
         assert base.hex() in str(problem.error)
 
 
+async def test_a_record_that_was_planted_is_named() -> None:
+    store = await filled()
+    key = next(key for key in await keys_of(store) if "/step-" in key)
+    planted = key[:-16] + "0" * 16
+    await store.replace(planted, await store.get(key))
+    found = await verified(store)
+    assert [problem.key for problem in found.problems] == [planted]
+    assert (found.objects, found.records) == (9, 3)
+
+
 async def test_a_checkpoint_whose_state_is_gone_is_named() -> None:
     store = MemoryStore()
     reference = await Checkpoints(chain_on(store), run="agent", tenant=TENANT).save(turns(1)[0], 0)

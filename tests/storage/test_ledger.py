@@ -365,6 +365,17 @@ async def test_a_reader_that_knows_only_the_document_finds_and_opens_it(
     assert reader.open_envelope(await store.get(key), context, values)[1] == b"record"
 
 
+@pytest.mark.parametrize(("make", "secret"), [(encrypted_chain, KEY.secret), (plain_chain, None)])
+async def test_names_of_records_never_change(make: Callable[..., Chain], secret: bytes | None) -> None:
+    store = MemoryStore()
+    await make(store).ledger(Scope("tenant-a", "run-1", engine="checkpoints")).create(Position(3, 41), b"")
+    assert await names_in(store) == [
+        "step-99999699999999999999999958-f8db98e8229b1e2b"
+        if secret is None
+        else "step-99999699999999999999999958-5828fd6bbc3634e2"
+    ]
+
+
 async def test_another_key_does_not_find_it() -> None:
     store = MemoryStore()
     await encrypted_chain(store).ledger(SCOPE).create(POSITIONS[0], b"record")

@@ -181,20 +181,22 @@ MOST = 4
 
 
 async def _filled(chain: Chain, count: int) -> None:
-    """Records and states of steps 0 to ``count``, written concurrently, as no agent does it."""
+    """Write the records of steps 0 to ``count`` concurrently, as no agent does it; most share a state."""
     scope = Scope("default", "long", engine="checkpoints")
     ledger = chain.ledger(scope)
+    own = {7, count // 2, count - 1}
+    payloads = {step: pack({"step": step, "random": secrets.token_hex(40)}) for step in (*own, -1)}
+    references = {step: await chain.put(payload, scope) for step, payload in payloads.items()}
 
     async def put(part: int) -> None:
         for step in range(part, count, 32):
-            payload = pack({"step": step, "random": secrets.token_hex(40)})
-            reference = await chain.put(payload, scope)
+            of = step if step in own else -1
             checkpoint = Checkpoint(
                 step=step,
                 saved_at=datetime.now(UTC),
-                size=len(payload),
+                size=len(payloads[of]),
                 kind="json",
-                reference=reference,
+                reference=references[of],
                 run="long",
             )
             await ledger.create(Position(0, step), checkpoint.model_dump_json().encode())

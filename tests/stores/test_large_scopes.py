@@ -26,7 +26,9 @@ CHECKPOINTS = Scope("default", RUN, engine="checkpoints")
 
 
 def chain_on(store: Store) -> Chain:
-    return Chain(Zstd(), Encrypt(Keyring(KEY)), Offload(store, over=64, deadline=60), cache=PayloadCache(2**20))
+    return Chain(
+        Zstd(), Encrypt(Keyring(KEY)), Offload(store, over=64, deadline=60), cache=PayloadCache(2**20)
+    )
 
 
 def payload(number: int) -> bytes:
