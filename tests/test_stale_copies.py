@@ -4,7 +4,7 @@ It says what a payload is, never what is in the store: a run was swept, its name
 same payload anew, whole.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,8 @@ from coatcheck import (
     Offload,
     PayloadCache,
     Store,
+    StoreDenied,
+    StoredObject,
     Zstd,
 )
 from coatcheck.format.reference import Reference
@@ -118,6 +120,30 @@ async def test_what_replaces_a_torn_object_is_whole() -> None:
     rewritten = await other.encode(forms[2], SCOPE)
     assert Reference.from_bytes(rewritten).bases == ()
     assert await chain_on(store).open(journals[2], SCOPE) == forms[2]
+
+
+@pytest.mark.parametrize("listing", ["allowed", "denied"])
+async def test_a_delta_that_was_put_back_without_its_base_was_acknowledged(listing: str) -> None:
+    """As by somebody who restores one object of a run that was swept."""
+
+    class Denied(MemoryStore):
+        async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
+            if listing == "denied":
+                raise StoreDenied("no", "", prefix)
+            async for entry in super().list_objects(prefix):
+                yield entry
+
+    store, forms = Denied(), turns(3)
+    first = chain_on(store)
+    journals = [await first.encode(form, SCOPE) for form in forms]
+    backup = dict(store._objects)
+    store._objects.clear()
+    last = next(key for key in backup if key.endswith(Reference.from_bytes(journals[2]).object_id.hex()))
+    assert Reference.from_bytes(journals[2]).bases
+    store._objects[last] = backup[last]
+    again = await chain_on(store).encode(forms[2], SCOPE)
+    assert Reference.from_bytes(again).bases == ()
+    assert await chain_on(store).open(again, SCOPE) == forms[2]
 
 
 async def test_a_copy_hid_that_the_object_itself_is_torn(tmp_path: Path) -> None:

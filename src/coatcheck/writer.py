@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
-from coatcheck.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, off_loop
+from coatcheck.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.contracts import Sealer
 from coatcheck.errors import (
     CoatcheckError,
@@ -272,21 +272,29 @@ class Writer:
                 found = await room.access.get_uncached(presence.key(object_id), size, size + SEALED_AROUND)
         except LimitExceeded:
             return None
-        return await off_loop(len(found), DECODE_INLINE_UP_TO, self._recognise, draft, found)
+        member = await off_loop(len(found), DECODE_INLINE_UP_TO, self._recognised, draft, found)
+        if member is None or not await self._are_there(draft, member.bases):
+            return None
+        draft.memory.found(member, draft.payload)
+        draft.outcome = Outcome.FOUND
+        return member.bases
 
-    def _recognise(self, draft: "Draft", found: bytes) -> tuple[bytes, ...] | None:
+    async def _are_there(self, draft: "Draft", bases: tuple[bytes, ...]) -> bool:
+        """Whether the store has all that an object is built on, which was perhaps put back without it."""
+        presence, access = draft.presence, draft.room.access
+        unknown = [base for base in bases if not presence.are_there([base])]
+        return all(await all_at_once(access.is_there(presence.key(base)) for base in unknown))
+
+    def _recognised(self, draft: "Draft", found: bytes) -> Member | None:
         try:
             envelope = Envelope.from_bytes(found)
             header = envelope.header
             body = draft.sealer.open(envelope.header_bytes, object_context(draft.object_id), envelope.sealed)
             if (header.suite, header.key_id, header.run_tag, header.size) != draft.identity:
                 return None
-            member = Member(draft.object_id, self._transforms.place(body, header), header.bases)
+            return Member(draft.object_id, self._transforms.place(body, header), header.bases)
         except (FormatError, IntegrityError, LimitExceeded):
             return None
-        draft.memory.found(member, draft.payload)
-        draft.outcome = Outcome.FOUND
-        return member.bases
 
 
 @dataclass(slots=True)

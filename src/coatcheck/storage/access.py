@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Final, TypeVar
 
 from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject
-from coatcheck.errors import StoreUnavailable
+from coatcheck.errors import LimitExceeded, PayloadNotFound, StoreDenied, StoreUnavailable
 from coatcheck.storage.limiter import Limiter, limiter_of
 from coatcheck.telemetry import StoreCall
 
@@ -119,6 +119,22 @@ class Access:
         """See :meth:`Store.list_first`."""
         with StoreCall("list", self.store):
             return await self._call(0, lambda: self.store.list_first(prefix, count))
+
+    async def is_there(self, key: str) -> bool:
+        """Tell if the store itself has the object, whatever it holds; raises as :meth:`list_first`."""
+        try:
+            # Copies and replicas have no part in a listing.
+            return any(entry.key == key for entry in await self.list_first(key, 1))
+        except StoreDenied:
+            pass
+        try:
+            await self.get_uncached(key, 0, 0)
+        except LimitExceeded:
+            return True
+        except (PayloadNotFound, StoreDenied):
+            # Without the right to list, S3 calls denied what is missing.
+            return False
+        return True
 
     async def pages(self, prefix: str) -> AsyncGenerator[list[StoredObject], None]:
         """Yield what :meth:`Store.list_objects` gives, up to 1,000 objects at a time. The deadline is for each of these pages.

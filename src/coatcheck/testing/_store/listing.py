@@ -58,6 +58,17 @@ class ListingTests(StoreSuiteBase):
         assert await keys_of(store) == sorted(keys)
         assert await keys_of(store, "t/3/") == sorted(key for key in keys if key.startswith("t/3/"))
 
+    async def test_listing_is_in_order_within_a_folder(self, store: Store) -> None:
+        names = ["-mark", "0", "00f", "9", "a", "ab", "abc", "b_", "f" * 64, "step-1", "z"]
+        await create_all(store, [f"t/{run}/{name}" for run in "xy" for name in reversed(names)], b"1")
+        for run in "xy":
+            assert [found.key for found in await listed(store, f"t/{run}/")] == [
+                f"t/{run}/{name}" for name in names
+            ]
+        in_all = [found.key for found in await listed(store, "t/")]
+        for run in "xy":
+            assert [key for key in in_all if key[2] == run] == [f"t/{run}/{name}" for name in names]
+
     async def test_first_by_key(self, store: Store) -> None:
         keys = ["a-/b", "a-c", "a.d/e", "a/b", "a/b-1/c", "a/b.2", "a/c/d", "ab/c", "b=/c", "b_/c", "B/c"]
         for size, key in enumerate(keys):
