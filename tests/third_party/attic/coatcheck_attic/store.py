@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key
+from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key, check_size
 from coatcheck.errors import PayloadNotFound
 
 _SETUP = "CREATE TABLE IF NOT EXISTS objects (key TEXT PRIMARY KEY, data BLOB, modified REAL)"
-_LIST = "SELECT key, length(data), modified FROM objects WHERE substr(key, 1, length(?1)) = ?1"
+_LIST = "SELECT key, length(data), modified FROM objects WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key"
 
 
 class AtticStore(Store):
@@ -30,7 +30,9 @@ class AtticStore(Store):
         await self._run("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", check_key(key), data, time.time())
 
     async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
-        for (data,) in await self._run("SELECT data FROM objects WHERE key = ?", check_key(key)):
+        select = "SELECT length(data), CASE WHEN length(data) <= ? THEN data END FROM objects WHERE key = ?"
+        for size, data in await self._run(select, limit, check_key(key)):
+            check_size(size, limit, key)
             return bytes(data)
         raise PayloadNotFound("the attic has no such object", "Look in the cellar.", key)
 
