@@ -444,7 +444,7 @@ def test_suspended_versioning_is_said_to_be_so(bucket: Bucket, s3_url: str) -> N
     for status in ("Enabled", "Suspended"):
         bucket.client.put_bucket_versioning(
             Bucket=s3_name(s3_url),
-            VersioningConfiguration={"Status": status},  # type: ignore[typeddict-item]
+            VersioningConfiguration={"Status": status},
         )
     assert "suspended: what is deleted now is gone" in run("check", s3_url).said("versioning")
 
