@@ -154,12 +154,23 @@ def typed(answer: Answer, bucket: str, region: str, key: str) -> CoatcheckError:
         what += f": {said}"
     if code == "" and not is_from_s3(answer) and not _is_late(answer.status):
         return _not_s3(answer, what, key)
-    return _judged(answer, code, said, what, key)
+    return judged(answer.status, code, said, what=what, key=key, retry_after=answer.retry_after())
 
 
-def _judged(answer: Answer, code: str, said: str, what: str, key: str) -> CoatcheckError:
-    status = answer.status
-    locked = code in _MAYBE_LOCKED and _LOCKED.search(said) is not None
+def judged(
+    status: int, code: str, said: str, *, what: str, key: str = "", retry_after: float | None = None
+) -> CoatcheckError:
+    """The error for a refusal in S3's own words.
+
+    Args:
+        status: Of HTTP.
+        code: S3's.
+        said: S3's message.
+        what: Happened.
+        key: Of the object.
+        retry_after: Seconds that S3 asked for.
+    """
+    locked = is_locked(code, said)
     late = _is_late(status) or code in _TRY_AGAIN
     denied = status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or code in _DENIED
     too_large = status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or code in _TOO_LARGE
@@ -178,7 +189,12 @@ def _judged(answer: Answer, code: str, said: str, what: str, key: str) -> Coatch
     for applies, kind, todo in judgements:
         if applies:
             return kind(what, todo, key)
-    return StoreUnavailable(what, "Retry after a pause.", key, answer.retry_after())
+    return StoreUnavailable(what, "Retry after a pause.", key, retry_after)
+
+
+def is_locked(code: str, said: str) -> bool:
+    """Whether an object was not deleted or replaced since it is under a lock, not since anybody lacks a permission."""
+    return code in _MAYBE_LOCKED and _LOCKED.search(said) is not None
 
 
 def _not_s3(answer: Answer, what: str, key: str) -> CoatcheckError:

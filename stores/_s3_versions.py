@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from coatcheck.errors import CoatcheckError, StoreDenied, StoreUnavailable
+from coatcheck.stores._s3_answers import is_locked, judged
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import ListObjectVersionsOutputTypeDef, ObjectIdentifierTypeDef
 
 _DENIED: Final = 403
+_OTHER: Final = 500
 _UNVERSIONED: Final = "null"
 """The ID of what was written while versioning was off or suspended. Only while it is on, no writer can reuse it."""
 _LOSES_WRITES: Final = ("SeaweedFS",)
@@ -25,11 +27,13 @@ def delete_noncurrent(client: "S3Client", bucket: str, prefix: str) -> None:
 
     Raises:
         StoreDenied: That takes ``s3:GetBucketVersioning``, ``s3:ListBucketVersions`` and ``s3:DeleteObjectVersion``; or the
-            server would lose what is written meanwhile.
+            server would lose what is written meanwhile; or, when all others are gone, a version is locked.
         StoreUnavailable: S3 does not answer.
+        ConfigError: There is no such bucket, or its settings are wrong.
     """
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - optional
 
+    locked: list[str] = []
     try:
         answer = client.get_bucket_versioning(Bucket=bucket)
         status = answer.get("Status")
@@ -38,17 +42,23 @@ def delete_noncurrent(client: "S3Client", bucket: str, prefix: str) -> None:
         _refuse_if_unsafe(answer["ResponseMetadata"]["HTTPHeaders"].get("server", ""))
         for markers in (False, True):
             for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
-                _delete(
+                locked += _delete(
                     client,
                     bucket,
                     [found for found in _noncurrent(page, markers=markers) if _may_go(found, status)],
                 )
     except ClientError as error:
         raise _typed(
-            error.response["ResponseMetadata"].get("HTTPStatusCode"), error.response["Error"]
+            error.response["ResponseMetadata"].get("HTTPStatusCode", _OTHER), error.response["Error"]
         ) from None
     except BotoCoreError as error:
         raise StoreUnavailable(f"S3 cannot be asked: {type(error).__name__}", "Check the network.") from None
+    if locked:
+        raise StoreDenied(
+            f"{len(locked)} versions that are not current are locked",
+            "They can be deleted when their retention or legal hold is over; the others are gone.",
+            locked[0],
+        )
 
 
 def _refuse_if_unsafe(server: str) -> None:
@@ -75,20 +85,25 @@ def _may_go(found: "ObjectIdentifierTypeDef", status: str) -> bool:
     return status == "Enabled" or found["VersionId"] != _UNVERSIONED
 
 
-def _delete(client: "S3Client", bucket: str, found: "Sequence[ObjectIdentifierTypeDef]") -> None:
+def _delete(client: "S3Client", bucket: str, found: "Sequence[ObjectIdentifierTypeDef]") -> list[str]:
+    """Delete versions; the keys of those that are locked."""
     if not found:
-        return
+        return []
     answer = client.delete_objects(Bucket=bucket, Delete={"Objects": found, "Quiet": True})
+    locked: list[str] = []
     for failed in answer.get("Errors", []):
-        raise _typed(_DENIED if failed.get("Code") == "AccessDenied" else None, failed)
+        if not is_locked(failed.get("Code", ""), failed.get("Message", "")):
+            raise _typed(_DENIED if failed.get("Code") == "AccessDenied" else _OTHER, failed)
+        locked.append(failed.get("Key", ""))
+    return locked
 
 
-def _typed(status: int | None, error: Mapping[str, Any]) -> CoatcheckError:
-    code = error.get("Code", "")
+def _typed(status: int, error: Mapping[str, Any]) -> CoatcheckError:
+    code, said = error.get("Code", ""), error.get("Message", "")
     if status == _DENIED:
         return StoreDenied(
             "the credentials may not see or delete versions that are not current",
             "Allow s3:GetBucketVersioning, s3:ListBucketVersions and s3:DeleteObjectVersion, or let a rule delete them: "
             "coatcheck store lifecycle.",
         )
-    return StoreUnavailable(f"S3 answers {status or 'with an error'} {code}".rstrip(), "Try again.")
+    return judged(status, code, said, what=f"S3 answers {status} {code}".rstrip())

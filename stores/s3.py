@@ -11,7 +11,6 @@ from coatcheck.contracts import DEFAULT_LIMIT, MAX_KEY_LENGTH, Store, StoredObje
 from coatcheck.errors import ConfigError
 from coatcheck.forks import abandon, after_fork
 from coatcheck.stores._aws_identity import AwsIdentity
-from coatcheck.stores._s3_versions import delete_noncurrent
 
 if TYPE_CHECKING:
     import boto3
@@ -204,6 +203,8 @@ class S3Store(Store):
         return headers
 
     def _delete_versions(self, prefix: str) -> None:
+        from coatcheck.stores._s3_versions import delete_noncurrent  # noqa: PLC0415 - optional
+
         with self._opening:
             if self._boto3 is None:
                 self._boto3 = self._identity.client(self.bucket, self._timeout, path_style=self._path_style)

@@ -4,13 +4,26 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.request import Request, urlopen
+from urllib.request import Request as UrlRequest
+from urllib.request import urlopen
 
 import pytest
 
-from coatcheck import GCSStore, S3Store, Scope, Store, StoreDenied
+from coatcheck import (
+    CoatcheckError,
+    ConfigError,
+    GCSStore,
+    S3Store,
+    Scope,
+    Store,
+    StoreDenied,
+    StoreUnavailable,
+)
 from coatcheck.retention.verdict import Verdict
+from tests.engines.fault_proxy import Request
 from tests.engines.gcs import GCSServer
+from tests.engines.portal import Portal, page
+from tests.engines.responder import responding, xml_error
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import TENANT, Live, chain_on, sweep_of, swept_twice
 from tests.stores.s3_fixtures import REGION, Bucket, session_of
@@ -31,10 +44,12 @@ class Versioned:
     def switch(self, status: Any) -> None:
         self.bucket.client.put_bucket_versioning(Bucket=self.name, VersioningConfiguration={"Status": status})
 
-    def store(self, access_key: str = "", secret_key: str = "") -> S3Store:
+    def store(self, access_key: str = "", secret_key: str = "", endpoint: str = "") -> S3Store:
         server = self.bucket.server
         session = session_of(access_key or server.access_key, secret_key or server.secret_key)
-        return S3Store(self.name, "prod", endpoint_url=server.endpoint, region=REGION, session=session)
+        return S3Store(
+            self.name, "prod", endpoint_url=endpoint or server.endpoint, region=REGION, session=session
+        )
 
     def versions(self, prefix: str = "") -> list[tuple[str, bool]]:
         """Key and whether it is current, of every version and marker."""
@@ -107,6 +122,52 @@ async def test_who_may_not_delete_versions_is_told_what_it_takes(versioned: Vers
     await store.close()
 
 
+async def test_locked_versions_are_left_and_named_and_all_others_go(versioned: Versioned) -> None:
+    """The server for tests has no object lock; what Amazon documents for a batch with a locked version stands in."""
+    store = versioned.store()
+    await store.create(f"{SCOPE}gone", b"1")
+    await store.delete(f"{SCOPE}gone")
+    locked = (
+        f"<Error><Key>prod/{SCOPE}gone</Key><Code>AccessDenied</Code>"
+        "<Message>Access Denied because object protected by object lock.</Message></Error>"
+    )
+    asked: list[Request] = []
+
+    def says(request: Request) -> bytes | None:
+        if request.method != "POST":
+            return None
+        asked.append(request)
+        body = f'<?xml version="1.0"?><DeleteResult>{locked if len(asked) == 1 else ""}</DeleteResult>'
+        return page(200, body, Content_Type="application/xml", x_amz_request_id="1")
+
+    async with Portal(versioned.bucket.server.endpoint, says) as proxy:
+        with pytest.raises(StoreDenied, match="1 versions that are not current are locked") as raised:
+            await versioned.store(endpoint=proxy.endpoint).delete_versions(SCOPE)
+    assert raised.value.object_id == f"prod/{SCOPE}gone"
+    # The markers were asked for after the version that is locked.
+    assert len(asked) == 2
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (404, "NoSuchBucket", ConfigError),
+        (400, "SlowDown", StoreUnavailable),
+        (503, "SlowDown", StoreUnavailable),
+        (403, "AccessDenied", StoreDenied),
+        (400, "MalformedXML", ConfigError),
+    ],
+)
+async def test_what_s3_answers_about_versions(
+    versioned: Versioned, status: int, code: str, kind: type[CoatcheckError]
+) -> None:
+    async with responding(status, xml_error(code), {"x-amz-request-id": "1"}) as endpoint:
+        with pytest.raises(kind) as raised:
+            await versioned.store(endpoint=endpoint).delete_versions(SCOPE)
+    assert type(raised.value) is kind
+
+
 async def swept(store: Store) -> None:
     aged = AgedStore(store)
     scope = Scope(TENANT, "dead")
@@ -140,7 +201,7 @@ async def test_a_sweep_that_may_not_delete_versions_says_so_and_goes_on() -> Non
 @pytest.fixture
 def gcs_bucket(gcs_server: GCSServer) -> str:
     name = f"versions-{secrets.token_hex(6)}"
-    asked = Request(  # noqa: S310 - the server on loopback
+    asked = UrlRequest(  # noqa: S310 - the server on loopback
         f"{gcs_server.endpoint}/storage/v1/b?project=tests",
         data=json.dumps({"name": name, "versioning": {"enabled": True}}).encode(),
         headers={"Content-Type": "application/json"},
