@@ -6,13 +6,25 @@ That all honest paths work with the same strict chain is what ``test_paths.py`` 
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleSpec,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+)
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.converter import (
     DataConverter,
     DefaultFailureConverter,
@@ -31,7 +43,7 @@ from coatcheck.server.placeholders import Unopened
 from tests.chains import KEY
 from tests.engines.temporal import TemporalServer
 from tests.integrations.temporal.paths import flows
-from tests.integrations.temporal.paths.activities import MEETINGS
+from tests.integrations.temporal.paths.activities import MEETINGS, announced
 from tests.integrations.temporal.paths.site import Site, chain_on, new_id, site
 from tests.integrations.temporal.task_failures import task_failure
 
@@ -152,6 +164,39 @@ async def test_what_the_sdk_and_the_server_write_themselves_is_taken(at: Site) -
     with pytest.raises(WorkflowFailureError) as caught:
         await waiting.result()
     assert isinstance(caught.value.cause, CancelledError)
+
+
+async def test_search_attributes_of_schedules_are_taken(at: Site) -> None:
+    """They never pass a codec, and reach the workflow that the schedule starts."""
+    attribute = SearchAttributeKey.for_keyword("CoatcheckStrict")
+    with suppress(RPCError):  # the other mode made it
+        await at.plain.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(
+                namespace=at.server.namespace,
+                search_attributes={attribute.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD},
+            )
+        )
+    attributes = TypedSearchAttributes([SearchAttributePair(attribute, "readable")])
+    name = f"strict-{uuid.uuid4()}"
+    action = ScheduleActionStartWorkflow(
+        flows.Announce.run,
+        "data",
+        id=name,
+        task_queue=at.queue,
+        memo={"note": "x"},
+        typed_search_attributes=attributes,
+    )
+    schedule = await at.client.create_schedule(
+        name, Schedule(action=action, spec=ScheduleSpec()), search_attributes=attributes, memo={"note": "x"}
+    )
+    await schedule.trigger()
+    started = at.run(await asyncio.wait_for(announced().get(), 15))
+    assert await started.result() == ["data", "x"]
+    described = await schedule.describe()
+    assert described.typed_search_attributes[attribute] == "readable"
+    assert await described.memo_value("note") == "x"
+    assert (await started.describe()).typed_search_attributes[attribute] == "readable"
+    await schedule.delete()
 
 
 @pytest.mark.parametrize("keep_references", [False, True])
