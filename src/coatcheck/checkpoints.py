@@ -1,6 +1,5 @@
 """Checkpoints: the states of an agent's run, saved step by step, and brought back after a crash."""
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from coatcheck.checkpoint_records import (
     Segment,
 )
 from coatcheck.checkpoint_removal import Removal
-from coatcheck.concurrency import DECODE_INLINE_UP_TO, off_loop
+from coatcheck.concurrency import DECODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.errors import (
     CheckpointConflict,
     CoatcheckError,
@@ -445,14 +444,8 @@ class Checkpoints:
         return reference
 
     async def _put_and_look(self, payload: bytes) -> tuple[Reference, Position | None]:
-        putting = asyncio.ensure_future(self._chain.put(payload, self._scope))
-        try:
-            tip = await self._records.tip()
-            return await putting, tip
-        finally:
-            if not putting.done():
-                putting.cancel()
-                await asyncio.wait({putting})
+        both: list[Any] = await all_at_once((self._chain.put(payload, self._scope), self._records.tip()))
+        return both[0], both[1]
 
     async def _place(self, step: int, reference: Reference, tip: Position | None) -> _Place | Checkpoint:
         """Where a state of a step goes; the checkpoint if that is there already."""
@@ -493,12 +486,14 @@ class Checkpoints:
     async def _place_after_reference(
         self, step: int, reference: Reference, tip: Position, restored: bytes
     ) -> _Place | Checkpoint:
-        """For a writer that restored a reference: it must be what comes before the step."""
+        """For a writer that restored a reference: it must be what comes before the step, or the step itself."""
         forks = await self._records.forks(tip)
         there = await self._there_on_line(tip, forks, step) if step <= tip.step else None
         if there is not None and there.reference.object_id == reference.object_id:
             return there
         part = await self._records.before(tip, forks, step)
+        if there is not None and there.reference.object_id == restored:
+            return self._branch(step, tip, part)
         parent = await self._there(Position(part.branch, part.top)) if part else None
         if part is None or parent is None or parent.reference.object_id != restored:
             raise CheckpointConflict(
