@@ -1004,14 +1004,22 @@ async def test_a_reference_goes_on_where_its_step_is_the_one_before() -> None:
     await other.save("3", 3)
     assert await places(store) == [(0, 1), (0, 2), (0, 3), (1, 3)]
     assert (await of(store).at()).forks == ((0, 2),)
+    # It goes over the last one once more.
+    over = of(store)
+    await over.restore(str(third))
+    with pytest.raises(CheckpointConflict):
+        await over.save("III", 3)
+    await over.restore((await over.at()).reference)
+    await over.save("III", 3)
+    assert (await places(store))[-2:] == [(1, 3), (2, 3)]
     # Of one that is not the one before, nobody can tell what it is to be.
-    for step in (2, 4, 9):
+    for step in (1, 4, 9):
         lost = of(store)
         await lost.restore(str(reference))
         with pytest.raises(CheckpointConflict, match=f"before step {step}") as caught:
             await lost.save("4", step)
         assert await of(store).read(caught.value.reference) == "4"
-    assert len(await places(store)) == 4
+    assert len(await places(store)) == 5
 
 
 async def test_a_fresh_process_goes_on_from_the_newest_or_branches_below_its_step() -> None:

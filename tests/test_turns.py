@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from coatcheck.turns import Turns
+from tests.test_forks import in_child
 
 
 async def test_turns_are_taken_one_after_the_other_in_the_order_of_asking() -> None:
@@ -78,3 +79,18 @@ async def test_a_turn_that_failed_is_over() -> None:
             raise ValueError("mine")
     async with turns.turn():
         pass
+
+
+def test_a_turn_that_was_taken_at_a_fork_is_free_in_the_child() -> None:
+    turns = Turns()
+
+    async def take() -> bool:
+        async with asyncio.timeout(10), turns.turn():
+            return True
+
+    async def forked() -> bool:
+        async with turns.turn():
+            # The child has no part in the event loop of its parent.
+            return await asyncio.to_thread(in_child, lambda: asyncio.run(take()))
+
+    assert asyncio.run(forked())

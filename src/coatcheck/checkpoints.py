@@ -1,34 +1,26 @@
 """Checkpoints: the states of an agent's run, saved step by step, and brought back after a crash."""
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final, NoReturn, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 from coatcheck.chain import Chain
 from coatcheck.checkpoint_records import (
-    MOST_FORKS,
     Checkpoint,
     CheckpointRecords,
     DamagedCheckpoint,
-    Segment,
 )
 from coatcheck.checkpoint_removal import Removal
+from coatcheck.checkpoint_writer import CheckpointWriter, Stand
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, off_loop
 from coatcheck.errors import (
-    CheckpointConflict,
     CoatcheckError,
     ConfigError,
-    FormatError,
-    IntegrityError,
-    LimitExceeded,
     PayloadNotFound,
 )
 from coatcheck.format.reference import Reference
 from coatcheck.scope import Scope
-from coatcheck.states import kind_of, pack, size_of, unpack
+from coatcheck.states import pack, unpack
 from coatcheck.storage.ledger import LAST_BRANCH, LAST_STEP, Position
 from coatcheck.turns import Turns
 
@@ -39,25 +31,6 @@ _T = TypeVar("_T")
 _KEY_LENGTH: Final = 16
 _NAME_LENGTH: Final = 1000
 """Characters of a run's name that its records hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Stand:
-    """Where a writer stands: what it restored or saved last."""
-
-    object_id: bytes
-    checkpoint: Checkpoint | None = None
-    """None where a reference was restored, which does not say its step."""
-    tip: Position | None = None
-    """The newest checkpoint at that time; None if that was not looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a new checkpoint goes."""
-
-    position: Position
-    forks: tuple[Position, ...]
 
 
 class Checkpoints:
@@ -82,14 +55,11 @@ class Checkpoints:
     def __init__(self, chain: Chain, *, run: str, tenant: str = "default") -> None:
         self._chain = chain
         self._tenant = tenant
-        self._run = run
         self._scope = Scope(tenant, run, engine="checkpoints")
         self._ledger = chain.ledger(self._scope)
         self._records = CheckpointRecords(self._ledger)
         self._turns = Turns()
-        self._stand: _Stand | None = None
-        # Saves whose outcome is not known: where they would have saved which object.
-        self._tried: set[tuple[Position, bytes]] = set()
+        self._writer = CheckpointWriter(chain, self._scope, self._records)
 
     async def save(self, state: object, step: int, *, as_type: Any = None) -> Reference:
         """Keep the state of a step; when this returns, it survives the process and the machine.
@@ -127,7 +97,7 @@ class Checkpoints:
         _check_step(step)
         payload = pack(state, as_type)
         async with self._turns.turn():
-            return await self._save(payload, step)
+            return await self._writer.save(payload, step)
 
     @overload
     async def restore(
@@ -190,7 +160,7 @@ class Checkpoints:
             StoreError: The store cannot or will not give it.
         """
         state, reference, checkpoint = await self._open(what, into, step, branch)
-        self._stand = _Stand(reference.object_id, checkpoint, checkpoint.tip if checkpoint else None)
+        self._writer.stand = Stand(reference.object_id, checkpoint, checkpoint.tip if checkpoint else None)
         return state
 
     @overload
@@ -314,7 +284,8 @@ class Checkpoints:
         checkpoint = await self.at(step, branch=branch)
         payload = await self._chain.open_reference(checkpoint.reference, self._scope)
         other = Checkpoints(self._chain, run=run, tenant=self._tenant)
-        return await other._begin_with(payload, checkpoint.step)
+        await other._writer.begin_with(payload, checkpoint.step)
+        return other
 
     async def delete(self, *, before: int | None = None, branch: int | None = None) -> int:
         """Delete checkpoints for good, with all that only they need, and return how many there were.
@@ -344,9 +315,10 @@ class Checkpoints:
                 count = await (removal.all() if everything else removal.some(before, branch))
             finally:
                 self._ledger.forget()
-            if everything or (self._stand is not None and self._stand.tip in removal.gone):
+            stand = self._writer.stand
+            if everything or (stand is not None and stand.tip in removal.gone):
                 # It has nothing to go on from, and knows why.
-                self._stand = None
+                self._writer.stand = None
             return count
 
     async def _open(
@@ -386,168 +358,6 @@ class Checkpoints:
         else:
             found = await self._records.on_line(tip, await self._records.forks(tip), step)
         return found and found.seen_with(tip)
-
-    async def _begin_with(self, payload: bytes, step: int) -> "Checkpoints":
-        tip = await self._records.tip()
-        there = await self._records.at(tip) if tip and tip == Position(0, step) else None
-        reference = await self._chain.put(payload, self._scope)
-        if tip is not None and (there is None or there.reference.object_id != reference.object_id):
-            raise CheckpointConflict(
-                f"the run has checkpoints already, the newest of step {tip.step}",
-                "Fork into a run that has none.",
-                reference=str(reference),
-            )
-        await self._save(payload, step)
-        return self
-
-    async def _save(self, payload: bytes, step: int) -> Reference:
-        if self._stand is None or self._stand.checkpoint is None:
-            tip = await self._records.tip()
-            self._ledger.begin(tip)
-            reference = await self._chain.put(payload, self._scope)
-        else:
-            reference, tip = await self._put_and_look(payload)
-        while True:
-            place = await self._place(step, reference, tip)
-            if isinstance(place, Checkpoint):
-                if await self._ledger.look_for_sweep():
-                    tip = await self._records.tip()
-                    continue
-                saved = place
-                break
-            checkpoint = Checkpoint(
-                branch=place.position.branch,
-                step=step,
-                saved_at=datetime.now(UTC),
-                size=size_of(payload),
-                kind=kind_of(payload),
-                reference=reference,
-                forks=place.forks,
-                run=self._run[:_NAME_LENGTH],
-            )
-            earlier = self._tried.copy()
-            self._tried.add((place.position, reference.object_id))
-            if await self._ledger.create(place.position, checkpoint.model_dump_json().encode()):
-                saved = checkpoint
-                break
-            there = await self._there(place.position)
-            if there is not None and there.reference.object_id == reference.object_id:
-                saved = there
-                break
-            if there is None or (place.position, there.reference.object_id) not in earlier:
-                self._conflict(place.position, there, reference)
-            # An earlier attempt of this writer arrived after all.
-            tip = place.position
-        newest = max(tip or saved.position, saved.position)
-        self._tried.clear()
-        self._stand = _Stand(reference.object_id, saved, newest)
-        self._ledger.reached(newest)
-        return reference
-
-    async def _put_and_look(self, payload: bytes) -> tuple[Reference, Position | None]:
-        putting = asyncio.ensure_future(self._chain.put(payload, self._scope))
-        try:
-            tip = await self._records.tip()
-            return await putting, tip
-        finally:
-            if not putting.done():
-                putting.cancel()
-                await asyncio.wait({putting})
-
-    async def _place(self, step: int, reference: Reference, tip: Position | None) -> _Place | Checkpoint:
-        """Where a state of a step goes; the checkpoint if that is there already."""
-        stand = self._stand
-        if tip is None:
-            if stand is not None:
-                self._conflict(None, None, reference)
-            return _Place(Position(0, step), ())
-        if stand is None:
-            return await self._place_anew(step, reference, tip, await self._records.forks(tip))
-        if stand.checkpoint is None:
-            return await self._place_after_reference(step, reference, tip, stand.object_id)
-        at = stand.checkpoint
-        if stand.tip is not None and stand.tip != tip:
-            there = await self._there(tip)
-            if there is None or (tip, there.reference.object_id) not in self._tried:
-                self._conflict(tip, there, reference)
-            # An earlier attempt of this writer was recorded, and the store's answer was lost.
-            at = there
-        if at.position == tip:
-            if step > tip.step:
-                return _Place(Position(tip.branch, step), at.forks)
-            if step == tip.step and at.reference.object_id == reference.object_id:
-                return at
-        return self._branch(step, tip, await self._records.before(at.position, at.forks, step))
-
-    async def _place_anew(
-        self, step: int, reference: Reference, tip: Position, forks: tuple[Position, ...]
-    ) -> _Place | Checkpoint:
-        """For a writer that restored nothing."""
-        if step > tip.step:
-            return _Place(Position(tip.branch, step), forks)
-        there = await self._there_on_line(tip, forks, step)
-        if there is not None and there.reference.object_id == reference.object_id:
-            return there
-        return self._branch(step, tip, await self._records.before(tip, forks, step))
-
-    async def _place_after_reference(
-        self, step: int, reference: Reference, tip: Position, restored: bytes
-    ) -> _Place | Checkpoint:
-        """For a writer that restored a reference: it must be what comes before the step."""
-        forks = await self._records.forks(tip)
-        there = await self._there_on_line(tip, forks, step) if step <= tip.step else None
-        if there is not None and there.reference.object_id == reference.object_id:
-            return there
-        part = await self._records.before(tip, forks, step)
-        parent = await self._there(Position(part.branch, part.top)) if part else None
-        if part is None or parent is None or parent.reference.object_id != restored:
-            raise CheckpointConflict(
-                f"the state that was restored by its reference is not what comes before step {step} in this run",
-                "Another writer may have saved meanwhile: restore() and go on from there. To go on from an earlier state,"
-                " restore(step=...) it.",
-                reference=str(reference),
-            )
-        if parent.position == tip:
-            return _Place(Position(tip.branch, step), forks)
-        return self._branch(step, tip, part)
-
-    def _branch(self, step: int, tip: Position, part: Segment | None) -> _Place:
-        """The first place of a new branch that goes on from the end of ``part``."""
-        if tip.branch == LAST_BRANCH:
-            raise LimitExceeded("the run has a million branches", "Go on in another run: fork(run=...).")
-        forks = (Position(part.branch, part.top), *part.forks) if part else ()
-        return _Place(Position(tip.branch + 1, step), forks[:MOST_FORKS])
-
-    async def _there(self, position: Position) -> Checkpoint | None:
-        """The checkpoint at a position; None if there is none that can be read."""
-        try:
-            return await self._records.at(position)
-        except (FormatError, IntegrityError, LimitExceeded):
-            return None
-
-    async def _there_on_line(
-        self, tip: Position, forks: tuple[Position, ...], step: int
-    ) -> Checkpoint | None:
-        try:
-            return await self._records.on_line(tip, forks, step)
-        except (FormatError, IntegrityError, LimitExceeded):
-            return None
-
-    def _conflict(self, tip: Position | None, there: Checkpoint | None, reference: Reference) -> NoReturn:
-        if tip is None:
-            what = f"the checkpoints of run {self._run[:200]!r} were deleted since this writer last looked"
-            todo = "Stop this writer, or start it anew to begin the run again."
-        else:
-            when = f" at {there.saved_at:%Y-%m-%d %H:%M:%S} UTC" if there else ""
-            what = (
-                f"another writer saved step {tip.step} (branch {tip.branch}) of run {self._run[:200]!r}{when},"
-                " since this one last looked"
-            )
-            todo = (
-                "Stop one of the two. The one that goes on: restore(), and save from there; restore(step=...) of an"
-                " earlier step instead makes what it saves a branch."
-            )
-        raise CheckpointConflict(what, todo, reference=str(reference))
 
 
 def idempotency_key(run: str, step: int, tool: str = "") -> str:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 
-from coatcheck.forks import new_lock
+from coatcheck.forks import after_fork, new_lock
 
 
 class Turns:
@@ -14,6 +14,7 @@ class Turns:
     def __init__(self) -> None:
         self._lock = new_lock()
         self._last: Future[None] | None = None
+        after_fork(self._renew)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -30,3 +31,7 @@ class Turns:
                 mine.set_result(None)
             else:
                 before.add_done_callback(lambda _: mine.set_result(None))
+
+    def _renew(self) -> None:
+        # Whoever has its turn in the parent ends it there.
+        self._last = None

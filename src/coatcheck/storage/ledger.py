@@ -185,11 +185,12 @@ class Ledger:
         await all_at_once(place.delete(position) for place in places for position in positions)
 
     def begin(self, newest: Position | None) -> None:
-        """Forget what this process knows of the scope if its newest record is another one than this process knows.
+        """Forget what this process knows of the scope if its newest record is an earlier one than this process knows.
 
-        Somebody else wrote since, or all of it was deleted: what was there may be gone, and is nothing to build on.
+        So it was deleted, and perhaps begun anew: what was there may be gone, and is nothing to build on.
         """
-        if newest is None or self._memory().newest_record not in (None, newest):
+        known = self._memory().newest_record
+        if newest is None or (known is not None and newest < known):
             self.forget()
 
     def reached(self, newest: Position) -> None:
