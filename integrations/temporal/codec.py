@@ -1,9 +1,11 @@
 """The payload codec: each Temporal payload, metadata and all, is one payload of the chain."""
 
+import asyncio
+import logging
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from copy import copy
-from typing import Literal, Self, get_args
+from typing import Final, Literal, Self, get_args
 
 from google.protobuf.message import DecodeError
 from temporalio.activity import in_activity
@@ -23,11 +25,17 @@ from coatcheck.errors import CoatcheckError, ConfigError, FormatError, Integrity
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import is_reference
 from coatcheck.integrations.temporal.native import ENCODING, from_native, is_native, to_native
+from coatcheck.integrations.temporal.passing import INLINE_UP_TO, Heartbeats, passing_now
+from coatcheck.integrations.temporal.sandbox import Notes
 from coatcheck.integrations.temporal.schedules import is_scheduling
 from coatcheck.integrations.temporal.scopes import workflow_scope
 from coatcheck.scope import Scope
 
 __all__ = ["ENCODING", "ClaimCheckCodec", "Mode"]
+
+_logger: Final = logging.getLogger(__name__)
+_TRIED_INLINE: Final = 16
+"""Times what may be inline: a larger payload hardly ever gets that small."""
 
 Mode = Literal["codec", "native"]
 """How references to large payloads stand in the history: as the codec's own, or as Temporal's."""
@@ -48,7 +56,9 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         chain: Every payload's path.
         scope: For payloads that come without a context.
         mode: How references are written. In ``"native"`` mode the SDK reads them only with the storage that
-            :func:`~coatcheck.integrations.temporal.wrap_data_converter` sets up together with the codec.
+            :func:`~coatcheck.integrations.temporal.wrap_data_converter` sets up together with the codec. Of the tenant
+            they are the codec's own in either mode: the server's own workers read what belongs to no workflow, and
+            refuse external storage.
         read_also: Codecs that decode what is not ours, in this order; they never encode.
         nexus_namespaces: Other tenants whose payloads are opened where Temporal names no workflow.
 
@@ -73,6 +83,8 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         self._scope = scope
         self.read_also = tuple(read_also)
         self.nexus_namespaces = tuple(nexus_namespaces)
+        self.notes = Notes()
+        """What workflows say of themselves; see :class:`~coatcheck.integrations.temporal.passing.WorkerInterceptor`."""
 
     def with_context(self, context: SerializationContext) -> Self:
         """The same codec in the scope that ``context`` names."""
@@ -85,15 +97,27 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         return bound
 
     def agrees_with(self, other: "ClaimCheckCodec") -> bool:
-        """Whether both do the same with the same chain, whatever their scopes are."""
+        """Whether both do the same with the same chain, for whatever namespace and workflow."""
         return self.chain is other.chain and all(
-            getattr(self, name) == getattr(other, name) for name in ("mode", "read_also", "nexus_namespaces")
+            getattr(self, name) == getattr(other, name) for name in ("mode", "nexus_namespaces")
         )
 
+    @property
+    def namespace(self) -> str:
+        """The tenant of payloads that come without a context."""
+        return self._scope.tenant
+
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Encode each, concurrently; same length and order as ``payloads``."""
+        """Encode each, concurrently; same length and order as ``payloads``, but for a heartbeat.
+
+        Details of a heartbeat that cannot be encoded now are left out, and those of the one before sent once more: an
+        activity is not to be cancelled because a store is down.
+        """
+        passing = passing_now()
+        if isinstance(passing, Heartbeats):
+            return await self._encode_heartbeat(payloads, passing)
         try:
-            return await all_at_once(map(self._encode, payloads))
+            return await self._encode_all(payloads, inline=passing is not None or self._answers_query())
         except CoatcheckError as error:
             if error.retryable or not in_activity():
                 raise
@@ -104,20 +128,54 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
 
         What is not ours is handed on as it is, if the chain takes it: see :meth:`Chain.check_plain`.
         """
+        self._read_notes()
         return await all_at_once(map(self._decode, payloads))
 
-    async def _encode(self, payload: Payload) -> Payload:
+    async def _encode_heartbeat(self, payloads: Sequence[Payload], heartbeats: Heartbeats) -> list[Payload]:
+        try:
+            async with asyncio.timeout(heartbeats.patience):
+                heartbeats.sent = await self._encode_all(payloads, inline=True)
+        except (CoatcheckError, TimeoutError) as error:
+            _logger.warning(
+                "the details of a heartbeat of activity %s could not be encoded, %s: %s",
+                heartbeats.activity,
+                "those of the last one are sent again" if heartbeats.sent else "and it goes without",
+                str(error)
+                or f"that took longer than {heartbeats.patience} s, a part of the heartbeat's time-out",
+            )
+        return list(heartbeats.sent)
+
+    async def _encode_all(self, payloads: Sequence[Payload], *, inline: bool) -> list[Payload]:
+        self._read_notes()
+        return await all_at_once(self._encode(payload, inline=inline) for payload in payloads)
+
+    async def _encode(self, payload: Payload, *, inline: bool) -> Payload:
         # A later SDK has the codec encode the references too (temporalio.converter._extstore).
         if is_native(payload):
             return payload
+        scope = Scope(self._scope.tenant) if is_scheduling() else self._scope
         # Deterministic: maps have no order of their own, and equal payloads must have equal bytes to have one id.
         data = payload.SerializeToString(deterministic=True)
-        encoded = await self.chain.encode(data, Scope(self._scope.tenant) if is_scheduling() else self._scope)
+        encoded = await self._sealed(data, scope, inline=inline)
         if encoded is data:
             return payload
-        if self.mode == "native" and is_reference(encoded):
+        if self.mode == "native" and scope.run is not None and is_reference(encoded):
             return to_native(Reference.from_bytes(encoded))
         return Payload(metadata={"encoding": ENCODING}, data=encoded)
+
+    async def _sealed(self, data: bytes, scope: Scope, *, inline: bool) -> bytes:
+        if inline and len(data) <= _TRIED_INLINE * INLINE_UP_TO:
+            sealed = await self.chain.seal_inline(data, scope)
+            if len(sealed) <= INLINE_UP_TO:
+                return sealed
+        return await self.chain.encode(data, scope)
+
+    def _answers_query(self) -> bool:
+        return self._scope.run is not None and self.notes.take_query((self._scope.tenant, self._scope.run))
+
+    def _read_notes(self) -> None:
+        for namespace, workflow_id in self.notes.take_replayed():
+            self.chain.replaying(workflow_scope(namespace, workflow_id))
 
     async def _decode(self, payload: Payload) -> Payload:
         # The SDK's storage step turns these round before they come here; a codec server has no such step. One that the

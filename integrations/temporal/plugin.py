@@ -1,7 +1,8 @@
 """Putting the codec into a client, a worker or a replayer."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import Final, TypeVar
 
 from temporalio.api.common.v1 import Payload
 from temporalio.client import ClientConfig
@@ -15,19 +16,26 @@ from temporalio.converter import (
 )
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import ReplayerConfig, WorkerConfig, WorkflowRunner
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from coatcheck.chain import Chain
 from coatcheck.errors import ConfigError
 from coatcheck.integrations.temporal.codec import ClaimCheckCodec, Mode
+from coatcheck.integrations.temporal.completions import CompletionInterceptor
+from coatcheck.integrations.temporal.failures import ClaimCheckFailureConverter
 from coatcheck.integrations.temporal.native import ClaimCheckDriver
+from coatcheck.integrations.temporal.passing import PassingInterceptor, WorkerInterceptor
 from coatcheck.integrations.temporal.read_also import OfNamespace
-from coatcheck.integrations.temporal.replays import ReplayInterceptor
 from coatcheck.integrations.temporal.schedules import ScheduleInterceptor
 from coatcheck.scope import Scope
 
 _NO_NAMESPACE = "ReplayNamespace"
 """What the SDK calls the namespace of a ``Replayer`` that was given none. Nothing was ever sealed for it."""
+_PASSED_THROUGH: Final = ("coatcheck", "cryptography")
+"""Modules that the sandbox takes as they are. Loaded once more in a process, ``cryptography`` breaks."""
+_Reader = TypeVar("_Reader")
+_OF_CLIENTS: Final = (CompletionInterceptor, PassingInterceptor, ScheduleInterceptor)
+_FAILURES_TO_REPLACE: Final = (DefaultFailureConverter, DefaultFailureConverterWithEncodedAttributes)
 
 
 class ClaimCheckPlugin(SimplePlugin):
@@ -62,11 +70,7 @@ class ClaimCheckPlugin(SimplePlugin):
         read_also: Sequence[StorageDriver | PayloadCodec] = (),
         nexus_namespaces: Collection[str] = (),
     ) -> None:
-        super().__init__(
-            "coatcheck.ClaimCheckPlugin",
-            workflow_runner=_passing_coatcheck_through,
-            interceptors=[ReplayInterceptor(chain), ScheduleInterceptor()],
-        )
+        super().__init__("coatcheck.ClaimCheckPlugin", workflow_runner=_passing_coatcheck_through)
         self._chain = chain
         self._mode: Mode = mode
         self._read_also = tuple(read_also)
@@ -77,41 +81,71 @@ class ClaimCheckPlugin(SimplePlugin):
         """Called by the SDK."""
         config = super().configure_client(config)
         self._namespace = config.get("namespace", "default")
-        config["data_converter"] = self._wrap(config.get("data_converter"))
+        converter = self._wrap(config.get("data_converter"), self._namespace)
+        config["data_converter"] = converter
+        # A client that is made from another one's configuration has that one's.
+        others = [one for one in config.get("interceptors", ()) if not isinstance(one, _OF_CLIENTS)]
+        config["interceptors"] = [
+            *others,
+            ScheduleInterceptor(),
+            PassingInterceptor(),
+            CompletionInterceptor(converter, self._namespace),
+        ]
         return config
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Called by the SDK.
 
         Raises:
-            ConfigError: A plug-in after this one has put another data converter in the place of this one's.
+            ConfigError: The client has not this plug-in, or one after it has put another data converter in the place of
+                this one's.
         """
         config = super().configure_worker(config)
         client = config.get("client")
-        if client is None or not isinstance(client.data_converter.payload_codec, ClaimCheckCodec):
-            raise ConfigError(
-                "another plug-in has replaced the data converter, and payloads would go out unsealed",
-                "Put ClaimCheckPlugin last in the client's plugins.",
-            )
+        codec = client.data_converter.payload_codec if client is not None else None
+        if client is None or not isinstance(codec, ClaimCheckCodec):
+            raise _without_codec(client.config()["plugins"] if client is not None else ())
+        config["interceptors"] = [*config.get("interceptors", ()), WorkerInterceptor(codec.notes)]
         return config
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
         """Called by the SDK."""
         config = super().configure_replayer(config)
-        if config.get("namespace") == _NO_NAMESPACE:
-            config["namespace"] = self._namespace
-        config["data_converter"] = self._wrap(config.get("data_converter"))
+        namespace = config.get("namespace", _NO_NAMESPACE)
+        if namespace == _NO_NAMESPACE:
+            namespace = config["namespace"] = self._namespace
+        converter = self._wrap(config.get("data_converter"), namespace)
+        # What a replay says goes to nobody but its caller, who could not read it if it were encoded.
+        if issubclass(converter.failure_converter_class, _FAILURES_TO_REPLACE):
+            converter = replace(converter, failure_converter_class=DefaultFailureConverter)
+        config["data_converter"] = converter
+        codec = converter.payload_codec
+        assert isinstance(codec, ClaimCheckCodec)
+        config["interceptors"] = [*config.get("interceptors", ()), WorkerInterceptor(codec.notes)]
         return config
 
-    def _wrap(self, converter: DataConverter | None) -> DataConverter:
+    def _wrap(self, converter: DataConverter | None, namespace: str) -> DataConverter:
         return wrap_data_converter(
             converter or DataConverter.default,
             self._chain,
-            namespace=self._namespace,
+            namespace=namespace,
             mode=self._mode,
             read_also=self._read_also,
             nexus_namespaces=self._nexus_namespaces,
         )
+
+
+def _without_codec(plugins: Iterable[object]) -> ConfigError:
+    if any(isinstance(plugin, ClaimCheckPlugin) for plugin in plugins):
+        return ConfigError(
+            "another plug-in has replaced the data converter, and payloads would go out unsealed",
+            "Put ClaimCheckPlugin last in the client's plugins.",
+        )
+    return ConfigError(
+        "ClaimCheckPlugin was given to a worker, whose client has no chain: payloads would go out unsealed",
+        "Give it to the client: Client.connect(..., plugins=[ClaimCheckPlugin(chain)]). Workers made from that client "
+        "have it too, and need no plugins of their own.",
+    )
 
 
 def wrap_data_converter(
@@ -129,10 +163,14 @@ def wrap_data_converter(
     that encodes messages and stack traces, which would else reach the server in the clear.
 
     Only :class:`ClaimCheckPlugin` sees that a schedule is made: without it, workflows cannot read the input that a
-    schedule gives them.
+    schedule gives them. Nor are heartbeats, queries and completions by ID told from the rest.
+
+    From the first call on, sandboxes with the SDK's default restrictions pass coatcheck through, so that the file that
+    calls this may have workflows in it as well.
 
     Args:
-        converter: What the client used so far; wrapping it twice with one chain changes nothing.
+        converter: What the client used so far. One that was wrapped with the same arguments before is given back, for
+            this namespace.
         chain: Every payload's path.
         namespace: The tenant of payloads that come without a context (Nexus, for one).
         mode: How references to large payloads are written; both kinds are always read.
@@ -151,25 +189,23 @@ def wrap_data_converter(
             name; there is no such mode; the chain takes only what is sealed, and ``read_also`` is not empty.
     """
     chain.check_readers(read_also)
-    readers = [other.within(namespace) if isinstance(other, OfNamespace) else other for other in read_also]
-    drivers = [ClaimCheckDriver(), *(reader for reader in readers if isinstance(reader, StorageDriver))]
-    codecs = [reader for reader in readers if isinstance(reader, PayloadCodec)]
-    try:
-        storage = ExternalStorage(drivers, _store_nothing)
-    except ValueError as error:
-        raise ConfigError(
-            f"read_also cannot be used: {error}".rstrip("."), "Give each a name of its own."
-        ) from error
+    readers = _within(namespace, read_also)
     codec = ClaimCheckCodec(
-        chain, Scope(namespace), mode=mode, read_also=codecs, nexus_namespaces=nexus_namespaces
+        chain,
+        Scope(namespace),
+        mode=mode,
+        read_also=[reader for reader in readers if isinstance(reader, PayloadCodec)],
+        nexus_namespaces=nexus_namespaces,
     )
+    storage = _storage(
+        [ClaimCheckDriver(), *(reader for reader in readers if isinstance(reader, StorageDriver))]
+    )
+    _let_sandboxes_pass_coatcheck_through()
     existing = converter.payload_codec
-    if (
-        isinstance(existing, ClaimCheckCodec)
-        and existing.agrees_with(codec)
-        and converter.external_storage == storage
-    ):
-        return converter
+    if isinstance(existing, ClaimCheckCodec) and _is_same(converter, existing, codec, storage):
+        if existing.namespace == namespace:
+            return converter
+        return replace(converter, payload_codec=codec, external_storage=storage)
     if existing is not None:
         raise ConfigError(
             f"the data converter already has the codec {type(existing).__name__}",
@@ -181,8 +217,8 @@ def wrap_data_converter(
             "Use coatcheck's Offload in its place, and read_also=... for what is there.",
         )
     failure_converter = converter.failure_converter_class
-    if chain.encrypts and failure_converter is DefaultFailureConverter:
-        failure_converter = DefaultFailureConverterWithEncodedAttributes
+    if chain.encrypts and failure_converter in _FAILURES_TO_REPLACE:
+        failure_converter = ClaimCheckFailureConverter
     return replace(
         converter,
         payload_codec=codec,
@@ -191,12 +227,44 @@ def wrap_data_converter(
     )
 
 
+def _within(namespace: str, readers: Iterable[_Reader]) -> list[_Reader]:
+    return [one.within(namespace) if isinstance(one, OfNamespace) else one for one in readers]
+
+
+def _storage(drivers: Sequence[StorageDriver]) -> ExternalStorage:
+    try:
+        return ExternalStorage(drivers, _store_nothing)
+    except ValueError as error:
+        raise ConfigError(
+            f"read_also cannot be used: {error}".rstrip("."), "Give each a name of its own."
+        ) from error
+
+
+def _is_same(
+    converter: DataConverter, existing: ClaimCheckCodec, codec: ClaimCheckCodec, storage: ExternalStorage
+) -> bool:
+    """Tell whether the converter was wrapped as it is to be wrapped now, if perhaps for another namespace."""
+    there = converter.external_storage
+    return (
+        there is not None
+        and existing.agrees_with(codec)
+        and _within(codec.namespace, existing.read_also) == list(codec.read_also)
+        and there == _storage(there.drivers)
+        and _storage(_within(codec.namespace, there.drivers)) == storage
+    )
+
+
+def _let_sandboxes_pass_coatcheck_through() -> None:
+    """Have sandboxes with the SDK's own restrictions do so: of workers that have no plug-in, only their defaults can be reached."""
+    SandboxRestrictions.default.passthrough_modules.update(_PASSED_THROUGH)
+
+
 def _passing_coatcheck_through(runner: WorkflowRunner | None) -> WorkflowRunner:
     """Have the sandbox take this package as it is: a file that makes a chain may have workflows in it as well."""
     runner = runner or SandboxedWorkflowRunner()
     if not isinstance(runner, SandboxedWorkflowRunner):
         return runner
-    return replace(runner, restrictions=runner.restrictions.with_passthrough_modules("coatcheck"))
+    return replace(runner, restrictions=runner.restrictions.with_passthrough_modules(*_PASSED_THROUGH))
 
 
 def _store_nothing(context: object, payload: Payload) -> None:

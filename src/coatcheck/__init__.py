@@ -4,7 +4,6 @@ A claim-check payload codec toolkit for durable execution engines. Everything pu
 each name is loaded on first use, so this import stays small and pulls in no optional dependency.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from coatcheck._version import __version__
@@ -100,7 +99,7 @@ __all__ = ["__version__", *_HOME]  # noqa: PLE0604 # pyright: ignore[reportUnsup
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'coatcheck' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(__import__(_HOME[name], fromlist=[name]), name)
 
 
 def __dir__() -> list[str]:

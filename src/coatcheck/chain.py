@@ -142,6 +142,19 @@ class Chain:
             await self._load_primary(scope)
             return await self.writer.write(data, scope)
 
+    async def seal_inline(self, data: bytes, scope: Scope) -> bytes:
+        """As :meth:`encode`, but whatever its size the payload stays in what is returned, and no store is asked.
+
+        Raises:
+            LimitExceeded: ``data`` is larger than ``max_payload``.
+            KeyUnavailable: The tenant's key has to be loaded and cannot be had now.
+        """
+        if self.decode_only:
+            return data
+        with counting_errors("encode"):
+            await self._load_primary(scope, len(data))
+            return await off_loop(len(data), ENCODE_INLINE_UP_TO, self.writer.inline, data, scope)
+
     async def decode(self, data: bytes, scope: Scope) -> bytes:
         """The payload that ``data`` stands for; ``data`` itself if it is not ours.
 

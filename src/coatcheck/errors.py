@@ -120,3 +120,18 @@ class StoreUnavailable(StoreError):  # noqa: N818 - the design's name
 
 class StoreDenied(StoreError):  # noqa: N818 - the design's name
     """The store refuses: credentials or permissions. Retrying does not help."""
+
+
+def readable_error(error: BaseException) -> CoatcheckError | None:
+    """Return the error of coatcheck whose message this exception has; None if it has another one.
+
+    That is the error itself, or the one that an integration raised an engine's exception from. Its message holds no
+    payload, so an engine may journal it in the clear where messages of other errors are sealed: who has to read it is
+    often who lacks the key.
+    """
+    if isinstance(error, CoatcheckError):
+        return error
+    cause = error.__cause__
+    if isinstance(cause, CoatcheckError) and str(error) in {str(cause), f"{type(cause).__name__}: {cause}"}:
+        return cause
+    return None

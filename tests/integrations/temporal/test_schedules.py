@@ -14,6 +14,7 @@ from temporalio.client import (
     ScheduleHandle,
     ScheduleOverlapPolicy,
     ScheduleSpec,
+    ScheduleUpdate,
 )
 from temporalio.worker import Worker
 
@@ -75,6 +76,37 @@ async def test_the_second_workflow_of_a_schedule_could_not_read_what_the_first_g
     for workflow_id in ids:
         scope = workflow_scope(temporal_server.namespace, workflow_id)
         assert (scope.run, scope.series) == (workflow_id, queue)
+
+
+@pytest.mark.parametrize("mode", ["codec", "native"])
+async def test_a_schedule_with_a_large_memo_never_fired_and_could_not_be_described(
+    temporal_server: TemporalServer, mode: Mode
+) -> None:
+    text, note = large("diary"), large("note")
+    queue = f"diary-{uuid4()}"
+    client = await Client.connect(
+        temporal_server.address,
+        namespace=temporal_server.namespace,
+        plugins=[ClaimCheckPlugin(chain_on(MemoryStore()), mode=mode)],
+    )
+    action = ScheduleActionStartWorkflow(
+        Diary.run, text, id=queue, task_queue=queue, memo={"note": note + "of its workflows"}
+    )
+    schedule = await client.create_schedule(
+        queue, Schedule(action=action, spec=ScheduleSpec()), memo={"note": note}
+    )
+    try:
+        async with Worker(client, task_queue=queue, workflows=[Diary]):
+            first = await next_run(client, schedule, [])
+            assert await client.get_workflow_handle(first).result() == text
+            assert await (await schedule.describe()).memo() == {"note": note}
+            await schedule.update(lambda given: ScheduleUpdate(given.description.schedule))
+            second = await next_run(client, schedule, [first])
+            assert await client.get_workflow_handle(second).result() == text * 2
+            described = await client.get_workflow_handle(second).describe()
+            assert await described.memo_value("note") == note + "of its workflows"
+    finally:
+        await schedule.delete()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from temporalio.client import WorkflowHandle, WorkflowHistory
 from temporalio.worker import Replayer
 
 from benchmarks.counted import Counted
+from coatcheck import Reference
+from coatcheck.contracts import TENANT_SCOPE_TAG
 from coatcheck.format.wire import is_reference
 from coatcheck.integrations.temporal import ENCODING, from_native
 from coatcheck.integrations.temporal.history import payloads_of
@@ -102,10 +104,12 @@ def is_ours(payload: Payload) -> bool:
 
 
 def is_large(payload: Payload, site: Site) -> bool:
-    """Whether it stands for an object, in the form that the mode has for it."""
-    if site.mode == "native":
-        return from_native(payload) is not None
-    return payload.metadata.get("encoding") == ENCODING and is_reference(payload.data)
+    """Whether it stands for an object, in the form that the mode has for it: of the tenant it is the codec's in either."""
+    if from_native(payload) is not None:
+        return site.mode == "native"
+    if payload.metadata.get("encoding") != ENCODING or not is_reference(payload.data):
+        return False
+    return site.mode == "codec" or Reference.from_bytes(payload.data).run_tag == TENANT_SCOPE_TAG
 
 
 def _kind(event: HistoryEvent) -> str:

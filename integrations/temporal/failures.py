@@ -1,0 +1,29 @@
+"""Failures as a chain that encrypts has them: sealed, but for what coatcheck itself says."""
+
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import DefaultFailureConverterWithEncodedAttributes, PayloadConverter
+from temporalio.exceptions import ApplicationError
+
+from coatcheck.errors import readable_error
+
+
+class ClaimCheckFailureConverter(DefaultFailureConverterWithEncodedAttributes):
+    """Encodes messages and stack traces, and leaves the messages of coatcheck's own errors to be read.
+
+    They hold no payload, and who has to read them is often who lacks the key: a worker with a wrong key would seal under
+    that very key that it is wrong. Their stack traces and causes stay in the log of the process.
+    """
+
+    def to_failure(
+        self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure
+    ) -> None:
+        """Called by the SDK, for failures of workflows inside their sandbox."""
+        ours = readable_error(exception)
+        if ours is None:
+            super().to_failure(exception, payload_converter, failure)
+            return
+        failure.message = str(ours)
+        failure.application_failure_info.type = type(ours).__name__
+        failure.application_failure_info.non_retryable = (
+            isinstance(exception, ApplicationError) and exception.non_retryable
+        )

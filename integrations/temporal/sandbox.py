@@ -1,0 +1,101 @@
+"""The part of ours that runs inside the workflow sandbox: it writes notes, and nothing else.
+
+The sandbox imports modules anew for each workflow, and libraries that are loaded twice in a process break: the first key
+that was derived in there failed every workflow task with a ``SystemError`` out of ``cryptography``. So nothing of ours
+computes or imports in there. What the codec, which runs outside, has to know of a workflow, is put into a plain queue by a
+function of the interpreter itself.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from temporalio import workflow
+from temporalio.worker import (
+    ExecuteWorkflowInput,
+    HandleQueryInput,
+    SignalExternalWorkflowInput,
+    StartChildWorkflowInput,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
+)
+
+_REPLAYED: Final = "coatcheck_replayed"
+_QUERIED: Final = "coatcheck_queried"
+_MOST: Final = 1024
+"""Notes that are kept: an older one that nobody read is of no use any more."""
+
+_Workflow = tuple[str, str]
+"""Namespace and workflow ID."""
+
+
+class Notes:
+    """What workflows of a process noted about themselves, until the codec takes it. Safe for any number of threads."""
+
+    def __init__(self) -> None:
+        self._replayed: deque[_Workflow] = deque(maxlen=_MOST)
+        self._queried: deque[_Workflow] = deque(maxlen=_MOST)
+
+    def interceptor_class(self, given: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+        """Return what writes these notes, and have the sandbox let the notes out."""
+        given.unsafe_extern_functions[_REPLAYED] = self._replayed.append
+        given.unsafe_extern_functions[_QUERIED] = self._queried.append
+        return _Inbound
+
+    def take_replayed(self) -> Iterator[_Workflow]:
+        """Take the workflows that are gone through again, and those that they write to."""
+        try:
+            while True:
+                yield self._replayed.popleft()
+        except IndexError:
+            return
+
+    def take_query(self, workflow: _Workflow) -> bool:
+        """Take the note that the workflow answered a query, if there is one."""
+        try:
+            self._queried.remove(workflow)
+        except ValueError:
+            return False
+        return True
+
+
+class _Inbound(WorkflowInboundInterceptor):
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(_Outbound(outbound))
+
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 - the SDK's signature
+        info = workflow.info()
+        _note_replay(info.namespace, info.workflow_id)
+        return await super().execute_workflow(input)
+
+    async def handle_query(self, input: HandleQueryInput) -> Any:  # noqa: A002 - the SDK's signature
+        answer = await super().handle_query(input)
+        info = workflow.info()
+        _note(_QUERIED, info.namespace, info.workflow_id)
+        return answer
+
+
+class _Outbound(WorkflowOutboundInterceptor):
+    """Children, and those that signals go to, have scopes of their own, which this workflow writes to as well."""
+
+    async def start_child_workflow(
+        self,
+        input: StartChildWorkflowInput,  # noqa: A002 - the SDK's signature
+    ) -> workflow.ChildWorkflowHandle[Any, Any]:
+        _note_replay(workflow.info().namespace, input.id)
+        return await super().start_child_workflow(input)
+
+    async def signal_external_workflow(self, input: SignalExternalWorkflowInput) -> None:  # noqa: A002 - the SDK's signature
+        _note_replay(input.namespace, input.workflow_id)
+        await super().signal_external_workflow(input)
+
+
+def _note_replay(namespace: str, workflow_id: str) -> None:
+    if workflow.unsafe.is_replaying():
+        _note(_REPLAYED, namespace, workflow_id)
+
+
+def _note(what: str, namespace: str, workflow_id: str) -> None:
+    append: Callable[[_Workflow], None] = workflow.extern_functions()[what]
+    append((namespace, workflow_id))
