@@ -7,7 +7,6 @@ from coatcheck import (
     Checkpoints,
     ConfigError,
     Encrypt,
-    FormatError,
     IntegrityError,
     Keyring,
     Offload,
@@ -58,7 +57,7 @@ async def test_checkpoints_have_nothing_plain_to_refuse() -> None:
     assert await Checkpoints(chain, run="r", tenant="t").restore() == {"step": 1}
     [record] = [key for key in store.contents() if "step-" in key]
     await store.replace(record, b'{"version": 1, "step": 1}')
-    with pytest.raises(FormatError):
+    with pytest.raises(IntegrityError, match="none of the newest"):
         await Checkpoints(chain, run="r", tenant="t").latest()
     assert await checkpoints.restore(reference) == {"step": 1}
 
