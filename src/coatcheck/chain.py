@@ -152,7 +152,7 @@ class Chain:
         if self.decode_only:
             return data
         with counting_errors("encode"):
-            await self._load_primary(scope, len(data))
+            await self._load_primary(scope)
             return await off_loop(len(data), ENCODE_INLINE_UP_TO, self.writer.inline, data, scope)
 
     async def decode(self, data: bytes, scope: Scope) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import boto3
-import google.auth
+import google.auth.credentials
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization

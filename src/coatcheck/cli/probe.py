@@ -234,8 +234,7 @@ class Probe:
         return "of several creates at once one is let through"
 
     async def _list_any(self) -> str:
-        for _ in range(_TIMES):
-            found = await self._timed(self._store.list_first("", 1000))
+        found = [await self._timed(self._store.list_first("", 1000)) for _ in range(_TIMES)][-1]
         count = f"{len(found)} or more" if len(found) == 1000 else str(len(found))  # noqa: PLR2004 - as asked for
         return f"{count} objects are listed"
 
@@ -243,8 +242,7 @@ class Probe:
         found = [entry for entry in await self._store.list_first("", 1000) if entry.size <= _LARGE]
         if not found:
             raise _Untried("there is no object to read")
-        for _ in range(_TIMES):
-            data = await self._timed(self._store.get(found[0].key, _LARGE))
+        data = [await self._timed(self._store.get(found[0].key, _LARGE)) for _ in range(_TIMES)][-1]
         if len(data) != found[0].size:
             raise _Broken(f"an object of {found[0].size} bytes by its listing has {len(data)}")
         return f"an object of {len(data)} bytes is read"

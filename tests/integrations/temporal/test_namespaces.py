@@ -124,7 +124,8 @@ async def test_a_replayer_opened_what_has_no_context_for_the_default_namespace(
         await handle.result()
     fresh = ClaimCheckPlugin(chain_in(tmp_path), mode=mode)
     replayer = Replayer(workflows=[Waiting], namespace=production.namespace, plugins=[fresh])
-    converter = replayer.config(active_config=True)["data_converter"]
+    converter = replayer.config(active_config=True).get("data_converter")
+    assert converter is not None
     assert isinstance(converter.payload_codec, ClaimCheckCodec)
     assert converter.payload_codec.namespace == production.namespace
     assert await converter.decode(bare) == [text(LARGE, "bare")]
