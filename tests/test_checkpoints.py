@@ -3,11 +3,13 @@
 import asyncio
 import json
 import random
+import sys
 import tracemalloc
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from coatcheck import (
     ConfigError,
     DamagedCheckpoint,
     Encrypt,
+    FileStore,
     FormatError,
     IntegrityError,
     Keyring,
@@ -1073,6 +1076,51 @@ async def test_a_zombie_is_told_after_somebody_went_back() -> None:
     with pytest.raises(CheckpointConflict, match="branch 1"):
         await zombie.save("old 4", 4)
     assert await of(store).restore() == "new 2"
+
+
+WORKER = """
+import asyncio, sys
+from coatcheck import Chain, CheckpointConflict, Checkpoints, Encrypt, FileStore, Key, Keyring, Offload, Zstd
+
+async def work(folder, name):
+    async with Chain(Zstd(), Encrypt(Keyring(Key(bytes(range(32))))), Offload(FileStore(folder))) as chain:
+        writer = Checkpoints(chain, run="run-1")
+        assert await writer.restore() == "begun"
+        print("ready", flush=True)
+        sys.stdin.readline()
+        try:
+            await writer.save(name, 2)
+        except CheckpointConflict as error:
+            print("told", await writer.read(error.reference))
+        else:
+            print("saved", name)
+
+asyncio.run(work(*sys.argv[1:]))
+"""
+
+
+async def test_two_processes_that_restored_the_same_are_told_of_each_other(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "payloads")
+    chain = Chain(Zstd(), Encrypt(Keyring(KEY)), Offload(store))
+    await Checkpoints(chain, run=RUN).save("begun", 1)
+    workers = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", WORKER, str(store.folder), name),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        for name in ("one", "other")
+    ]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert await worker.stdout.readline() == b"ready\n"
+    said = await asyncio.gather(*(worker.communicate(b"go\n") for worker in workers))
+    outcomes = sorted(out.decode().split() for out, _ in said)
+    (saved, winner), (told, loser) = outcomes
+    assert (saved, told) == ("saved", "told")
+    assert {winner, loser} == {"one", "other"}
+    assert await Checkpoints(chain, run=RUN).restore() == winner
+    await chain.close()
 
 
 @pytest.mark.parametrize("steps", [(3, 3), (3, 4), (4, 3)])

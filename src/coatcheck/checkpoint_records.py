@@ -26,6 +26,8 @@ from coatcheck.storage.ledger import LAST_BRANCH, LAST_STEP, Entry, Ledger, Posi
 MOST_FORKS: Final = 64
 """Forks that a record lists. The one at the last of them lists more."""
 _PAGE: Final = 1000
+_AT_ONCE: Final = 32
+"""Records that are fetched at the same time: the wait for a place counts as well, and each has a deadline."""
 _MOST_DAMAGED: Final = 32
 """Records that do not open, one behind the other, before that is no accident any more."""
 
@@ -257,8 +259,10 @@ class CheckpointRecords:
             count = _PAGE if limit is None else min(limit, _PAGE)
             entries = await self.ledger.newest(count, before)
             tip = tip or (entries[0].position if entries and before is None else None)
-            for found in await all_at_once(self._read(entry) for entry in entries):
-                yield found.seen_with(tip) if isinstance(found, Checkpoint) else found
+            for start in range(0, len(entries), _AT_ONCE):
+                some = entries[start : start + _AT_ONCE]
+                for found in await all_at_once(map(self._read, some)):
+                    yield found.seen_with(tip) if isinstance(found, Checkpoint) else found
             if len(entries) < count:
                 return
             before = entries[-1].position

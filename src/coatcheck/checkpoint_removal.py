@@ -16,7 +16,8 @@ from coatcheck.storage.markers import is_object
 _T = TypeVar("_T")
 
 _PAGE: Final = 1000
-_AT_ONCE: Final = 64
+_AT_ONCE: Final = 32
+"""Calls at the same time: the wait for a place counts as well, and each has a deadline."""
 
 
 class Removal:
@@ -77,7 +78,8 @@ class Removal:
                 )
             last = page[0].key
             count += sum(place.entry(stored) is not None for stored in page)
-            await all_at_once(place.access.delete(stored.key) for stored in page)
+            for some in _batches(page):
+                await all_at_once(place.access.delete(stored.key) for stored in some)
         return count
 
 

@@ -273,7 +273,7 @@ async def test_a_record_that_is_gone_is_named() -> None:
     ledger = encrypted_chain(store).ledger(SCOPE)
     await ledger.create(POSITIONS[0], b"record")
     (entry,) = await ledger.newest(1)
-    await ledger.delete([entry])
+    await entry.records.delete(entry.position)
     assert await keys_in(store) == []
     with pytest.raises(PayloadNotFound, match="step-"):
         await ledger.get(entry)
@@ -301,7 +301,7 @@ async def test_a_copy_of_a_record_that_was_deleted_and_made_anew_is_not_believed
     await writing.create(POSITIONS[0], b"first")
     (entry,) = await reading.newest(1)
     assert await reading.get(entry) == b"first"
-    await writing.delete([entry])
+    await (await writing.places())[0].delete(entry.position)
     await writing.create(POSITIONS[0], b"second")
     assert await reading.get(entry) == b"second"
 

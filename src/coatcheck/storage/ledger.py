@@ -10,7 +10,7 @@ import itertools
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -173,16 +173,6 @@ class Ledger:
         if not records:
             raise next((error for error in errors if not isinstance(error, PayloadNotFound)), errors[0])
         return records
-
-    async def delete(self, entries: "Iterable[Entry]") -> None:
-        """Remove records, wherever they are.
-
-        Raises:
-            StoreError: A store cannot or will not do it; some may be gone.
-        """
-        places = await self.places()
-        positions = [entry.position for entry in entries]
-        await all_at_once(place.delete(position) for place in places for position in positions)
 
     def begin(self, newest: Position | None) -> None:
         """Forget what this process knows of the scope if its newest record is an earlier one than this process knows.
