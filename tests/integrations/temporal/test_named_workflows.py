@@ -167,8 +167,7 @@ async def test_a_signal_with_start_from_a_workflow_is_its_receivers(
         event = await event_with(plain, rung, "workflow_execution_started_event_attributes")
         for payload in dict(payloads_of(event)).values():
             assert await is_sealed_for(chain, payload, workflow_scope("default", rung))
-        asked = await event_with(plain, queue, "nexus_operation_scheduled_event_attributes")
-        print(asked)
+        await event_with(plain, queue, "nexus_operation_scheduled_event_attributes")
 
 
 async def test_a_standalone_activity_is_the_tenants(temporal_server: TemporalServer, mode: Mode) -> None:
