@@ -1,4 +1,4 @@
-"""A real store whose objects can be made older than they are."""
+"""A real store for which time passes faster than it does."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ class AgedStore(Store):
         self._aged: list[tuple[datetime, timedelta]] = []
 
     async def age(self, by: timedelta) -> None:
-        """Everything that is there now was written that much earlier."""
+        """Let so much time pass: what is written from now on is that much younger than what is there."""
         now = await store_time(self.inner)
         self._aged.append((now, by))
         # Some stores know the time to the second only: what is written next must not look as old.
@@ -41,8 +41,8 @@ class AgedStore(Store):
 
     async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         async for entry in self.inner.list_objects(prefix):
-            older = sum((by for since, by in self._aged if entry.modified <= since), timedelta())
-            yield StoredObject(entry.key, entry.size, entry.modified - older)
+            younger = sum((by for since, by in self._aged if entry.modified > since), timedelta())
+            yield StoredObject(entry.key, entry.size, entry.modified + younger)
 
     async def close(self) -> None:
         await self.inner.close()
