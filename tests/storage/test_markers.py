@@ -77,11 +77,11 @@ def test_no_object_and_no_record_is_taken_for_a_mark() -> None:
         "0" * 64,
         f"step-{7:020}",
         f"sweep-{7:020}",
-        f"sweep-lease-{ID.hex()}-",
-        f"sweep-lease-{ID.hex()}-01",
-        f"sweep-lease-{ID.hex()}-{LAST_LEASE + 1}",
-        f"sweep-lease-{ID.hex()[1:]}-1",
-        f"sweep-deleting-{ID.hex()}-x",
+        f"-sweep-lease-{ID.hex()}-",
+        f"-sweep-lease-{ID.hex()}-01",
+        f"-sweep-lease-{ID.hex()}-{LAST_LEASE + 1}",
+        f"-sweep-lease-{ID.hex()[1:]}-1",
+        f"-sweep-deleting-{ID.hex()}-x",
     ):
         assert not is_sweeps_own(name)
 
@@ -99,7 +99,7 @@ async def test_what_is_sealed_comes_back(scope: ScopeSealer, name: str) -> None:
     assert await read_mark(access, scope, name, MADE) == MARK
     assert await read_mark(access, scope, name, None) == MARK
     with pytest.raises(PayloadNotFound):
-        await read_mark(access, scope, "sweep-mark-of-nobody", MADE)
+        await read_mark(access, scope, "-sweep-mark-of-nobody", MADE)
 
 
 @pytest.mark.parametrize("scope", sealers())

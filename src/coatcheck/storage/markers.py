@@ -1,7 +1,8 @@
 """The names under which a sweep keeps its place in a store, next to the objects of the scope that it is about.
 
 Each mark but :data:`SWEEP_ALIVE` is sealed under the scope's key and bound to its name, so that who can merely write to the
-store cannot make one. No name is 64 hexadecimal digits, or has 26 digits behind its first hyphen, so none is taken for an
+store cannot make one. All names begin with a hyphen, which sorts before what objects are called: a listing that comes in order has
+seen whether there is a mark before it comes to the first object. No name is 64 hexadecimal digits, or has 26 digits behind its first hyphen, so none is taken for an
 object or a record.
 """
 
@@ -16,15 +17,15 @@ from coatcheck.format.suites import ScopeSealer
 from coatcheck.storage.access import Access
 from coatcheck.storage.sealed_records import open_record, seal_record
 
-SWEEP_MARK: Final = "sweep-mark"
+SWEEP_MARK: Final = "-sweep-mark"
 """The engine knew no run of the scope when this was written."""
-SWEEP_ALIVE: Final = "sweep-alive"
+SWEEP_ALIVE: Final = "-sweep-alive"
 """A writer has found something that it needs in a scope with a mark. Counts as an object of the scope, whoever wrote it: it
 can only keep."""
-SWEEP_LEASE: Final = "sweep-lease-"
+SWEEP_LEASE: Final = "-sweep-lease-"
 """With the mark's id and a number: a sweep is about to look at the scope for the last time. Who creates the next number owns
 the scope."""
-SWEEP_DELETING: Final = "sweep-deleting-"
+SWEEP_DELETING: Final = "-sweep-deleting-"
 """With the mark's id and a number: that look was taken, and nothing had been written. What was written up to the time in it is
 reached by nobody, but for what so many of the latest checkpoints need."""
 MOST_KEPT: Final = 999_999
@@ -37,8 +38,8 @@ COPIED_BACK_AFTER: Final = timedelta(hours=1)
 _SCOPE: Final = re.compile(r"([0-9a-f]{32}/[0-9a-f]{32}/)([^/]+)")
 _OBJECT: Final = re.compile(r"[0-9a-f]{64}")
 _RECORD: Final = re.compile(r"[a-z]{1,12}-[0-9]{26}-[0-9a-f]{16}")
-_LEASE: Final = re.compile(r"sweep-lease-([0-9a-f]{32})-(0|[1-9][0-9]{0,5})")
-_DELETING: Final = re.compile(r"sweep-deleting-([0-9a-f]{32})-(0|[1-9][0-9]{0,5})")
+_LEASE: Final = re.compile(r"-sweep-lease-([0-9a-f]{32})-(0|[1-9][0-9]{0,5})")
+_DELETING: Final = re.compile(r"-sweep-deleting-([0-9a-f]{32})-(0|[1-9][0-9]{0,5})")
 _CONTENT: Final = struct.Struct(">16sqq")
 _LIMIT: Final = 4096
 """Bytes of a sealed mark, and many to spare."""
