@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Final, NamedTuple, TypeVar
 
 from coatcheck import Chain, Checkpoints, Encrypt, Key, Keyring, Offload, PayloadCache, Scope, Store, Zstd
-from coatcheck.contracts import SERIES_TAG_LENGTH, StoredObject
+from coatcheck.contracts import DEFAULT_LIMIT, SERIES_TAG_LENGTH, StoredObject
 from coatcheck.format.reference import Reference
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.live import LiveRuns, RunTag
@@ -56,8 +56,8 @@ class Passing(Store):
     async def replace(self, key: str, data: bytes) -> None:
         await self.on_the_way("replace", key, lambda: self.inner.replace(key, data))
 
-    async def get(self, key: str) -> bytes:
-        return await self.on_the_way("get", key, lambda: self.inner.get(key))
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+        return await self.on_the_way("get", key, lambda: self.inner.get(key, limit))
 
     async def delete(self, key: str) -> None:
         await self.on_the_way("delete", key, lambda: self.inner.delete(key))
@@ -96,7 +96,7 @@ def chain_on(store: Store, primary: int, cache_size: int, deadline: float) -> Ch
 
 
 def scope_of(place: Place) -> Scope:
-    return Scope(TENANT, place.run, place.series)
+    return Scope(TENANT, place.run, place.series, place.engine)
 
 
 def checkpoints_of(chain: Chain, run: str) -> Checkpoints:
