@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from tests.machine.clocks import Clocks
-from tests.machine.crew import Ground, LocalCrew, RemoteCrew
+from tests.machine.crew import Ground
 from tests.machine.grounds import memory
 from tests.machine.judge import BrokenPromiseError
-from tests.machine.steps import FAMILIES, Step, random_steps
+from tests.machine.local_crew import LocalCrew
+from tests.machine.remote_crew import RemoteCrew
+from tests.machine.scenarios import Step
+from tests.machine.steps import FAMILIES, random_steps
 from tests.machine.world import World
 
 EVERYTHING: Final = frozenset(FAMILIES)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.machine.door import MISHAPS, OPERATIONS
 from tests.machine.driver import tell
-from tests.machine.steps import A_DAY, PAST_GRACE, Step
+from tests.machine.scenarios import A_DAY, PAST_GRACE, Step
 from tests.machine.vandal import NAMES
 
 _ALIKE: Final = (0, 3, 6)

@@ -20,7 +20,8 @@ from tests.engines.postgres import PostgresServer
 from tests.machine import grounds
 from tests.machine.crew import Ground
 from tests.machine.driver import EVERYTHING, run, tell
-from tests.machine.steps import FAMILIES, Step, random_steps, step_names
+from tests.machine.scenarios import Step
+from tests.machine.steps import FAMILIES, random_steps, step_names
 from tests.stores.s3_fixtures import NewStore
 
 STEPS = int(os.environ.get("COATCHECK_MACHINE_STEPS", "2000"))
@@ -53,10 +54,13 @@ def test_one_thing_at_a_time(family: str) -> None:
     assert not outcome.broken, f"seed {SEED}: {outcome}"
 
 
-@settings(max_examples=max(20, STEPS // 100), suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=max(20, STEPS // 100),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
 @given(st.sets(st.sampled_from(FAMILIES)), st.lists(plain_steps, max_size=50))
 def test_any_story(families: set[str], story: list[Step]) -> None:
-    possible = step_names(frozenset(families) | {"runs"})
+    possible = step_names({"runs", *families})
 
     outcome = tell((step for step in story if step[0] in possible), frozenset(families))
 

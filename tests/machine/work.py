@@ -9,7 +9,7 @@ from tests.machine.judge import BrokenPromiseError, Judge
 from tests.machine.oracle import Oracle, Promise, Run, Saved, Schedule
 from tests.machine.payloads import payload
 from tests.machine.process import Answer
-from tests.machine.steps import WORKFLOWS_OF_MANY, Step
+from tests.machine.scenarios import MANY_WORKFLOWS, Step
 
 SLOTS: Final = 3
 _STEPS: Final = 6
@@ -34,7 +34,7 @@ class Work:
         self.engines = ENGINES if "two engines" in families else ENGINES[:1]
         # A wrong answer shows in no share of the whole only where there is much.
         self._workflows, self._most_runs = (
-            (WORKFLOWS_OF_MANY, 2 * WORKFLOWS_OF_MANY) if "wrong engine" in families else (2, 8)
+            (MANY_WORKFLOWS, 2 * MANY_WORKFLOWS) if "wrong engine" in families else (2, 8)
         )
         self._names = ("w0", "w1") if "shared names" in families else ("c0", "c1")
 

@@ -15,7 +15,7 @@ from tests.machine.judge import BrokenPromiseError, Judge, running_on
 from tests.machine.oracle import Oracle, Run, Schedule
 from tests.machine.payloads import payload
 from tests.machine.process import ROOMY, TINY, Kind, Setting
-from tests.machine.steps import SPANS, Step
+from tests.machine.scenarios import SPANS, Step
 from tests.machine.vandal import Vandal
 from tests.machine.work import SLOTS, Work
 from tests.retention.aged_store import AgedStore
