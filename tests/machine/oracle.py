@@ -1,10 +1,12 @@
 """What was acknowledged, and for how long each of it has to open: known from outside, by what the documentation promises."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, NamedTuple
 
+from coatcheck.format.reference import Reference
 from tests.machine.adapter import GRACE, Place, Shown
 
 UNSEEN: Final = timedelta(minutes=30)
@@ -49,21 +51,54 @@ class Schedule:
         return Place("temporal", f"{self.name}-{number}", self.name)
 
 
+@dataclass
+class Kept:
+    """Checkpoints of one run that are sealed under one key: a sweep cannot see that the others are the same run's."""
+
+    newest: timedelta = timedelta()
+    """When something was last written."""
+    steps: dict[int, Promise] = field(default_factory=dict)
+    """Those whose records have to be there."""
+    returned: dict[Promise, None] = field(default_factory=dict)
+    """All that has to open, of earlier saves of a step as well."""
+
+
 @dataclass(eq=False)
 class Saved:
     """The checkpoints of one run."""
 
     name: str
-    newest: timedelta = timedelta(-999)
-    """When something was last written, or may have been."""
-    steps: dict[int, Promise] = field(default_factory=dict)
-    """Those that have to be there."""
-    returned: dict[Promise, None] = field(default_factory=dict)
-    """All that has to open, of earlier saves of a step as well."""
-    ever: dict[int, set[bytes]] = field(default_factory=dict)
+    kept: defaultdict[bytes, Kept] = field(default_factory=lambda: defaultdict(Kept))
+    """By the id of the key."""
+    states: dict[int, set[bytes]] = field(default_factory=dict)
     """What a step can hold: more than one where nobody knows which save came last."""
+    ever: defaultdict[int, set[bytes]] = field(default_factory=lambda: defaultdict(set))
+    """What it ever held."""
     loose: bool = False
     """Whether a save may still take effect, that nobody heard of."""
+    maybe: set[int] = field(default_factory=set)
+    """Steps whose records need not be there, and may be."""
+
+    @property
+    def steps(self) -> set[int]:
+        """Those that have to be there."""
+        return {step for kept in self.kept.values() for step in kept.steps}
+
+    def record(self, step: int, promise: Promise, now: timedelta) -> None:
+        kept = self.kept[Reference.from_bytes(promise.reference).key_id]
+        kept.newest = now
+        kept.steps[step] = promise
+        kept.returned[promise] = None
+        self.ever[step].add(promise.data)
+        self.states[step] = self.ever[step] if self.loose else {promise.data}
+
+    def may_go(self, kept: Kept) -> None:
+        """All of one key may: a step that was saved under several then holds what it held before."""
+        self.maybe.update(kept.steps)
+        for step in kept.steps if len(self.kept) > 1 else ():
+            self.states[step] = self.ever[step]
+        kept.steps.clear()
+        kept.returned.clear()
 
 
 class Oracle:
@@ -88,7 +123,8 @@ class Oracle:
         self.shared = {one: at for one, at in self.shared.items() if self.elapsed - at < NEEDED}
         yield from self.shared
         for saved in self.saved.values():
-            yield from saved.returned
+            for kept in saved.kept.values():
+                yield from kept.returned
 
     def shown(self, engine: str) -> Shown:
         """What an engine shows now."""
@@ -103,12 +139,13 @@ class Oracle:
 
     def checkpoints_may_go(self, keep_days: int | None, keep_last: int) -> None:
         """A sweep of checkpoints begins, by these rules."""
-        for saved in self.saved.values():
-            idle = self.elapsed - saved.newest
-            # What is marked is idle for a grace, and then for another one; by which rules it was marked is not said.
+        for saved, kept in [(saved, kept) for saved in self.saved.values() for kept in saved.kept.values()]:
+            # What goes was idle for a grace when it was marked, and then for another one; by which rules it was marked is
+            # not said.
+            idle = self.elapsed - kept.newest
             if keep_days is not None and idle >= max(timedelta(days=keep_days), 2 * GRACE):
-                saved.steps.clear()
-                saved.returned.clear()
+                saved.may_go(kept)
             elif keep_last and idle >= 2 * GRACE:
-                saved.steps = dict(sorted(saved.steps.items())[-keep_last:])
-                saved.returned = dict.fromkeys(saved.steps.values())
+                latest = sorted(saved.maybe | kept.steps.keys())[-keep_last:]
+                kept.steps = {step: promise for step, promise in kept.steps.items() if step in latest}
+                kept.returned = dict.fromkeys(kept.steps.values())

@@ -151,20 +151,18 @@ class Work:
         saved, step, data = self.saved(name), step % _STEPS, payload(number)
 
         def lost() -> None:
-            saved.newest = self._oracle.elapsed
             saved.loose = True
-            saved.ever.setdefault(step, set()).add(data)
+            saved.maybe.add(step)
+            saved.ever[step].add(data)
+            saved.states[step] = saved.ever[step]
 
         def check(answer: Answer) -> None:
             encoded = self._judge.value_of(answer, f"save of {saved.name}, {step}")
             if encoded is None:
                 lost()
                 return
-            saved.newest = self._oracle.elapsed
             promise = Promise(encoded, Place("checkpoints", saved.name), data)
-            saved.steps[step] = promise
-            saved.returned[promise] = None
-            saved.ever[step] = {data, *(saved.ever.get(step, ()) if saved.loose else ())}
+            saved.record(step, promise, self._oracle.elapsed)
             self._judge.open_anew([promise])
 
         return Job(slot % SLOTS, "save", (saved.name, step, data), check, lost=lost)
@@ -179,7 +177,7 @@ class Work:
             if not saved.steps:
                 return
             data = self._judge.value_of(answer, f"restore of {saved.name}")
-            allowed = set[bytes]().union(*(kept for step, kept in saved.ever.items() if step >= last))
+            allowed = set[bytes]().union(*(held for step, held in saved.states.items() if step >= last))
             if data not in allowed and not self._judge.disturbed:
                 raise BrokenPromiseError(f"restore of {saved.name} gives another state than the last")
 
@@ -195,7 +193,7 @@ class Work:
             if found is None:
                 return
             latest, steps = found
-            if latest is None or latest < max(saved.steps) or saved.steps.keys() - set(steps):
+            if latest is None or latest < max(saved.steps) or saved.steps - set(steps):
                 raise BrokenPromiseError(
                     f"latest of {saved.name} is {latest}, its history {steps}, but {sorted(saved.steps)} were saved"
                 )
