@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from functools import cache
 from typing import Final, NamedTuple, TypeVar
 
 from coatcheck import Chain, Checkpoints, Encrypt, Key, Keyring, Offload, PayloadCache, Scope, Store, Zstd
@@ -19,6 +20,7 @@ ENGINES: Final = ("temporal", "restate")
 GRACE: Final = timedelta(days=7)
 OVER: Final = 256
 """Bytes above which a payload becomes an object."""
+_ZSTD: Final = Zstd()
 KEYS: Final = tuple(Key(bytes([number]) * 32) for number in range(1, 4))
 
 
@@ -85,14 +87,18 @@ async def read(store: Store, key: str) -> bytes:
 
 def chain_on(store: Store, primary: int, cache_size: int, deadline: float) -> Chain:
     """All keys can be opened with; new payloads are sealed under one of them."""
-    first = KEYS[primary % len(KEYS)]
-    keyring = Keyring(first, *(key for key in KEYS if key is not first))
     return Chain(
-        Zstd(),
-        Encrypt(keyring),
+        _ZSTD,
+        _sealing(primary),
         Offload(store, over=OVER, deadline=deadline),
         cache=PayloadCache(cache_size),
     )
+
+
+@cache
+def _sealing(primary: int) -> Encrypt:
+    first = KEYS[primary % len(KEYS)]
+    return Encrypt(Keyring(first, *(key for key in KEYS if key is not first)))
 
 
 def scope_of(place: Place) -> Scope:
