@@ -139,7 +139,7 @@ class Oracle:
 
     def checkpoints_may_go(self, keep_days: int | None, keep_last: int) -> None:
         """A sweep of checkpoints begins, by these rules."""
-        for saved, kept in [(saved, kept) for saved in self.saved.values() for kept in saved.kept.values()]:
+        for saved, kept in [(one, kept) for one in self.saved.values() for kept in one.kept.values()]:
             # What goes was idle for a grace when it was marked, and then for another one; by which rules it was marked is
             # not said.
             idle = self.elapsed - kept.newest

@@ -24,9 +24,9 @@ from tests.machine.scenarios import Step
 from tests.machine.steps import FAMILIES, random_steps, step_names
 from tests.stores.s3_fixtures import NewStore
 
-STEPS = int(os.environ.get("COATCHECK_MACHINE_STEPS", "2000"))
+STEPS = int(os.environ.get("COATCHECK_MACHINE_STEPS", "1500"))
 SEED = int(os.environ.get("COATCHECK_MACHINE_SEED", random.SystemRandom().randrange(2**32)))
-SLOWLY = max(60, STEPS // 200)
+SLOWLY = max(40, STEPS // 200)
 """Steps where each takes a while."""
 _log = logging.getLogger("tests.machine")
 
@@ -48,14 +48,14 @@ def test_one_thing_at_a_time(family: str) -> None:
     """Rare turns of events are less rare where little else happens."""
     families = {"checkpoints"} if family in ("shared names", "planted marks") else set[str]()
 
-    outcome = run(STEPS // 10, SEED, frozenset({"runs", family, *families}))
+    outcome = run(STEPS // 20, SEED, frozenset({"runs", family, *families}))
 
     _log.info("seed %d, %s: %s", SEED, family, outcome)
     assert not outcome.broken, f"seed {SEED}: {outcome}"
 
 
 @settings(
-    max_examples=max(20, STEPS // 100),
+    max_examples=max(20, STEPS // 200),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 @given(st.sets(st.sampled_from(FAMILIES)), st.lists(plain_steps, max_size=50))
