@@ -22,6 +22,8 @@ from tests.machine.steps import FAMILIES, random_steps
 from tests.machine.world import World
 
 EVERYTHING: Final = frozenset(FAMILIES)
+_TOLD: Final = 100
+"""Steps."""
 _PATIENCE: Final = 60.0
 """Seconds that are spent on making a story shorter."""
 
@@ -43,7 +45,8 @@ class Outcome:
         exercised = ", ".join(f"{name} {count:,}" for name, count in self.done.most_common())
         lines = [f"{self.steps:,} steps in {self.seconds:.0f} s ({rate:.0f} a second): {exercised}"]
         if self.broken:
-            lines += [f"broken: {self.broken}", *(f"    {step}," for step in self.story)]
+            story = self.story if len(self.story) <= _TOLD else ["too long to be told"]
+            lines += [f"broken: {self.broken}", *(f"    {step}," for step in story)]
         return "\n".join(lines)
 
 
