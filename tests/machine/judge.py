@@ -38,6 +38,8 @@ class Judge:
         self._store = store
         self._run = run
         self._kinds = kinds
+        self.together = False
+        """Whether what is judged happened at the same time as other things."""
         self._finished: set[str] = set()
         self._disturbed_at: timedelta | None = None
 

@@ -56,11 +56,15 @@ class Kept:
     """Checkpoints of one run that are sealed under one key: a sweep cannot see that the others are the same run's."""
 
     newest: timedelta = timedelta()
-    """When something was last written."""
-    steps: dict[int, Promise] = field(default_factory=dict)
-    """Those whose records have to be there."""
+    """When something was last written for sure."""
+    touched: timedelta = timedelta()
+    """When something was last saved, be it that it was there already: no sweep takes it before a grace is over."""
+    recorded: list[Promise] = field(default_factory=list)
+    """Those whose records have to be there, in the order in which they were saved."""
+    doubtful: int = 0
+    """Saves that may have made a record."""
     returned: dict[Promise, None] = field(default_factory=dict)
-    """All that has to open, of earlier saves of a step as well."""
+    """All that has to open."""
 
 
 @dataclass(eq=False)
@@ -70,35 +74,58 @@ class Saved:
     name: str
     kept: defaultdict[bytes, Kept] = field(default_factory=lambda: defaultdict(Kept))
     """By the id of the key."""
-    states: dict[int, set[bytes]] = field(default_factory=dict)
-    """What a step can hold: more than one where nobody knows which save came last."""
-    ever: defaultdict[int, set[bytes]] = field(default_factory=lambda: defaultdict(set))
-    """What it ever held."""
-    loose: bool = False
-    """Whether a save may still take effect, that nobody heard of."""
-    maybe: set[int] = field(default_factory=set)
-    """Steps whose records need not be there, and may be."""
+    latest: set[bytes] = field(default_factory=set)
+    """The state that was saved last: several where nobody knows which that was."""
+    unsure: list[bytes] = field(default_factory=list)
+    """States that may have been recorded at any time, and nobody heard of it."""
+    ever: set[bytes] = field(default_factory=set)
 
     @property
-    def steps(self) -> set[int]:
-        """Those that have to be there."""
-        return {step for kept in self.kept.values() for step in kept.steps}
+    def recorded(self) -> set[bytes]:
+        """The references of all whose records have to be there."""
+        return {promise.reference for kept in self.kept.values() for promise in kept.recorded}
 
-    def record(self, step: int, promise: Promise, now: timedelta) -> None:
+    @property
+    def is_there(self) -> bool:
+        """Whether something of it has to be there."""
+        return any(kept.returned for kept in self.kept.values())
+
+    def record(self, promise: Promise, now: timedelta) -> None:
+        """It was saved, after all others."""
         kept = self.kept[Reference.from_bytes(promise.reference).key_id]
-        kept.newest = now
-        kept.steps[step] = promise
+        kept.newest = kept.touched = now
+        kept.recorded.append(promise)
         kept.returned[promise] = None
-        self.ever[step].add(promise.data)
-        self.states[step] = self.ever[step] if self.loose else {promise.data}
+        self.latest = {promise.data, *self.unsure}
+        self.ever.add(promise.data)
 
-    def may_go(self, kept: Kept) -> None:
-        """All of one key may: a step that was saved under several then holds what it held before."""
-        self.maybe.update(kept.steps)
-        for step in kept.steps if len(self.kept) > 1 else ():
-            self.states[step] = self.ever[step]
-        kept.steps.clear()
+    def touch(self, promise: Promise, now: timedelta) -> None:
+        """It was saved, and may have been there already, at the end or before."""
+        kept = self.kept[Reference.from_bytes(promise.reference).key_id]
+        kept.touched = now
+        kept.doubtful += 1
+        kept.returned[promise] = None
+        self.latest.add(promise.data)
+        self.ever.add(promise.data)
+
+    def lose(self, data: bytes) -> None:
+        """Somebody tried to save it, and nobody knows what came of it."""
+        self.unsure.append(data)
+        self.latest.add(data)
+        self.ever.add(data)
+
+    def all_may_go(self, kept: Kept) -> None:
+        """All of one key may: what was saved last can then be what was saved under another key."""
+        kept.recorded.clear()
         kept.returned.clear()
+        self.latest = set(self.ever)
+
+    def all_but_latest_may_go(self, kept: Kept, keep: int) -> None:
+        """All of one key but so many that were saved last may."""
+        # What nobody heard of may be among those.
+        surely = max(0, keep - len(self.unsure) - kept.doubtful)
+        kept.recorded = kept.recorded[-surely:] if surely else []
+        kept.returned = dict.fromkeys(kept.recorded)
 
 
 class Oracle:
@@ -143,9 +170,9 @@ class Oracle:
             # What goes was idle for a grace when it was marked, and then for another one; by which rules it was marked is
             # not said.
             idle = self.elapsed - kept.newest
+            if self.elapsed - kept.touched < GRACE:
+                continue
             if keep_days is not None and idle >= max(timedelta(days=keep_days), 2 * GRACE):
-                saved.may_go(kept)
+                saved.all_may_go(kept)
             elif keep_last and idle >= 2 * GRACE:
-                latest = sorted(saved.maybe | kept.steps.keys())[-keep_last:]
-                kept.steps = {step: promise for step, promise in kept.steps.items() if step in latest}
-                kept.returned = dict.fromkeys(kept.steps.values())
+                saved.all_but_latest_may_go(kept, keep_last)

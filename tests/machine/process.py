@@ -98,15 +98,15 @@ class Process:
 
     async def restore(self, run: str) -> bytes:
         """The latest state."""
-        state: bytes = await checkpoints_of(self.chain, run).restore()
+        state: bytes = await checkpoints_of(self.chain, run).read()
         return state
 
-    async def history(self, run: str) -> tuple[int | None, list[int]]:
-        """The latest step, and all of them."""
+    async def history(self, run: str) -> tuple[bytes | None, list[bytes]]:
+        """References of the latest checkpoint, and of all."""
         checkpoints = checkpoints_of(self.chain, run)
         latest = await checkpoints.latest()
-        steps = [one.step for one in await checkpoints.history()]
-        return None if latest is None else latest.step, steps
+        references = [one.reference.to_bytes() async for one in checkpoints.history()]
+        return None if latest is None else latest.reference.to_bytes(), references
 
     async def sweep(self, engine: str, cluster: str, shown: Shown, careful: bool) -> int:
         """Objects that it deleted."""

@@ -70,13 +70,13 @@ STORIES: Final[dict[str, tuple[set[str], list[Step]]]] = {
     ),
     "a planted record hides the checkpoints of a run": (
         {"checkpoints", "planted marks"},
-        [("save", 0, 0, 0, 0), _plant("step-99999999999999999999"), ("restore", 0, 0), ("history", 0, 0)],
+        [("save", 0, 0, 0, 0), _plant(f"step-{'0' * 26}-{'f' * 16}"), ("restore", 0, 0), ("history", 0, 0)],
     ),
     "a planted record makes a live run one of checkpoints": (
         {"checkpoints", "planted marks"},
         [
             ("start", 0, 0, 0),
-            _plant("step-00000000000000000077"),
+            _plant(f"step-{'9' * 26}-{'0' * 16}"),
             *(3 * [("time", PAST_GRACE), ("sweep_checkpoints", 0, 1)]),
         ],
     ),

@@ -23,8 +23,8 @@ NAMES: Final = (
     "deleting-0",
     "condemned-7",
     "deleting-3",
-    "step-99999999999999999999",
-    "step-00000000000000000077",
+    f"step-{'9' * 26}-{'0' * 16}",
+    f"step-{'0' * 26}-{'f' * 16}",
     "nothing-we-know",
 )
 

@@ -1,5 +1,6 @@
 """What processes are given to do, and what has to come of it."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ class Work:
         self._workflows, self._most_runs = (
             (MANY_WORKFLOWS, 2 * MANY_WORKFLOWS) if "wrong engine" in families else (2, 8)
         )
+        self._count = itertools.count()
         self._names = ("w0", "w1") if "shared names" in families else ("c0", "c1")
 
     def job(self, step: Step) -> Job | None:
@@ -148,37 +150,44 @@ class Work:
     # Checkpoints
 
     def save(self, slot: int, name: int, step: int, number: int, *_: int) -> Job:
-        saved, step, data = self.saved(name), step % _STEPS, payload(number)
-
-        def lost() -> None:
-            saved.loose = True
-            saved.maybe.add(step)
-            saved.ever[step].add(data)
-            saved.states[step] = saved.ever[step]
+        saved, data = self.saved(name), payload(number)
+        recurs = saved.name == self._names[1]
+        if not recurs:
+            data += b" %d" % next(self._count)
 
         def check(answer: Answer) -> None:
-            encoded = self._judge.value_of(answer, f"save of {saved.name}, {step}")
+            if answer.error == "CheckpointConflict" and self._judge.together:
+                return  # nothing was recorded
+            encoded = self._judge.value_of(answer, f"save of {saved.name}")
             if encoded is None:
-                lost()
+                saved.lose(data)
                 return
             promise = Promise(encoded, Place("checkpoints", saved.name), data)
-            saved.record(step, promise, self._oracle.elapsed)
+            before = set(saved.latest)
+            if recurs:
+                saved.touch(promise, self._oracle.elapsed)
+            else:
+                saved.record(promise, self._oracle.elapsed)
+            if self._judge.together:
+                saved.latest |= before
             self._judge.open_anew([promise])
 
-        return Job(slot % SLOTS, "save", (saved.name, step, data), check, lost=lost)
+        return Job(
+            slot % SLOTS, "save", (saved.name, step % _STEPS, data), check, lost=lambda: saved.lose(data)
+        )
 
     def restore(self, slot: int, name: int, *_: int) -> Job | None:
         saved = self.saved(name)
-        if not saved.steps:
+        if not saved.is_there:
             return None
-        last = max(saved.steps)
+        before = set(saved.latest)
 
         def check(answer: Answer) -> None:
-            if not saved.steps:
+            if not saved.is_there:
                 return
             data = self._judge.value_of(answer, f"restore of {saved.name}")
-            allowed = set[bytes]().union(*(held for step, held in saved.states.items() if step >= last))
-            if data not in allowed and not self._judge.disturbed:
+            allowed = saved.latest | before if self._judge.together else saved.latest
+            if data is not None and data not in allowed:
                 raise BrokenPromiseError(f"restore of {saved.name} gives another state than the last")
 
         return Job(slot % SLOTS, "restore", (saved.name,), check)
@@ -187,16 +196,15 @@ class Work:
         saved = self.saved(name)
 
         def check(answer: Answer) -> None:
-            if not saved.steps:
+            if not saved.is_there:
                 return
             found = self._judge.value_of(answer, f"latest and history of {saved.name}")
             if found is None:
                 return
-            latest, steps = found
-            if latest is None or latest < max(saved.steps) or saved.steps - set(steps):
-                raise BrokenPromiseError(
-                    f"latest of {saved.name} is {latest}, its history {steps}, but {sorted(saved.steps)} were saved"
-                )
+            latest, references = found
+            missing = saved.recorded - set(references)
+            if latest is None or missing:
+                raise BrokenPromiseError(f"the history of {saved.name} lacks {len(missing)}")
 
         return Job(slot % SLOTS, "history", (saved.name,), check)
 

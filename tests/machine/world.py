@@ -107,14 +107,12 @@ class World:
         self._spoil_nothing()
         if any(job.sweeps for job in jobs):
             self._judge.disturb()
-        for job in jobs:
-            if job.name == "save":
-                # Nobody knows which of several comes last, and whoever reads meanwhile may see what was before.
-                self._oracle.saved[job.args[0]].loose = True
-        answers = self._crew.ask_all(jobs, seed)
-        done = zip(jobs, answers, strict=True)
+        done = zip(jobs, self._crew.ask_all(jobs, seed), strict=True)
+        self._judge.together = True
+        # Whoever read meanwhile may have seen what was saved meanwhile.
         for job, answer in sorted(done, key=lambda pair: pair[0].name != "save"):
             job.check(answer)
+        self._judge.together = False
         if any(job.sweeps for job in jobs):
             self._judge.audit()
         return True
