@@ -101,9 +101,12 @@ class Vandal:
         return await self._plant(which, random.Random(which).randbytes(32).hex(), _LARGE)
 
     async def plant_object(self, which: int, how: int) -> bool:
-        """Something else in place of an object that was there, and is gone."""
+        """Something of another length in place of an object that was there, and is gone.
+
+        Whoever can write other bytes of the same length can as well do so after the object was acknowledged.
+        """
         key = await self._gone(which)
-        return key is not None and await self._store.create(key, _damaged(self._seen[key], how))
+        return key is not None and await self._store.create(key, _damaged(self._seen[key], how % 3))
 
     async def plant_again(self, which: int) -> bool:
         """An object that was there, and is gone."""
