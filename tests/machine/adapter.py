@@ -6,10 +6,10 @@ from functools import cache
 from typing import Final, NamedTuple, TypeVar
 
 from coatcheck import Chain, Checkpoints, Encrypt, Key, Keyring, Offload, PayloadCache, Scope, Store, Zstd
-from coatcheck.contracts import DEFAULT_LIMIT, SERIES_TAG_LENGTH, StoredObject
+from coatcheck.contracts import DEFAULT_LIMIT, StoredObject
 from coatcheck.format.reference import Reference
 from coatcheck.retention.addresses import Addresses
-from coatcheck.retention.live import LiveRuns, RunTag
+from coatcheck.retention.live import LiveRuns, Origin, RunTag, Series
 from coatcheck.retention.sweep import DEFAULT_MAX_SHARE, Sweep
 from coatcheck.retention.verdict import Rules
 
@@ -39,8 +39,8 @@ class Shown(NamedTuple):
     runs: tuple[Place, ...] = ()
     references: tuple[bytes, ...] = ()
     """Found in the histories of those."""
-    series: tuple[Place, ...] = ()
-    """Schedules that exist, each as one of its runs."""
+    series: tuple[str, ...] = ()
+    """Schedules that exist."""
 
 
 class Passing(Store):
@@ -112,25 +112,34 @@ def checkpoints_of(chain: Chain, run: str) -> Checkpoints:
 class _Engine(LiveRuns):
     tenants = (TENANT,)
 
-    def __init__(self, shown: Shown) -> None:
+    def __init__(self, engine: str, cluster: str, shown: Shown) -> None:
+        self.engine = engine
+        self._cluster = cluster
         self._shown = shown
 
-    async def scopes(self) -> AsyncIterator[Scope | RunTag]:
+    async def origins(self) -> dict[str, Origin]:
+        return {TENANT: Origin(self._cluster, TENANT)}
+
+    async def scopes(self) -> AsyncIterator[Scope | RunTag | Series]:
         for place in self._shown.runs:
             yield scope_of(place)
         for reference in self._shown.references:
             yield RunTag(Reference.from_bytes(reference).run_tag)
+        for name in self._shown.series:
+            yield Series(TENANT, name)
 
 
 def sweep_of(chain: Chain, engine: str, cluster: str, shown: Shown, *, careful: bool) -> Sweep:
-    """What an operator runs for an engine; ``careful`` with the share that is the default."""
+    """What an operator runs for an engine: ``careful`` by default, or one who allows all of it to be swept."""
     return Sweep(
         chain.store,
         Addresses(chain.sealings),
-        _Engine(shown),
+        _Engine(engine, cluster, shown),
+        engine=engine,
         tenants=(TENANT,),
         rules=Rules(grace=GRACE, idle=GRACE),
         max_share=DEFAULT_MAX_SHARE if careful else 1,
+        no_runs=() if careful else (TENANT,),
     )
 
 
@@ -141,18 +150,13 @@ def checkpoint_sweep_of(chain: Chain, keep_days: int | None, keep_last: int) -> 
         chain.store,
         Addresses(chain.sealings),
         None,
+        engine="checkpoints",
         tenants=(TENANT,),
-        rules=Rules(grace=GRACE, idle=idle, checkpoints=True, keep_last=keep_last),
+        rules=Rules(grace=GRACE, idle=idle, keep_last=keep_last),
         max_share=1,
     )
 
 
-async def kept_by(sealings_of: Chain, shown: Shown) -> tuple[str, ...]:
-    """What the keys of all scopes begin with that may stay while an engine shows this."""
-    addresses = Addresses(sealings_of.sealings)
-    kept = [prefix async for prefix in _Engine(shown).prefixes(addresses)]
-    for place in shown.series:
-        for prefix in await addresses.of(scope_of(place)):
-            tenant, tag, _ = prefix.split("/")
-            kept.append(f"{tenant}/{tag[: 2 * SERIES_TAG_LENGTH]}")
-    return tuple(kept)
+async def kept_by(chain: Chain, engine: str, shown: Shown) -> tuple[str, ...]:
+    """What the keys of all begin with that may stay while an engine shows this."""
+    return tuple([prefix async for prefix in _Engine(engine, "", shown).prefixes(Addresses(chain.sealings))])

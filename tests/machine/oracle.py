@@ -161,7 +161,7 @@ class Oracle:
         return Shown(
             tuple(dict.fromkeys(run.place for run in runs)),
             tuple(dict.fromkeys(one.reference for run in runs for one in run.journal)),
-            tuple(schedule.place(0) for schedule in self.schedules) if engine == "temporal" else (),
+            tuple(schedule.name for schedule in self.schedules) if engine == "temporal" else (),
         )
 
     def checkpoints_may_go(self, keep_days: int | None, keep_last: int) -> None:

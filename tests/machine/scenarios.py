@@ -55,6 +55,7 @@ def wrong_days(chance: random.Random) -> Iterator[Step]:
     """All but one workflow write something each day, and each day another cluster is asked, which knows none of them."""
     idle = chance.randrange(MANY_WORKFLOWS)
     yield "start", chance.randrange(MOST), idle, chance.randrange(MOST)
+    yield "sweep", chance.randrange(MOST), 0
     for day in range(chance.randrange(12, 20)):
         yield "time", A_DAY
         for workflow in range(MANY_WORKFLOWS):

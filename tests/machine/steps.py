@@ -37,7 +37,7 @@ _WEIGHTS: Final[dict[str, dict[str, float]]] = {
     "kills": {"killed": 3},
     "together": {"together": 6},
     "planted objects": {"plant_object": 2, "plant_large": 1},
-    "planted marks": {"plant_name": 4},
+    "planted marks": {"plant_name": 4, "plant_mark_again": 2},
     "planted again": {"plant_again": 4},
 }
 FAMILIES: Final = tuple(_WEIGHTS)

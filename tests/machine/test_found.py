@@ -12,6 +12,7 @@ from tests.machine.vandal import NAMES
 _ALIKE: Final = (0, 3, 6)
 """Payloads of which each is stored as a delta against another."""
 _OTHERS: Final = (1, 4, 7)
+_NOBODYS: Final = "0" * 32
 _THREE_HOURS: Final = 3
 _FORGOTTEN: Final[list[Step]] = [
     ("purge_all", 0),
@@ -35,7 +36,7 @@ def _wrong_weeks() -> list[Step]:
         ]
         for day in range(20)
     ]
-    return [("start", 0, 0, 0), *(step for day in days for step in day)]
+    return [("start", 0, 0, 0), ("sweep", 0, 0), *(step for day in days for step in day)]
 
 
 STORIES: Final[dict[str, tuple[set[str], list[Step]]]] = {
@@ -58,15 +59,15 @@ STORIES: Final[dict[str, tuple[set[str], list[Step]]]] = {
         [
             ("start", 0, 0, 0),
             ("time", PAST_GRACE),
-            _plant("condemned-0"),
-            _plant("deleting-0"),
+            _plant(f"sweep-lease-{_NOBODYS}-0"),
+            _plant(f"sweep-deleting-{_NOBODYS}-0"),
             ("time", _THREE_HOURS),
             ("sweep", 0, 0),
         ],
     ),
     "planted marks keep writers out": (
         {"planted marks"},
-        [("start", 0, 0, 0), _plant("tombstone"), _plant("condemned-0"), ("start", 1, 0, 0)],
+        [("start", 0, 0, 0), _plant("sweep-mark"), _plant(f"sweep-lease-{_NOBODYS}-0"), ("start", 1, 0, 0)],
     ),
     "a planted record hides the checkpoints of a run": (
         {"checkpoints", "planted marks"},

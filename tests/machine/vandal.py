@@ -1,6 +1,7 @@
 """What happens to objects without coatcheck: replication that lags, expiry, damage, and what others put there."""
 
 import random
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,7 @@ from coatcheck import Store
 from coatcheck.contracts import TENANT_SCOPE_TAG
 from coatcheck.retention.expiry import least_days
 from coatcheck.retention.sweep import store_time
-from coatcheck.storage.markers import is_object, split
+from coatcheck.storage.markers import is_object, is_sweeps_own, split
 from tests.machine.adapter import read
 from tests.machine.oracle import LONGEST_RUN, RETENTION
 from tests.retention.aged_store import AgedStore
@@ -17,12 +18,12 @@ from tests.retention.aged_store import AgedStore
 _EXPIRES: Final = timedelta(days=least_days(LONGEST_RUN, RETENTION))
 _LARGE: Final = bytes(2**20)
 NAMES: Final = (
-    "tombstone",
-    "alive",
-    "condemned-0",
-    "deleting-0",
-    "condemned-7",
-    "deleting-3",
+    "sweep-mark",
+    "sweep-alive",
+    f"sweep-lease-{'0' * 32}-0",
+    f"sweep-deleting-{'0' * 32}-0",
+    f"sweep-lease-{'f' * 32}-999999",
+    f"sweep-deleting-{'0' * 32}-3",
     f"step-{'9' * 26}-{'0' * 16}",
     f"step-{'0' * 26}-{'f' * 16}",
     "nothing-we-know",
@@ -48,7 +49,7 @@ class Vandal:
         """Remember what is there now."""
         for key in await self._keys(self._store):
             place = split(key)
-            if place is not None and is_object(place[1]) and key not in self._seen:
+            if place is not None and key not in self._seen:
                 self._seen[key] = await read(self._store, key)
 
     async def expire(self) -> bool:
@@ -105,17 +106,23 @@ class Vandal:
 
         Whoever can write other bytes of the same length can as well do so after the object was acknowledged.
         """
-        key = await self._gone(which)
+        key = await self._gone(which, is_object)
         return key is not None and await self._store.create(key, _damaged(self._seen[key], how % 3))
 
     async def plant_again(self, which: int) -> bool:
         """An object that was there, and is gone."""
-        key = await self._gone(which)
+        key = await self._gone(which, is_object)
         return key is not None and await self._store.create(key, self._seen[key])
 
-    async def _gone(self, which: int) -> str | None:
+    async def plant_mark_again(self, which: int) -> bool:
+        """A mark of a sweep that was there, and is gone."""
+        key = await self._gone(which, is_sweeps_own)
+        return key is not None and await self._store.create(key, self._seen[key])
+
+    async def _gone(self, which: int, is_wanted: Callable[[str], bool]) -> str | None:
         gone = sorted(self._seen.keys() - set(await self._keys(self._store)))
-        return gone[which % len(gone)] if gone else None
+        wanted = [key for key in gone if is_wanted(key.rpartition("/")[2])]
+        return wanted[which % len(wanted)] if wanted else None
 
     async def _plant(self, which: int, name: str, data: bytes) -> bool:
         scopes = sorted({place[0] for key in await self._keys(self._store) if (place := split(key))})

@@ -38,6 +38,7 @@ class Work:
             (MANY_WORKFLOWS, 2 * MANY_WORKFLOWS) if "wrong engine" in families else (2, 8)
         )
         self._count = itertools.count()
+        self._swept: set[str] = set()
         self._names = ("w0", "w1") if "shared names" in families else ("c0", "c1")
 
     def job(self, step: Step) -> Job | None:
@@ -219,9 +220,11 @@ class Work:
         self._oracle.checkpoints_may_go(keep_days, keep_last)
         return self._sweep(slot, "checkpoints", "sweep_checkpoints", keep_days, keep_last)
 
-    def sweep_wrong(self, slot: int, engine: int, *_: int) -> Job:
-        """Asks another cluster, which knows none of the runs."""
+    def sweep_wrong(self, slot: int, engine: int, *_: int) -> Job | None:
+        """Asks another cluster, which knows none of the runs. Whom a store is swept for is known once it was swept."""
         name = self.engines[engine % len(self.engines)]
+        if name not in self._swept:
+            return None
         call = (name, "another cluster", Shown(), True)
         return Job(slot % SLOTS, "sweep", call, lambda _: self._judge.audit(), sweeps=True)
 
@@ -229,6 +232,7 @@ class Work:
         def check(answer: Answer) -> None:
             deleted = self._judge.value_of(answer, f"sweep of {kind}")
             if deleted is not None:
+                self._swept.add(kind)
                 self._judge.swept(kind)
             if deleted != 0:
                 self._judge.audit()

@@ -125,6 +125,8 @@ class World:
         if job.sweeps:
             self._judge.disturb()
         answer = self._crew.ask_and_kill(job, turns, self._settings[job.slot])
+        if job.sweeps:
+            self._remember()
         if answer is None:
             job.lost()
         else:
@@ -149,6 +151,8 @@ class World:
         if spoilt and job.sweeps:
             self._judge.disturb()
         answer = self._crew.ask(job.slot, job.name, *job.args)
+        if job.sweeps:
+            self._remember()
         if spoilt:
             self._spoil_nothing()
             if answer.error:
@@ -270,8 +274,11 @@ class World:
     def _plant_again(self, which: int, *_: int) -> bool:
         return self._loop.run_until_complete(self._vandal.plant_again(which))
 
+    def _plant_mark_again(self, which: int, *_: int) -> bool:
+        return self._loop.run_until_complete(self._vandal.plant_mark_again(which))
+
     def _remember(self) -> None:
-        if self._families & {"planted objects", "planted again"}:
+        if self._families & {"planted objects", "planted again", "planted marks"}:
             self._loop.run_until_complete(self._vandal.look())
 
     # What has to hold in the end
@@ -291,7 +298,7 @@ class World:
     def _check_nothing_else_stays(self) -> None:
         async def left() -> list[str]:
             chain = chain_on(self._store, 0, TINY, 1)
-            kept = [await kept_by(chain, self._oracle.shown(engine)) for engine in self._work.engines]
+            kept = [await kept_by(chain, engine, self._oracle.shown(engine)) for engine in self._work.engines]
             found = []
             async for entry in self._store.list_objects():
                 place = split(entry.key)

@@ -1,4 +1,4 @@
-"""A real store whose objects can be made older than they are."""
+"""A real store for which time passes faster than it does."""
 
 import asyncio
 from bisect import bisect_left
@@ -13,9 +13,9 @@ from coatcheck.retention.sweep import store_time
 
 
 class Aged(NamedTuple):
-    """Everything that was written up to a moment was written that much earlier."""
+    """After a moment so much time passed at once."""
 
-    until: datetime
+    at: datetime
     by: timedelta
 
 
@@ -24,7 +24,7 @@ class AgedStore(Store):
 
     Args:
         inner: The real one.
-        aged: By how much what is there was made older so far, in order; several that look at one store can share it.
+        aged: What passed so far, in order; several that look at one store can share it.
     """
 
     def __init__(self, inner: Store, aged: list[Aged] | None = None) -> None:
@@ -33,11 +33,11 @@ class AgedStore(Store):
         self._sums: list[timedelta] = [timedelta()]
 
     async def age(self, by: timedelta) -> Aged:
-        """Everything that is there now was written that much earlier."""
+        """Let so much time pass: what is written from now on is that much younger than what is there."""
         aged = Aged(await store_time(self.inner), by)
         self._aged.append(aged)
         # Some stores know the time to the second only: what is written next must not look as old.
-        while await store_time(self.inner) <= aged.until:  # noqa: ASYNC110 - nobody tells when a server's clock goes on
+        while await store_time(self.inner) <= aged.at:  # noqa: ASYNC110 - nobody tells when a server's clock goes on
             await asyncio.sleep(0.05)
         return aged
 
@@ -60,10 +60,8 @@ class AgedStore(Store):
         for aged in self._aged[len(self._sums) - 1 :]:
             self._sums.append(self._sums[-1] + aged.by)
         async for entry in self.inner.list_objects(prefix):
-            # Those that came before it was written do not concern it.
-            before = bisect_left(self._aged, entry.modified, key=itemgetter(0))
-            older = self._sums[-1] - self._sums[before]
-            yield StoredObject(entry.key, entry.size, entry.modified - older)
+            passed = self._sums[bisect_left(self._aged, entry.modified, key=itemgetter(0))]
+            yield StoredObject(entry.key, entry.size, entry.modified + passed)
 
     async def close(self) -> None:
         await self.inner.close()
