@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.command import arguments, show
@@ -26,8 +26,10 @@ from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.live import LiveRuns
 from coatcheck.retention.sweep import Sweep
 from coatcheck.retention.verdict import Rules
+from coatcheck.storage.markers import SWEEP_MARK, SweepMark, opened_mark, seal_mark
 
 TENANT = "default"
+ENGINE = "temporal"
 EACH = 100
 """Objects of a run."""
 GRACE = timedelta(days=7)
@@ -38,6 +40,7 @@ _BODY = bytes(64)
 class HalfOfThem(LiveRuns):
     """An engine that knows every other run."""
 
+    engine = ENGINE
     tenants = (TENANT,)
 
     def __init__(self, runs: int) -> None:
@@ -46,7 +49,12 @@ class HalfOfThem(LiveRuns):
     async def scopes(self) -> AsyncIterator[Scope]:
         """See :meth:`LiveRuns.scopes`."""
         for number in range(0, self._runs, 2):
-            yield Scope(TENANT, f"run-{number}")
+            yield scope_of(number)
+
+
+def scope_of(number: int) -> Scope:
+    """One of the runs."""
+    return Scope(TENANT, f"run-{number}", engine=ENGINE)
 
 
 def addresses() -> Addresses:
@@ -60,7 +68,7 @@ async def fill(folder: Path, objects: int) -> None:
     # Older by more than a grace than the tombstone will be.
     then = time.time() - 3 * LONG.total_seconds()
     for run in range(objects // EACH):
-        (prefix,) = await of.of(Scope(TENANT, f"run-{run}"))
+        (prefix,) = await of.of(scope_of(run))
         for number in range(EACH):
             name = hashlib.sha256(number.to_bytes(4, "big")).hexdigest()
             path = store._path(prefix + name)  # noqa: SLF001 - to make each durable would take hours
@@ -69,10 +77,16 @@ async def fill(folder: Path, objects: int) -> None:
             os.utime(path, (then, then))
 
 
-def age(folder: Path) -> None:
+async def age(folder: Path) -> None:
     """Let more than a grace pass for everything that sweeps wrote."""
+    of = addresses()
+    await of.of_tenant(TENANT)
     then = time.time() - LONG.total_seconds()
-    for path in folder.rglob("tombstone"):
+    for path in folder.rglob(SWEEP_MARK):  # noqa: ASYNC240 - nothing else goes on
+        scope = await of.sealer_at("/".join((*path.parts[-4:-2], "")))
+        mark = opened_mark(scope, SWEEP_MARK, path.read_bytes())
+        made = datetime.fromtimestamp(then, UTC)
+        path.write_bytes(seal_mark(scope, SWEEP_MARK, SweepMark(mark.id, made, made - GRACE)))
         os.utime(path, (then, then))
 
 
@@ -82,6 +96,7 @@ async def sweep(folder: Path, objects: int, *, look: bool) -> dict[str, float]:
         FileStore(folder),
         addresses(),
         HalfOfThem(objects // EACH),
+        engine=ENGINE,
         tenants=(TENANT,),
         rules=Rules(grace=GRACE, idle=GRACE),
         max_share=1,
@@ -105,7 +120,7 @@ def measure(objects: int) -> list[Record]:
         note(f"writing {objects:,} objects")
         asyncio.run(fill(folder, objects))
         for case in ("look", "mark", "delete", "nothing to do"):
-            age(folder)
+            asyncio.run(age(folder))
             note(case)
             command = [sys.executable, "-m", "benchmarks.sweep", "--sweep", name, "--objects", str(objects)]
             done = subprocess.run(  # noqa: S603 - this module

@@ -13,6 +13,7 @@ from coatcheck.contracts import (
 )
 from coatcheck.errors import ConfigError
 from coatcheck.stores._gcs_endpoint import endpoint_of
+from coatcheck.stores._listing_order import ListingOrder
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -121,22 +122,24 @@ class GCSStore(Store):
         if not (prefix.isascii() and prefix.isprintable()):
             return  # No key starts like this.
         token: str | None = None
+        order = ListingOrder()
         while token != "":
             page, token = await self._bucket.page(self.prefix + prefix, _PAGE, token or "")
             for entry in page:
-                yield entry._replace(key=entry.key.removeprefix(self.prefix))
+                yield entry._replace(key=order.check(entry.key).removeprefix(self.prefix))
 
     async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
         """See :meth:`Store.list_first`. One request for each 1,000 objects."""
         if not (prefix.isascii() and prefix.isprintable()) or count < 1:
             return []
         first: list[StoredObject] = []
+        order = ListingOrder()
         token: str | None = None
         while token != "" and len(first) < count:
             page, token = await self._bucket.page(
                 self.prefix + prefix, min(count - len(first), _PAGE), token or ""
             )
-            first += [entry._replace(key=entry.key.removeprefix(self.prefix)) for entry in page]
+            first += [entry._replace(key=order.check(entry.key).removeprefix(self.prefix)) for entry in page]
         return first[:count]
 
     async def close(self) -> None:

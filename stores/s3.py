@@ -5,12 +5,14 @@ import re
 import threading
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from coatcheck.contracts import DEFAULT_LIMIT, MAX_KEY_LENGTH, Store, StoredObject, check_key
 from coatcheck.errors import ConfigError
 from coatcheck.forks import abandon, after_fork
 from coatcheck.stores._aws_identity import AwsIdentity
+from coatcheck.stores._listing_order import ListingOrder
 
 if TYPE_CHECKING:
     import boto3
@@ -137,15 +139,19 @@ class S3Store(Store):
         await asyncio.to_thread(self._delete_versions, prefix)
 
     async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
-        """See :meth:`Store.list_objects`. One request for each 1,000 objects."""
+        """See :meth:`Store.list_objects`. One request for each 1,000 objects.
+
+        Raises:
+            ConfigError: The service does not list the objects of a folder in order.
+        """
         if not _begins_keys(prefix):
             return
-        bucket, token = await self._bucket(), None
+        bucket, token, order = await self._bucket(), None, ListingOrder()
         while token != "":
             page = await bucket.page(self.prefix + prefix, _PAGE, token or "")
             token = page.token
             for entry in page.entries:
-                yield entry._replace(key=entry.key.removeprefix(self.prefix))
+                yield entry._replace(key=order.check(entry.key).removeprefix(self.prefix))
 
     async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
         """See :meth:`Store.list_first`. One request for each 1,000 objects.
@@ -159,7 +165,7 @@ class S3Store(Store):
             page = await bucket.page(self.prefix + prefix, min(count - len(first), _PAGE), token or "")
             token = page.token
             first += [entry._replace(key=entry.key.removeprefix(self.prefix)) for entry in page.entries]
-            if first != sorted(first, key=_key_of):
+            if any(one.key >= other.key for one, other in pairwise(first)):
                 # Only all of them tell which are the first.
                 return await super().list_first(prefix, count)
         if token and not bucket.lists_in_order:

@@ -620,7 +620,7 @@ async def test_requests() -> None:
         store.made.clear()
         await checkpoints.save(state, step)
         # Before its first record a process makes sure that no sweep is about to remove records by name.
-        first = ["LIST step-", "PUT object", "LIST tombstone", "PUT record"]
+        first = ["LIST step-", "PUT object", "LIST -sweep-mark", "PUT record"]
         assert store.made == first if not step else sorted(store.made[:2]) == ["LIST step-", "PUT object"]
         assert store.made[2:] == first[2:] if not step else store.made[2:] == ["PUT record"]
     store.made.clear()

@@ -1,8 +1,8 @@
 """Runs core and Temporal tests on what is supported: ``python -m tests.versions [case ...]``.
 
 The cases: each Python of pyproject.toml's classifiers that is on this machine, with what the lock file has; each of the
-last three minor releases of temporalio, on this Python; and ``lowest``, the oldest release of every package
-that pyproject.toml admits. Prints a line for each, and exits 1 if one of them failed.
+last three minor releases of temporalio, on this Python; each of these with older releases of cryptography, for the drills of
+roll-out and replay alone; and ``lowest``, the oldest release of every package that pyproject.toml admits. Prints a line for each, and exits 1 if one of them failed.
 """
 
 import os
@@ -19,6 +19,10 @@ from tests.environments import LOCK, ROOT, Environment, supported_pythons, uv
 
 TEMPORALIO = ("1.33", "1.34", "1.35")
 """The last three minor releases."""
+CRYPTOGRAPHY = ("44.0.0", "47.0.0")
+"""Beside the one that is locked: the oldest that is admitted, and the first that breaks where it is loaded twice."""
+_IN_FRESH_PROCESSES = ("test_rollout.py", "test_sandbox.py", "test_one_file.py")
+"""In ``integrations/temporal``: what is tried with each of these and each release of temporalio."""
 _NEEDS_LATEST = ("test_approval_gate.py", "test_read_also.py")
 """In ``integrations/temporal``: they drive what temporalio has had since 1.35, its time skipper and its driver for GCS."""
 _FOLDERS = ("codecs", "format", "storage", "testing", "integrations/temporal")
@@ -31,6 +35,9 @@ def main(wanted: list[str]) -> int:
         cases[f"python-{version}"] = lambda folder, version=version: _with_python(folder, version)  # type: ignore[misc]
     for minor in TEMPORALIO:
         cases[f"temporalio-{minor}"] = lambda folder, minor=minor: _with_temporalio(folder, minor)  # type: ignore[misc]
+        for older in CRYPTOGRAPHY:
+            name = f"temporalio-{minor}-cryptography-{older}"
+            cases[name] = lambda folder, pair=(minor, older): _with_temporalio(folder, *pair)  # type: ignore[misc]
     cases["lowest"] = _with_lowest
     if unknown := set(wanted) - set(cases):
         sys.exit(f"no case is called {', '.join(sorted(unknown))}; there are {', '.join(cases)}")
@@ -38,7 +45,7 @@ def main(wanted: list[str]) -> int:
     for name in wanted or cases:
         with tempfile.TemporaryDirectory(prefix="coatcheck-versions-") as folder:
             environment = cases[name](Path(folder) / "venv")
-            code = None if environment is None else _test(environment)
+            code = None if environment is None else _test(environment, only_fresh="-cryptography-" in name)
         failed += code not in {0, None}
         said = {None: "not here", 0: "passes"}.get(code, "FAILS")
         sys.stdout.write(f"{name}: {said}\n")
@@ -51,9 +58,11 @@ def _with_python(folder: Path, version: str) -> Environment | None:
     return None if python is None else _locked(Environment(folder, python))
 
 
-def _with_temporalio(folder: Path, minor: str) -> Environment:
+def _with_temporalio(folder: Path, minor: str, cryptography: str | None = None) -> Environment:
     environment = _locked(Environment(folder))
     environment.install(f"temporalio=={minor}.*")
+    if cryptography is not None:
+        environment.install(f"cryptography=={cryptography}")
     return environment
 
 
@@ -99,7 +108,7 @@ def _find_python(version: str) -> str | None:
     return None
 
 
-def _test(environment: Environment) -> int:
+def _test(environment: Environment, *, only_fresh: bool) -> int:
     modules = sorted(
         path
         for path in (ROOT / "tests").glob("test_*.py")
@@ -116,6 +125,8 @@ def _test(environment: Environment) -> int:
         "no:cacheprovider",
     ]
     folders = [ROOT / "tests" / name for name in _FOLDERS]
+    if only_fresh:
+        modules, folders = [], [ROOT / "tests/integrations/temporal" / name for name in _IN_FRESH_PROCESSES]
     left_out: list[str] = []
     if environment.version("temporalio") < Version(TEMPORALIO[-1]):
         left_out = [f"--ignore={ROOT / 'tests/integrations/temporal' / name}" for name in _NEEDS_LATEST]

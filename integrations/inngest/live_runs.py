@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final
 
 from coatcheck.errors import ConfigError
-from coatcheck.integrations.inngest.scopes import run_scope
+from coatcheck.integrations.inngest.scopes import ENGINE, run_scope
 from coatcheck.retention.live import LiveRuns
 from coatcheck.scope import Scope
 
@@ -25,6 +25,7 @@ class ListedRuns(LiveRuns):
     """
 
     def __init__(self, lines: Iterable[str], tenants: Sequence[str]) -> None:
+        self.engine = ENGINE
         self.tenants = tuple(tenants)
         self._lines = lines
 

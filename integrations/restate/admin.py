@@ -37,6 +37,21 @@ class Admin:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
+    async def cluster(self) -> str:
+        """Return the cluster's name, empty where the server does not tell.
+
+        Raises:
+            CoatcheckError: The server does not answer.
+        """
+        try:
+            answer = await self._http.get("/cluster-health", headers={"Accept": "application/json"})
+            name = answer.json().get("cluster_name") if answer.is_success else None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _silent(error) from None
+        except (JSONDecodeError, AttributeError):
+            name = None
+        return name if isinstance(name, str) else ""
+
     async def rows(self, sql: str) -> AsyncIterator[dict[str, Any]]:
         """What a query gives, as it arrives; columns that are null are left out.
 
@@ -55,10 +70,14 @@ class Admin:
                 async for row in rows_in(answer.aiter_text()):
                     yield row
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise CoatcheckError(
-                f"the admin API of Restate does not answer: {error or type(error).__name__}",
-                "Nothing was deleted. Check its address, and run it again.",
-            ) from None
+            raise _silent(error) from None
+
+
+def _silent(error: Exception) -> CoatcheckError:
+    return CoatcheckError(
+        f"the admin API of Restate does not answer: {error or type(error).__name__}",
+        "Nothing was deleted. Check its address, and run it again.",
+    )
 
 
 async def rows_in(pieces: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:

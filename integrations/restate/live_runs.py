@@ -6,12 +6,12 @@ that of whoever gave it, and either may be gone from the server long before the 
 names its scope by the run tag, so every value that the server shows is looked through for those.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from coatcheck.integrations.restate.admin import Admin
 from coatcheck.integrations.restate.scopes import ENGINE, keyed_scope
-from coatcheck.retention.live import LiveRuns, RunTag
+from coatcheck.retention.live import LiveRuns, Origin, RunTag
 from coatcheck.retention.references import MARK, TEXT_MARK, run_tags_in
 from coatcheck.scope import Scope
 
@@ -19,6 +19,7 @@ _INVOCATIONS: Final = (
     "SELECT id, scope, target_service_name AS service, target_service_key AS key, status, invoked_by_id, invoked_by_target "
     "FROM sys_invocation_status"
 )
+_ANYTHING: Final = "SELECT id FROM sys_invocation_status LIMIT 1"
 _COMPLETED: Final = "completed"
 _KEYED: Final = (
     "SELECT scope, service_name AS service, service_key AS key FROM state",
@@ -41,9 +42,22 @@ class RestateRuns(LiveRuns):
     """
 
     def __init__(self, admin: str, tenants: Sequence[str], *, token: str | None = None) -> None:
+        self.engine = ENGINE
         self.tenants = tuple(tenants)
         self._admin = admin
         self._token = token
+
+    async def origins(self) -> Mapping[str, Origin]:
+        """See :meth:`LiveRuns.origins`: the cluster's name, since Restate has no IDs of clusters.
+
+        Raises:
+            CoatcheckError: The server refuses a query, or does not answer.
+        """
+        async with Admin(self._admin, self._token) as admin:
+            async for _ in admin.rows(_ANYTHING):
+                pass
+            cluster = await admin.cluster()
+        return {tenant: Origin(cluster) for tenant in self.tenants}
 
     async def scopes(self) -> AsyncIterator[Scope | RunTag]:
         """See :meth:`LiveRuns.scopes`. Names come first: what is purged after that has handed on its values before.

@@ -9,6 +9,7 @@ from coatcheck.extras import brought_by
 with brought_by("temporal"):
     from coatcheck.integrations.temporal.codec import ENCODING, ClaimCheckCodec, Mode
     from coatcheck.integrations.temporal.datadog import DataDogReader
+    from coatcheck.integrations.temporal.history import history_from_json
     from coatcheck.integrations.temporal.native import from_native
     from coatcheck.integrations.temporal.plugin import ClaimCheckPlugin, wrap_data_converter
     from coatcheck.integrations.temporal.sdk_drivers import GCSDriverReader, S3DriverReader
@@ -22,5 +23,6 @@ __all__ = [
     "Mode",
     "S3DriverReader",
     "from_native",
+    "history_from_json",
     "wrap_data_converter",
 ]

@@ -1,10 +1,15 @@
 """Failures as a chain that encrypts has them: sealed, but for what coatcheck itself says."""
 
+from typing import Final
+
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DefaultFailureConverterWithEncodedAttributes, PayloadConverter
 from temporalio.exceptions import ApplicationError
 
-from coatcheck.errors import readable_error
+from coatcheck.errors import CoatcheckError, readable_error
+
+_SAID_BY_THE_SDK: Final = {"Failed decoding arguments", "Failed decoding heartbeat details"}
+"""Of activities: what it raises from an error of ours."""
 
 
 class ClaimCheckFailureConverter(DefaultFailureConverterWithEncodedAttributes):
@@ -19,11 +24,16 @@ class ClaimCheckFailureConverter(DefaultFailureConverterWithEncodedAttributes):
     ) -> None:
         """Called by the SDK, for failures of workflows inside their sandbox."""
         ours = readable_error(exception)
-        if ours is None:
+        wrapped = isinstance(exception, ApplicationError) and exception.message in _SAID_BY_THE_SDK
+        if ours is not None:
+            failure.message = str(ours)
+            failure.application_failure_info.type = type(ours).__name__
+        elif wrapped and isinstance(exception.__cause__, CoatcheckError):
+            failure.message = str(exception)
+            self.to_failure(exception.__cause__, payload_converter, failure.cause)
+        else:
             super().to_failure(exception, payload_converter, failure)
             return
-        failure.message = str(ours)
-        failure.application_failure_info.type = type(ours).__name__
         failure.application_failure_info.non_retryable = (
             isinstance(exception, ApplicationError) and exception.non_retryable
         )

@@ -2,7 +2,11 @@
 
 A run is live as long as visibility lists it: while it is open, and after that for the retention of its namespace. All runs
 with one workflow ID share a scope, so a reset, a retry, a cron or continue-as-new needs no more than that. What a schedule
-holds is in the scope of the tenant, which is never swept.
+is told to pass on is in the scope of the tenant, which is never swept.
+
+A schedule hands to each run the result of the last one that succeeded, however long ago that was and whether or not the server
+still has it. So while there is a schedule, every scope of its series is live: of the workflow ID that its action has, and of
+those that its latest actions had, where it was updated since.
 
 A run also refers into the scopes of others: what a child workflow gave back is sealed in the child's scope, what a Nexus
 operation gave back in that of the workflow that handled it. Those may be gone from the server long before the run that
@@ -11,8 +15,6 @@ reference in it. So are the Nexus operations that clients started without a work
 
 What has no part in this: activities that clients start without a workflow, and those that are completed by token, belong to
 the tenant, as schedules do; what an update gave back is in the history of its run; what a query gave back is nowhere.
-The result of its last run that a schedule hands to the next one is in the scope of that last run, and a reference in the
-history of the next one.
 
 Visibility may be behind: a run that began is listed a moment later. A scope is deleted only if two sweeps, a grace apart,
 were told of no run of it and nothing was written to it between them, so all that has to hold is that a run is listed less
@@ -20,7 +22,7 @@ than a grace after it began (:data:`~coatcheck.retention.verdict.MIN_GRACE`). Wh
 dead: after it was restored or rebuilt, wait with sweeping until it is whole.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -30,11 +32,16 @@ from temporalio.api.nexus.v1 import NexusOperationExecutionListInfo
 from temporalio.api.operatorservice.v1 import ListNexusEndpointsRequest
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
     DescribeNexusOperationExecutionRequest,
+    DescribeScheduleRequest,
+    DescribeScheduleResponse,
+    GetClusterInfoRequest,
     GetWorkflowExecutionHistoryRequest,
     ListArchivedWorkflowExecutionsRequest,
     ListNamespacesRequest,
     ListNexusOperationExecutionsRequest,
+    ListSchedulesRequest,
     ListWorkflowExecutionsRequest,
 )
 from temporalio.client import Client
@@ -42,12 +49,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from coatcheck.concurrency import all_at_once
 from coatcheck.errors import CoatcheckError, ConfigError
-from coatcheck.integrations.temporal.scopes import workflow_scope
-from coatcheck.retention.live import LiveRuns, RunTag
+from coatcheck.integrations.temporal.scopes import ENGINE, workflow_scope
+from coatcheck.retention.live import LiveRuns, Origin, RunTag, Series
 from coatcheck.retention.references import run_tags_in
 from coatcheck.scope import Scope
 
 _PAGE: Final = 1000
+_SCHEDULES: Final = 100
 _NAMESPACES: Final = 100
 _HISTORIES_AT_ONCE: Final = 16
 _SYSTEM: Final = "temporal-system"
@@ -62,6 +70,7 @@ class TemporalRuns(LiveRuns):
         archived: Also ask visibility's archive for runs whose retention has ended.
         callers_listed: ``namespaces`` has all that call Nexus operations of those that are swept. Without it the server is
             asked: a namespace that Nexus endpoints lead to is swept only together with all others of the server.
+        no_runs: Those of the namespaces that may be gone from the server: then nothing of theirs is live.
     """
 
     def __init__(
@@ -71,14 +80,50 @@ class TemporalRuns(LiveRuns):
         *,
         archived: bool = False,
         callers_listed: bool = False,
+        no_runs: Collection[str] = (),
     ) -> None:
+        self.engine = ENGINE
         self.tenants = tuple(namespaces)
         self._client = client
         self._archived = archived
         self._callers_listed = callers_listed
+        self._no_runs = frozenset(no_runs)
 
-    async def scopes(self) -> AsyncIterator[Scope | RunTag]:
-        """See :meth:`LiveRuns.scopes`: visibility once, and each run's history once.
+    async def origins(self) -> Mapping[str, Origin]:
+        """See :meth:`LiveRuns.origins`: the cluster's ID, if the credentials may see it, and the namespaces'.
+
+        Raises:
+            CoatcheckError: The server refuses or does not answer, or has no such namespace.
+        """
+        with _in_words():
+            cluster = await self._cluster()
+            return {
+                namespace: Origin(cluster, await self._id_of(namespace) or "") for namespace in self.tenants
+            }
+
+    async def _cluster(self) -> str:
+        try:
+            info = await self._client.workflow_service.get_cluster_info(GetClusterInfoRequest(), retry=True)
+        except RPCError as error:
+            if error.status in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
+                return ""
+            raise
+        return info.cluster_id
+
+    async def _id_of(self, namespace: str) -> str | None:
+        """None for one that is gone, where that may be."""
+        try:
+            found = await self._client.workflow_service.describe_namespace(
+                DescribeNamespaceRequest(namespace=namespace), retry=True
+            )
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND and namespace in self._no_runs:
+                return None
+            raise
+        return found.namespace_info.id
+
+    async def scopes(self) -> AsyncIterator[Scope | RunTag | Series]:
+        """See :meth:`LiveRuns.scopes`: visibility once, each run's history once, and each schedule once.
 
         What the server cannot answer for a moment it is asked again, for as long as the SDK does that.
 
@@ -90,6 +135,8 @@ class TemporalRuns(LiveRuns):
             if not self._callers_listed:
                 await self._check_callers()
             for namespace in self.tenants:
+                if namespace in self._no_runs and await self._id_of(namespace) is None:
+                    continue
                 async for page in self._runs(namespace):
                     for start in range(0, len(page), _HISTORIES_AT_ONCE):
                         runs = page[start : start + _HISTORIES_AT_ONCE]
@@ -99,6 +146,8 @@ class TemporalRuns(LiveRuns):
                 async for operation in self._operations(namespace):
                     for scope in await self._linked_by(namespace, operation):
                         yield scope
+                async for kept in self._scheduled(namespace):
+                    yield kept
 
     async def _runs(self, namespace: str) -> AsyncIterator[Sequence[WorkflowExecution]]:
         """Page by page. A run that ends meanwhile moves from the open ones, which come first, to the closed ones."""
@@ -147,6 +196,46 @@ class TemporalRuns(LiveRuns):
             token = answer.next_page_token
             if not token:
                 return found
+
+    async def _scheduled(self, namespace: str) -> AsyncIterator[Scope | Series]:
+        """What a schedule's next run may be handed, of all schedules: paused ones too, and those that only failed for long."""
+        service = self._client.workflow_service
+        token = b""
+        while True:
+            answer = await service.list_schedules(
+                ListSchedulesRequest(
+                    namespace=namespace, maximum_page_size=_SCHEDULES, next_page_token=token
+                ),
+                retry=True,
+            )
+            ids = [entry.schedule_id for entry in answer.schedules]
+            for start in range(0, len(ids), _HISTORIES_AT_ONCE):
+                some = ids[start : start + _HISTORIES_AT_ONCE]
+                for kept in await all_at_once(self._kept_by(namespace, schedule) for schedule in some):
+                    for one in kept:
+                        yield one
+            token = answer.next_page_token
+            if not token:
+                return
+
+    async def _kept_by(self, namespace: str, schedule: str) -> set[Scope | Series]:
+        try:
+            answer = await self._client.workflow_service.describe_schedule(
+                DescribeScheduleRequest(namespace=namespace, schedule_id=schedule), retry=True
+            )
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return set()  # deleted since it was listed
+            raise
+        kept: set[Scope | Series] = set()
+        for run in _runs_of(answer):
+            scope = workflow_scope(namespace, run)
+            kept.add(scope)
+            if scope.series is not None:
+                kept.add(Series(namespace, scope.series))
+        if name := answer.schedule.action.start_workflow.workflow_id:
+            kept.add(Series(namespace, name))
+        return kept
 
     async def _operations(self, namespace: str) -> AsyncIterator[NexusOperationExecutionListInfo]:
         """Those that clients started: they are in no workflow's history, and have a retention of their own."""
@@ -230,6 +319,14 @@ class TemporalRuns(LiveRuns):
             token = answer.next_page_token
             if not token:
                 return
+
+
+def _runs_of(schedule: DescribeScheduleResponse) -> Iterator[str]:
+    """The workflow IDs of a schedule's latest runs."""
+    for action in schedule.info.recent_actions:
+        yield action.start_workflow_result.workflow_id
+    for run in schedule.info.running_workflows:
+        yield run.workflow_id
 
 
 def _executions(infos: Sequence[WorkflowExecutionInfo]) -> list[WorkflowExecution]:

@@ -10,6 +10,7 @@ step inwards. All there is, with what holds where nothing is set::
     accept_unsealed = false     # also read what was written before encryption was introduced
     decode_only = false         # write nothing of ours, read everything: to roll out and to roll back
     max_payload = 268435456     # bytes
+    nexus_namespaces = []       # Temporal: namespaces at the other end of Nexus operations; theirs is opened as well
 
     [codec.zstd]                # the options of a codec in the list above
     level = 3
@@ -71,6 +72,7 @@ _FILE = "coatcheck.toml"
 _FILE_VARIABLE = "COATCHECK_CONFIG"
 _KEYS_VARIABLE = "COATCHECK_KEYS"
 
+_Namespace = Annotated[str, Field(min_length=1)]
 _Alias = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
@@ -153,6 +155,8 @@ class Settings(BaseSettings):
     decode_only: bool = False
     max_payload: int = Field(default=MAX_PAYLOAD, gt=0)
     """Bytes."""
+    nexus_namespaces: Annotated[list[_Namespace], NoDecode] = []
+    """For whoever reads Temporal's histories: what their ``ClaimCheckPlugin`` is given. In the environment separated by commas."""
     offload: OffloadSettings = Field(default_factory=OffloadSettings)
     keyring: KeyringSettings = Field(default_factory=KeyringSettings)
     """Other keys than those in the variable ``COATCHECK_KEYS``."""
@@ -263,6 +267,7 @@ class _Environment(EnvSettingsSource):
         values = super().__call__()
         for section, name in (
             (values, "codecs"),
+            (values, "nexus_namespaces"),
             (values.get("serve"), "origins"),
             (values.get("offload"), "replicas"),
             (values.get("keyring"), "decrypt_only"),

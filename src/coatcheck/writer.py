@@ -16,7 +16,7 @@ from coatcheck.errors import (
 )
 from coatcheck.format.envelope import INLINE, Envelope, EnvelopeHeader, object_context
 from coatcheck.format.reference import Reference
-from coatcheck.format.suites import Suites
+from coatcheck.format.suites import ScopeSealer, Suites
 from coatcheck.format.transforms import Encoded, Transforms
 from coatcheck.format.wire import is_ours
 from coatcheck.scope import Scope
@@ -242,7 +242,7 @@ class Writer:
                 return _wrote(draft)
             # Only what the store says after this counts. A fresh process that finds its object there is likely to
             # replay, so this lists the scope.
-            await draft.room.confirm(draft.presence)
+            await draft.room.confirm(draft.presence, draft.scope)
             try:
                 bases = await self._find(draft)
             except PayloadNotFound:
@@ -322,6 +322,11 @@ class Draft:
     def presence(self) -> Presence:
         """What is known to be in the store of its scope."""
         return self.memory.presence
+
+    @property
+    def scope(self) -> ScopeSealer:
+        """What marks of sweeps in its scope are sealed with."""
+        return ScopeSealer(self.suite, self.key_id, self.run_tag, self.sealer)
 
     @property
     def identity(self) -> tuple[int, bytes, bytes, int]:

@@ -8,7 +8,8 @@ from coatcheck import Chain, Checkpoints, Encrypt, Keyring, MemoryStore, Offload
 from coatcheck.audit.usage import OLDER, Census, Kind, Usage, _choose
 from coatcheck.contracts import StoredObject
 from coatcheck.retention.addresses import Addresses
-from coatcheck.storage.markers import TOMBSTONE
+from coatcheck.retention.sweep import store_time
+from coatcheck.storage.markers import SWEEP_MARK
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import KEY, TENANT, chain_on, keys_of
 
@@ -21,7 +22,7 @@ def conversation(turns: int) -> list[bytes]:
 
 async def usage(store: AgedStore, sample: int = 100, tenant: str = TENANT) -> Usage:
     names = dict.fromkeys(await Addresses(chain_on(store).sealings).of_tenant(tenant), tenant)
-    return await Census(store, names, sample=sample).usage(datetime.now(UTC))
+    return await Census(store, names, sample=sample).usage(await store_time(store))
 
 
 async def test_kinds_ages_and_tenants() -> None:
@@ -32,7 +33,7 @@ async def test_kinds_ages_and_tenants() -> None:
     await Checkpoints(chain, run="agent", tenant=TENANT).save(conversation(1)[0], 1)
     await chain.encode(conversation(1)[0], Scope("another", "run"))
     (first, *_) = await keys_of(store)
-    await store.create(first.rpartition("/")[0] + f"/{TOMBSTONE}", b"")
+    await store.create(first.rpartition("/")[0] + f"/{SWEEP_MARK}", b"")
     await store.create("keys/something", b"12345")
     found = await usage(store)
     assert {kind: amount.count for kind, amount in found.by_kind.items()} == {

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,9 @@ from typer.testing import CliRunner
 
 from coatcheck import Chain, Scope
 from coatcheck.cli.app import app
+from tests.retention.aged_files import age as age_files
+
+ORIGIN = "sweep-origin-"
 
 
 class Done(NamedTuple):
@@ -44,7 +46,7 @@ def refusal(command: str, *arguments: str | Path, given: str | None = None) -> s
     return done.err
 
 
-def keep(run: str | None, engine: str, tenant: str = "default") -> None:
+def keep(run: str | None, tenant: str = "default", *, engine: str) -> None:
     """Store a payload of a run."""
 
     async def put() -> None:
@@ -55,11 +57,10 @@ def keep(run: str | None, engine: str, tenant: str = "default") -> None:
 
 
 def objects(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    """Without what the store remembers of whom it was swept for."""
+    return [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(ORIGIN)]
 
 
-def age(folder: Path, days: int = 8) -> None:
-    """Everything there was written that much earlier."""
-    by = timedelta(days=days).total_seconds()
-    for path in objects(folder):
-        os.utime(path, (time.time(), path.stat().st_mtime - by))
+def age(folder: Path, days: int = 8, *tenants: str) -> None:
+    """Everything there was written that much earlier, and marks in scopes of the tenants say so."""
+    age_files(folder, timedelta(days=days), *(tenants or ("default",)))

@@ -10,13 +10,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from uuid import uuid4
 
 import pytest
+from temporalio.client import Client
+from temporalio.common import RawValue
+from temporalio.converter import DataConverter
 from typer.testing import CliRunner
 
 from coatcheck import Chain, Reference, Scope
 from coatcheck.cli.app import app
-from coatcheck.integrations.temporal.codec import Mode
+from coatcheck.integrations.temporal.codec import ClaimCheckCodec, Mode
 from coatcheck.storage.cache import PROCESS_CACHE
 from tests.chains import KEY, OTHER_KEY
 from tests.cli.temporal_runs import completed, run_echo
@@ -192,3 +196,25 @@ def test_another_key_opens_nothing(
     monkeypatch.setenv("COATCHECK_KEYS", OTHER_KEY.to_text())
     PROCESS_CACHE.clear()
     assert KEY.id.hex() in refusal(workflow_id, *at, "--event", "1")
+
+
+def test_a_history_with_payloads_of_another_namespace_could_not_be_shown(
+    temporal_server: TemporalServer, at: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow_id = f"nexus-{uuid4()}"
+
+    async def begin() -> None:
+        """As a handler of a Nexus operation begins one, with what the caller in another namespace sealed."""
+        async with Chain.from_settings() as chain:
+            (sealed,) = await ClaimCheckCodec(chain, Scope("billing")).encode(
+                DataConverter.default.payload_converter.to_payloads(["the invoice"])
+            )
+        plain = await Client.connect(temporal_server.address, namespace=temporal_server.namespace)
+        await plain.start_workflow("anything", RawValue(sealed), id=workflow_id, task_queue="nobody")
+
+    asyncio.run(begin())
+    assert "another tenant" in refusal(workflow_id, "--event", "1", *at)
+    monkeypatch.setenv("COATCHECK_NEXUS_NAMESPACES", "shipping, billing")
+    assert run(workflow_id, "--event", "1", *at).out == b'"the invoice"'
+    monkeypatch.setenv("COATCHECK_NEXUS_NAMESPACES", "shipping")
+    assert "another tenant" in refusal(workflow_id, "--event", "1", *at)

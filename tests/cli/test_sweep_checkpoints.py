@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from coatcheck.cli.app import app
 from coatcheck.storage.cache import PROCESS_CACHE
 from tests.audit.test_usage import conversation
 from tests.chains import KEY, history
+from tests.cli.sweeping import age
 
 STATES = [b"\x80" + turn for turn in conversation(6)]
-DAY = 86_400
 
 
 @pytest.fixture(autouse=True)
@@ -48,13 +47,6 @@ def steps(run: str) -> list[int]:
 
     PROCESS_CACHE.clear()
     return asyncio.run(work())
-
-
-def age(folder: Path, days: float) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            then = path.stat().st_mtime - days * DAY
-            os.utime(path, (then, then))
 
 
 def sweep(*arguments: str) -> Result:

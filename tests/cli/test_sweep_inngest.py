@@ -59,8 +59,8 @@ def test_age_decides_alone_or_with_the_list(payloads: Path, tmp_path: Path) -> N
 
 
 def test_other_tenants_are_left_alone(payloads: Path) -> None:
-    keep(new_id(), engine="inngest", tenant="ours")
-    keep(new_id(), engine="inngest", tenant="theirs")
+    keep(new_id(), "ours", engine="inngest")
+    keep(new_id(), "theirs", engine="inngest")
     age(payloads)
     done = run("inngest", "--tenant", "ours", "--older-than", "1d", *FREE)
     assert done.scopes == {"marked": 1}

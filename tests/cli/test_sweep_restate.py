@@ -47,20 +47,20 @@ def test_what_is_dead_is_marked_and_then_deleted(
     tenant = uuid4().hex
     asyncio.run(_remember(restate_server, tenant))
     kept = set(objects(payloads))
-    keep("inv_gone", engine="restate", tenant=tenant)
+    keep("inv_gone", tenant, engine="restate")
     options = ["--tenant", tenant, "--max-share", "0.9"]
     monkeypatch.setenv("RESTATE_ADMIN_URL", restate_server.admin)
     age(payloads)
     dry = run("restate", *options)
     assert (dry.code, dry.err) == (0, "")
     assert "would be marked" in dry.out
-    assert dry.out.endswith("Nothing was changed: --delete does it.\n")
+    assert dry.out.endswith("Dry run. Use --delete to apply.\n")
     assert len(objects(payloads)) == len(kept) + 1
 
     marked = run("restate", *options, "--delete", "--json")
     assert marked.scopes == {"live": 1, "marked": 1}
     assert run("restate", *options, "--delete", "--json").scopes == {"live": 1, "waiting": 1}
-    age(payloads)
+    age(payloads, 8, tenant)
     assert "more than the 0% that are allowed" in refusal(
         "restate", *options[:2], "--max-share", "0", "--delete"
     )
@@ -74,9 +74,28 @@ def test_a_server_that_is_not_there(payloads: Path) -> None:
     keep("inv_gone", engine="restate")
     age(payloads)
     before = objects(payloads)
-    said = refusal("restate", "--admin", f"http://127.0.0.1:{free_port()}", "--delete")
-    assert "does not answer" in said
+    for options in (["--delete"], []):
+        said = refusal("restate", "--admin", f"http://127.0.0.1:{free_port()}", *options)
+        assert "does not answer" in said
     assert objects(payloads) == before
+
+
+def test_a_dry_run_of_a_dead_server_gave_a_table(payloads: Path) -> None:
+    """While all is young, and where there is nothing at all."""
+    dead = ("--admin", f"http://127.0.0.1:{free_port()}")
+    assert "does not answer" in refusal("restate", *dead)
+    keep("inv_young", engine="restate")
+    assert "does not answer" in refusal("restate", *dead)
+
+
+def test_a_store_that_has_nothing_of_a_tenant_gave_an_empty_table(
+    restate_server: RestateServer, payloads: Path
+) -> None:
+    keep("inv_one", engine="restate")
+    keep("inv_one", "theirs", engine="temporal")
+    for tenant in ("default-typo", "theirs"):
+        said = refusal("restate", "--admin", restate_server.admin, "--tenant", tenant)
+        assert f"has nothing that restate wrote for {tenant}" in said
 
 
 @pytest.mark.parametrize("option", [("--grace", "7"), ("--grace", "0d"), ("--max-share", "2")])

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -17,7 +17,11 @@ from typer.testing import CliRunner
 
 from coatcheck import FileStore, Scope
 from coatcheck.cli.app import app
-from tests.chains import KEY
+from coatcheck.retention.addresses import Addresses
+from coatcheck.retention.live import Origin
+from coatcheck.retention.origins import Origins
+from coatcheck.storage.access import Access
+from tests.chains import KEY, OTHER_KEY
 from tests.cli.temporal_runs import completed
 from tests.engines.temporal import TemporalServer
 from tests.integrations.temporal.paths.nexus import new_namespace
@@ -78,7 +82,7 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(at: World) -> Non
     assert (done.code, done.err) == (0, "")
     assert done.objects("would be marked") == len(completed(at.keys_of(at.dead)))
     assert done.objects("live") == len(completed(at.keys_of(at.live)))
-    assert "Nothing was changed: --delete does it." in done.out
+    assert "Dry run. Use --delete to apply." in done.out
     assert keys(at) == before
 
 
@@ -88,7 +92,7 @@ def test_delete_marks_first_and_frees_after_the_grace(at: World) -> None:
     assert run("--delete").objects("marked") == len(lost)
     assert run("--delete").objects("waiting") == len(lost)
     assert before <= keys(at)
-    age(at.folder, LONG)
+    age(at.folder, LONG, at.server.namespace)
     done = run("--delete")
     assert done.code == 0
     assert f"{len(lost):,} objects of {size:,} bytes were deleted." in done.out
@@ -111,6 +115,70 @@ def test_figures_for_machines(at: World) -> None:
     }
 
 
+def test_a_namespace_that_the_server_does_not_have_gave_an_empty_table(at: World) -> None:
+    """Also where the store has nothing of it, and where nothing is old."""
+    for name in (f"nowhere-{uuid4()}", at.server.namespace + "-typo"):
+        done = run("--namespace", name)
+        assert (done.code, done.out) == (1, "")
+        assert "not found" in done.err
+
+
+def test_a_wrong_key_gave_an_empty_table(at: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COATCHECK_KEYS", OTHER_KEY.to_text())
+    for options in ((), ("--delete",)):
+        done = run(*options)
+        assert (done.code, done.out) == (1, "")
+        assert f"has nothing that temporal wrote for {at.server.namespace}" in done.err
+
+
+def test_a_dry_run_said_that_delete_does_it_and_then_it_refused(at: World) -> None:
+    dry = run("--max-share", "0.05")
+    assert (dry.code, "Dry run. --delete would refuse" in dry.out) == (0, True)
+    assert "--max-share" in run("--delete", "--max-share", "0.05").err
+
+
+def test_what_waits_has_a_legend_and_a_date(at: World) -> None:
+    run("--delete")
+    done = run()
+    (waiting,) = [line for line in done.out.splitlines() if line.startswith("waiting: ")]
+    due = datetime.now(UTC) + timedelta(days=7)
+    assert waiting == f"waiting: marked before; the first can be deleted from {due:%Y-%m-%d} on."
+    assert any(line.startswith("live: ") for line in done.out.splitlines())
+
+
+def test_what_is_remembered_of_the_cluster_refuses_another_namespace_of_the_same_name(at: World) -> None:
+    """As another server has it, which is not known here: what the store remembers is of another cluster."""
+    assert run("--delete").code == 0
+    completed(move(at))
+    for options in ((), ("--delete",)):
+        refused = run(*options)
+        assert (refused.code, refused.out) == (1, "")
+        assert "another" in refused.err or "before" in refused.err
+        assert "--moved" in refused.err
+    assert run("--delete", "--moved").code == 0
+    assert run("--delete").code == 0
+
+
+async def move(at: World) -> None:
+    """Have the store remember that it was swept for another cluster."""
+    chain = chain_on(at.folder)
+    origins = Origins(Access(chain.store), Addresses(chain.sealings), "temporal")
+    await origins.remember({at.server.namespace: Origin("another cluster", "")}, [at.server.namespace])
+
+
+def test_what_was_written_for_a_namespace_that_was_deleted_for_good_is_freed(at: World) -> None:
+    name = f"deleted-{uuid4()}"
+    completed(orphans(at, name, 3))
+    age(at.folder, LONG, at.server.namespace)
+    before = completed(prefix_of(at, name))
+    refused = run("--delete", "--namespace", name)
+    assert (refused.code, "not found" in refused.err) == (1, True)
+    for _ in range(2):
+        assert run("--delete", "--namespace", name, "--no-runs", name).code == 0
+        age(at.folder, LONG, at.server.namespace, name)
+    assert not [key for key in keys(at) if key.startswith(before)]
+
+
 def test_too_large_a_share_stops_it_before_anything_is_done(at: World) -> None:
     before = keys(at)
     done = run("--delete", "--max-share", "0.05")
@@ -123,7 +191,7 @@ def test_a_namespace_that_the_server_does_not_have_stops_it(at: World) -> None:
     """The store has objects of it, so that the server must be asked."""
     name = f"nowhere-{uuid4()}"
     completed(orphans(at, name, 1))
-    age(at.folder, LONG)
+    age(at.folder, LONG, at.server.namespace)
     before = keys(at)
     done = run("--delete", "--namespace", name)
     assert (done.code, done.out) == (1, "")
@@ -158,7 +226,7 @@ def test_several_namespaces_are_swept_together_and_no_other(at: World) -> None:
     theirs = keys(at) - before - mine
     named = ("--namespace", at.server.namespace, "--namespace", other)
     for _ in range(2):
-        age(at.folder, LONG)
+        age(at.folder, LONG, at.server.namespace, other)
         assert run("--delete", *named).code == 0
     assert mine
     assert theirs
@@ -167,11 +235,11 @@ def test_several_namespaces_are_swept_together_and_no_other(at: World) -> None:
 
 def test_ctrl_c_leaves_nothing_half_done(at: World) -> None:
     completed(orphans(at, at.server.namespace, _ORPHANS))
-    age(at.folder, LONG)
+    age(at.folder, LONG, at.server.namespace)
     kept = completed(at.keys_of(at.live)) | {key for key in keys(at) if key.split("/")[1] == 32 * "0"}
     before = keys(at)
     assert run("--delete").code == 0
-    age(at.folder, LONG)
+    age(at.folder, LONG, at.server.namespace)
     command = [
         sys.executable,
         "-c",
@@ -191,7 +259,7 @@ def test_ctrl_c_leaves_nothing_half_done(at: World) -> None:
     left = keys(at)
     assert kept < left & before, "it was interrupted too late to show anything"
     assert run("--delete").code == 0
-    age(at.folder, timedelta(hours=2))
+    age(at.folder, timedelta(hours=2), at.server.namespace)
     assert run("--delete").code == 0
     assert keys(at) == kept
     assert completed(at.decode_all()) > 0

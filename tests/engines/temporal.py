@@ -46,6 +46,9 @@ def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tempor
         "--port",
         str(port),
         *DELETES_AT_ONCE,
+        # Off by default in this release of the server.
+        "--dynamic-config-value",
+        "history.enableSignalWithStartFromWorkflow=true",
     ]
     log = tmp_path_factory.mktemp("temporal") / "temporal.log"
     try:

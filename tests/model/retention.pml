@@ -1,4 +1,5 @@
-/* The protocol of docs/retention.md: one scope, two writers, two sweeps, an engine and a clock.
+/* The protocol of docs/retention.md: one scope, two writers, two sweeps, an engine, a clock, and with FORGER somebody who
+ * can write to the store and has no key.
  *
  * The scope has two objects. B is a payload that both writers come across, Z one that the second writer stores as a delta
  * against B if it knows that B is there. Each step is one request to the store or the engine; between any two of them
@@ -8,7 +9,8 @@
  * Times are ages, in abstract units, kept only as far as anybody can tell them apart, so there is no end of time. What is
  * there holds 1 + its age by the store's clock, what is not holds 0. Every stamp may be off by SKEW.
  *
- * Each BREAK_ macro takes one rule out. With any of them an assertion has to fail.
+ * With TENANT_SCOPE it is that of a tenant: journals refer to what is in it, and no engine tells. Each BREAK_ macro takes one
+ * rule out. With any of them an assertion has to fail.
  */
 
 #ifndef SKEW
@@ -50,12 +52,15 @@
 byte b, z, alive, tombstone;
 byte claim[3];
 bool deleting;
+bool planted;                     /* what stands in the place of the mark is not authentic */
 bool z_is_delta;
 bool b_old, z_old, alive_old;     /* not after the tombstone less a grace */
-bool b_gone, z_gone, alive_gone;  /* not after DELETING less a grace */
+bool b_gone, z_gone, alive_gone;  /* not after the mark less a grace that DELETING goes with */
 
 /* The engine: what journals that it shows refer to. */
 bool b_live, z_live, z_delta_live;
+bool scheduled;                   /* B is the last result of a schedule's runs, which the next one will be handed */
+byte handed;                      /* 1 + age of a run that was handed it, and is not shown yet */
 
 /* The processes, as far as others can tell. */
 byte writing[2];              /* 1 + age of what a writer is at; 0: nothing */
@@ -73,7 +78,7 @@ byte sweeping[2], owning[2];  /* 1 + age of a sweep by the store's clock, and of
 #define CLAIMED (claim[0] || claim[1] || claim[2])
 #define IDLE(thing, now) (!thing || thing - now > GRACE)
 
-#define B_NEEDED (b_live || z_delta_live || b_unseen[0] || b_unseen[1] || z_delta_unseen[0] || z_delta_unseen[1])
+#define B_NEEDED (b_live || scheduled || handed || z_delta_live || b_unseen[0] || b_unseen[1] || z_delta_unseen[0] || z_delta_unseen[1])
 #define Z_NEEDED (z_live || z_unseen[0] || z_unseen[1])
 inline nothing_is_lost() { assert(b || !B_NEEDED); assert(z || !Z_NEEDED) }
 inline refer_to_b() { b_unseen[me] = true; nothing_is_lost() }
@@ -84,6 +89,7 @@ inline create(thing, old, gone) { stamp(thing); old = false; gone = false }
 inline remove(thing, old, gone) { thing = 0; old = false; gone = false }
 inline mark() {
     stamp(tombstone);
+    planted = false;
     b_old = b && b >= tombstone + GRACE;
     z_old = z && z >= tombstone + GRACE;
     alive_old = alive && alive >= tombstone + GRACE;
@@ -92,14 +98,21 @@ inline mark() {
     if :: z_old -> z = OLDEST :: else fi;
     if :: alive_old -> alive = OLDEST :: else fi
 }
-inline unmark() { tombstone = 0; b_old = false; z_old = false; alive_old = false }
-inline begin_deleting() {
+inline unmark() { tombstone = 0; planted = false; b_old = false; z_old = false; alive_old = false }
+/* Whoever takes the last look reads in the mark what may go, and writes it into DELETING. */
+inline read_mark() {
     if
-    :: !deleting -> deleting = true; b_gone = b > GRACE; z_gone = z > GRACE; alive_gone = alive > GRACE
+    :: !deleting -> b_gone = b_old; z_gone = z_old; alive_gone = alive_old
     :: else
     fi
 }
-inline end_deleting() { deleting = false; b_gone = false; z_gone = false; alive_gone = false }
+inline forget_mark() {
+    if
+    :: !deleting -> b_gone = false; z_gone = false; alive_gone = false
+    :: else
+    fi
+}
+inline end_deleting() { deleting = false; forget_mark() }
 
 #define NOTHING 0
 #define MARK 1
@@ -109,20 +122,39 @@ inline end_deleting() { deleting = false; b_gone = false; z_gone = false; alive_
 #define SPARE 5
 #define DELETE 6
 
+#ifdef TENANT_SCOPE
+#define SHOWN false
+#else
+#ifdef BREAK_FORGETS_SCHEDULES
+#define SHOWN (b_live || z_live)
+#else
+#define SHOWN (b_live || z_live || scheduled)
+#endif
+#endif
+#ifdef TENANT_SCOPE
+#ifndef BREAK_SWEEPS_THE_TENANT_SCOPE
+#define IS_SWEPT false
+#endif
+#endif
+#ifndef IS_SWEPT
+#define IS_SWEPT true
+#endif
+
 inline judge(now) {
     if
-    :: CLAIMED ->
+    :: !IS_SWEPT
+    :: IS_SWEPT && CLAIMED ->
         number = (claim[2] -> 2 : (claim[1] -> 1 : 0));
         if
         :: claim[number] - now >= ABANDONED && number < CLAIMS - 1 -> number++; todo = TAKE_OVER
         :: else -> number = 0
         fi
-    :: !CLAIMED && (!tombstone || WRITTEN_TO) ->
+    :: IS_SWEPT && !CLAIMED && (!tombstone || WRITTEN_TO) ->
         if
         :: (b || z || alive) && IDLE(b, now) && IDLE(z, now) && IDLE(alive, now) -> todo = MARK
         :: else
         fi
-    :: !CLAIMED && tombstone && !WRITTEN_TO -> todo = (tombstone - now >= GRACE -> DELETE_OR_SPARE : WAIT_OR_SPARE)
+    :: IS_SWEPT && !CLAIMED && tombstone && !WRITTEN_TO -> todo = (tombstone - now >= GRACE -> DELETE_OR_SPARE : WAIT_OR_SPARE)
     fi
 }
 
@@ -167,6 +199,12 @@ inline trust() {
 #endif
 }
 
+#ifdef BREAK_TAKES_A_PLANTED_MARK_FOR_NONE
+#define MAY_BE_MARKED (tombstone)
+#else
+#define MAY_BE_MARKED (tombstone || planted)
+#endif
+
 /* With a memory of its own. One writes B; the other reads B, and writes Z. */
 proctype Writer(bit me; bit writes_b) {
     bool base, at_z, reads;
@@ -208,8 +246,8 @@ look:
 #ifdef BREAK_WRITER_DOES_NOT_LOOK
     :: atomic { trust(); goto offer }
 #else
-    :: atomic { !tombstone -> trust(); goto offer }
-    :: atomic { tombstone -> looked[me] = 1 }
+    :: atomic { !MAY_BE_MARKED -> trust(); goto offer }
+    :: atomic { MAY_BE_MARKED -> looked[me] = 1 }
 #endif
     :: atomic { forget(me); end_op(); goto idle }
     fi;
@@ -242,23 +280,23 @@ journaled:
 }
 
 inline stop() {
-    todo = NOTHING; number = 0; needed = false; written = false; marked = false; half = false;
-    del_b = false; del_z = false; del_alive = false; sweeping[me] = 0; owning[me] = 0; goto idle
+    todo = NOTHING; number = 0; needed = false; written = false; marked = false;
+    forget_mark(); del_b = false; del_z = false; del_alive = false; sweeping[me] = 0; owning[me] = 0; goto idle
 }
 #define DIES atomic { number < CLAIMS - 1 -> stop() }
 
 /* One sweep after the other. */
 proctype Sweeper(bit me) {
     byte todo, number;
-    bool needed, written, marked, half, del_b, del_z, del_alive;
+    bool needed, written, marked, del_b, del_z, del_alive;
 
 idle:
     atomic { stamp(sweeping[me]); judge(sweeping[me]); if :: todo == NOTHING -> stop() :: else fi };
     atomic {
 #ifdef BREAK_DOES_NOT_ASK_AGAIN
-        needed = (b_live || z_live) && todo != DELETE_OR_SPARE;
+        needed = SHOWN && todo != DELETE_OR_SPARE;
 #else
-        needed = b_live || z_live;
+        needed = SHOWN;
 #endif
         if
         :: todo == MARK && needed -> stop()
@@ -286,12 +324,13 @@ idle:
 
     /* The last look. */
     atomic {
-        marked = true; written = WRITTEN_TO;
+        marked = tombstone > 0; written = WRITTEN_TO; read_mark();
 #ifdef BREAK_NO_LAST_LOOK
         goto begin;
 #endif
         if
-        :: deleting -> half = true; needed = false; written = false; goto finish
+        :: deleting && needed -> marked = true; needed = false; written = false; goto repair
+        :: deleting && !needed -> written = false; goto finish
         :: !deleting && (!tombstone || needed || written) -> needed = false; written = false; goto withdraw
         :: !deleting && tombstone && !needed && !written ->
             written = false;
@@ -304,18 +343,17 @@ idle:
 begin:
 #ifndef BREAK_DOES_NOT_SAY_THAT_IT_DELETES
     if
-    :: atomic { begin_deleting() }
+    :: atomic { deleting = true }
     :: DIES
     fi;
 #endif
 finish:
     atomic {
+        marked = true;
 #ifdef BREAK_DELETES_WHAT_IS_NEWER
         del_b = b > 0; del_z = z > 0; del_alive = alive > 0
 #else
-        del_b = b && (half -> b_gone : b_old);
-        del_z = z && (half -> z_gone : z_old);
-        del_alive = alive && (half -> alive_gone : alive_old)
+        del_b = b && b_gone; del_z = z && z_gone; del_alive = alive && alive_gone
 #endif
     };
     do
@@ -325,14 +363,29 @@ finish:
     :: !del_b && !del_z && !del_alive -> break
     :: DIES
     od;
+    goto withdraw;
+repair:
+    /* It has a run by now: nothing of it goes, but what cannot be opened any more. */
+    if
+    :: atomic { z && z_is_delta && !b && z_gone -> remove(z, z_old, z_gone); z_is_delta = false; nothing_is_lost() }
+    :: !(z && z_is_delta && !b && z_gone)
+    :: DIES
+    fi;
 withdraw:
+#ifdef BREAK_REMOVES_THE_MARK_FIRST
     if
     :: atomic { marked -> unmark() }
     :: DIES
     :: !marked
     fi;
+#endif
     if
     :: atomic { marked -> end_deleting() }
+    :: DIES
+    :: !marked
+    fi;
+    if
+    :: atomic { marked -> unmark() }
     :: DIES
     :: !marked
     fi;
@@ -342,16 +395,39 @@ withdraw:
     od
 }
 
-/* A reset, a retry or continue-as-new refers to what its run refers to, so nothing changes; a run can be deleted. */
+/* A reset, a retry or continue-as-new refers to what its run refers to, so nothing changes; a run can be deleted. A schedule
+ * keeps what its last run gave back, whether or not that is still there, until it is deleted itself. */
 proctype Engine() {
     do
     :: atomic { b_live -> b_live = false }
+#ifdef SCHEDULES
+    :: atomic { scheduled -> scheduled = false }
+    :: atomic { scheduled && !handed -> handed = 1; nothing_is_lost() }
+    :: atomic { handed -> handed = 0; b_live = true }
+    :: atomic { handed -> handed = 0 }
+#endif
     :: atomic { z_live -> z_live = false; z_delta_live = false }
     od
 }
 
+/* Whatever it writes is not authentic, or was not written when it says. Leases and DELETING bear the mark's id and take
+ * numbers above those that are there, so that nobody can be kept from making them. */
+proctype Forger() {
+    do
+    :: atomic { tombstone || !planted -> unmark(); planted = true }
+#ifdef BREAK_BELIEVES_WHAT_NO_SWEEP_MADE
+    :: atomic { tombstone = OLDEST; b_old = b > 0; z_old = z > 0; alive_old = alive > 0 }
+#endif
+#ifdef BREAK_BELIEVES_WHAT_WAS_PUT_BACK
+    /* DELETING and a lease, from before all that is there was written. */
+    :: atomic { !deleting && !claim[0] -> claim[0] = OLDEST_CLAIM; deleting = true;
+        b_gone = b > 0; z_gone = z > 0; alive_gone = alive > 0 }
+#endif
+    od
+}
+
 inline age(thing, oldest) { if :: thing && thing < oldest -> thing++ :: else fi }
-#define MAY_WAIT(i) (writing[i] <= VISIBLE && (owning[i] -> owning[i] <= HOLD : sweeping[i] <= SWEEP + SKEW))
+#define MAY_WAIT(i) (handed <= VISIBLE && writing[i] <= VISIBLE && (owning[i] -> owning[i] <= HOLD : sweeping[i] <= SWEEP + SKEW))
 
 proctype Clock() {
     do
@@ -359,6 +435,7 @@ proctype Clock() {
         age(b, OLDEST); age(z, OLDEST); age(alive, OLDEST); age(tombstone, OLDEST);
         age(claim[0], OLDEST_CLAIM); age(claim[1], OLDEST_CLAIM); age(claim[2], OLDEST_CLAIM);
         age(writing[0], 255); age(writing[1], 255); age(sweeping[0], 255); age(sweeping[1], 255);
+        age(handed, 255);
         age(owning[0], 255); age(owning[1], 255); age(looked[0], 255); age(looked[1], 255);
         age(sign[0], 2 + TRUSTED); age(sign[1], 2 + TRUSTED);
         if :: !writing[0] && sign[0] > 1 + TRUSTED -> forget(0) :: else fi;
@@ -389,7 +466,7 @@ proctype End() {
             fi;
             count++
         od;
-        assert(!eb && !ez);
+        assert(!IS_SWEPT || (!eb && !ez));
         eb = false; ez = false; ea = false; eb_old = false; ez_old = false; ea_old = false;
         tomb = false; del = false; claimed = false; count = 0 }
     od
@@ -399,7 +476,13 @@ init {
     atomic {
         /* Somebody wrote B, and nobody knows whether for a run that is still there. */
         if :: b = OLDEST; b_live = true :: b = OLDEST :: skip fi;
+#ifdef SCHEDULES
+        if :: b_live -> scheduled = true :: else fi;
+#endif
         run Writer(1, 0); run Sweeper(0); run Engine(); run Clock(); run End();
+#ifdef FORGER
+        run Forger();
+#endif
 #ifndef ONE_WRITER
         run Writer(0, 1);
 #endif

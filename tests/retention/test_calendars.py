@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from coatcheck import MemoryStore, Scope
+from coatcheck import MemoryStore
 from coatcheck.retention.report import Report
 from tests.retention import calendars
-from tests.retention.world import GRACE, TENANT, Asker, Run, Worker, World
+from tests.retention.sweeping import GRACE, scope_of
+from tests.retention.world import Asker, Run, Worker, World
 
 YEARS_AGO = datetime(1999, 12, 31, tzinfo=UTC)
 
@@ -26,7 +27,7 @@ def test_nobody_asks_what_day_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def write_and_read(worker: Worker) -> None:
         for workflow in ("kept", "gone"):
-            scope = Scope(TENANT, workflow)
+            scope = scope_of(workflow)
             for turn in range(3):
                 data = random.Random(workflow).randbytes(1000 * (turn + 1))
                 assert await worker.chain.open(await worker.chain.encode(data, scope), scope) == data

@@ -7,23 +7,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coatcheck.contracts import TENANT_SCOPE_TAG, StoredObject
+from coatcheck.contracts import StoredObject
 from coatcheck.retention import index as module
 from coatcheck.retention.index import Index, ScopeFacts
-from coatcheck.storage.markers import ALIVE, TOMBSTONE, claim, deleting
+from coatcheck.storage.markers import SWEEP_ALIVE, SWEEP_MARK, deleting, lease
 
 SCOPES = [f"{'ab' * 16}/{number:032x}/" for number in range(1, 4)]
+ID = bytes(range(16))
 NAMES = [
     "0" * 64,
     "f" * 64,
     f"step-{1:020}",
     f"step-{2:020}",
-    TOMBSTONE,
-    ALIVE,
-    claim(0),
-    claim(12),
-    deleting(0),
-    deleting(3),
+    SWEEP_MARK,
+    SWEEP_ALIVE,
+    lease(ID, 0),
+    lease(ID, 12),
+    deleting(ID, 0),
+    deleting(ID, 3),
 ]
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -65,30 +66,43 @@ async def test_the_order_of_a_listing_does_not_matter(
         patch.setattr(module, "_BATCH", batch)
         patch.setattr(module, "_PAGE", 2)
         await index.list(given_in_order(objects))
-        index.add_live([SCOPES[1], SCOPES[1], "elsewhere"])
-        scopes = list(index.scopes())
+        index.add_live([SCOPES[1], SCOPES[1], f"{'cd' * 16}/{2:032x}/"])
+        scopes = [scope async for scope in index.scopes()]
+        names = {prefix: names async for prefix, names in index.marked()}
+    for facts, _ in scopes:
+        facts.names = names.get(facts.prefix, {})
     assert {facts.prefix: facts for facts, _ in scopes} == expected(objects)
     assert [facts.prefix for facts, _ in scopes] == sorted(expected(objects))
     assert all(live == (facts.prefix == SCOPES[1]) for facts, live in scopes)
     assert index.objects == sum(facts.objects for facts, _ in scopes)
 
 
-async def test_the_tenant_scope_and_what_is_no_scope_is_left_out() -> None:
+async def test_what_is_no_scope_is_left_out() -> None:
     keys = [
-        f"{'ab' * 16}/{TENANT_SCOPE_TAG.hex()}/{'0' * 64}",
         "sweep/clock-1",
+        f"{'ab' * 16}/sweep-origin-01",
         "keys/ab/1",
         f"{'AB' * 16}/{'0' * 32}/x",
     ]
     with Index() as index:
         await index.list(given_in_order([StoredObject(key, 1, _START) for key in keys]))
-        assert (list(index.scopes()), index.objects) == ([], 0)
+        assert ([scope async for scope in index.scopes()], index.objects) == ([], 0)
 
 
 def test_what_a_sweep_writes_is_no_sign_of_life_and_what_a_writer_answers_is() -> None:
     facts = ScopeFacts(SCOPES[0])
-    for number, name in enumerate((TOMBSTONE, claim(0), deleting(0))):
+    for number, name in enumerate((SWEEP_MARK, lease(ID, 0), deleting(ID, 0))):
         facts.add(name, StoredObject(name, 0, _START + timedelta(days=number)))
     assert (facts.newest, facts.objects) == (None, 0)
-    facts.add(ALIVE, StoredObject(ALIVE, 0, _START))
+    facts.add(SWEEP_ALIVE, StoredObject(SWEEP_ALIVE, 0, _START))
     assert (facts.newest, facts.objects) == (_START, 0)
+
+
+async def test_all_scopes_of_a_series_are_live_and_no_others() -> None:
+    tenant, series = "ab" * 16, "01" + "5e" * 7
+    mine = [f"{tenant}/{series}{number:016x}/" for number in range(3)]
+    others = [f"{tenant}/02{series[2:]}{0:016x}/", f"{'cd' * 16}/{series}{0:016x}/"]
+    with Index() as index:
+        await index.list(given_in_order([StoredObject(f"{scope}x", 1, _START) for scope in mine + others]))
+        index.add_live([f"{tenant}/{series}"])
+        assert [facts.prefix async for facts, needed in index.scopes() if needed] == mine

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from coatcheck import Scope
 from coatcheck.errors import CoatcheckError, LimitExceeded, StoreUnavailable
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import is_reference
 from coatcheck.retention.addresses import Addresses
-from tests.retention.world import GRACE, TENANT, Asker, Run, Worker, World
+from tests.retention.sweeping import GRACE, scope_of
+from tests.retention.world import Asker, Run, Worker, World
 
 STEPS = int(os.environ.get("COATCHECK_SWEEP_STEPS", "2000"))
 STEPS_EACH = 100
@@ -74,10 +74,10 @@ class Machine(RuleBasedStateMachine):
             run.record(encoded, data)
 
     async def replay(self, worker: Worker, run: Run) -> None:
-        worker.chain.replaying(Scope(TENANT, run.workflow))
+        worker.chain.replaying(scope_of(run.workflow))
         for encoded, data in list(run.journal):
             try:
-                opened = await worker.chain.open(encoded, Scope(TENANT, run.workflow))
+                opened = await worker.chain.open(encoded, scope_of(run.workflow))
             except CoatcheckError:
                 if run in self.world.runs:
                     raise
@@ -90,7 +90,7 @@ class Machine(RuleBasedStateMachine):
 
     async def encode(self, worker: Worker, workflow: str, data: bytes) -> bytes | None:
         try:
-            return await worker.chain.encode(data, Scope(TENANT, workflow))
+            return await worker.chain.encode(data, scope_of(workflow))
         except StoreUnavailable:
             return None  # being swept: the engine would try again later
 
@@ -211,7 +211,7 @@ class Machine(RuleBasedStateMachine):
             for encoded, _ in run.journal:
                 assert is_reference(encoded)
                 reference = Reference.from_bytes(encoded)
-                (prefix,) = self.world.loop.run_until_complete(self.addresses.of(Scope(TENANT, run.workflow)))
+                (prefix,) = self.world.loop.run_until_complete(self.addresses.of(scope_of(run.workflow)))
                 for object_id in (reference.object_id, *reference.bases):
                     assert prefix + object_id.hex() in self.world.objects
 
@@ -228,7 +228,7 @@ class Machine(RuleBasedStateMachine):
         needed = {
             prefix
             for run in self.world.runs
-            for prefix in self.world.loop.run_until_complete(self.addresses.of(Scope(TENANT, run.workflow)))
+            for prefix in self.world.loop.run_until_complete(self.addresses.of(scope_of(run.workflow)))
         }
         left = {key for key in self.world.objects if key.rpartition("/")[0] + "/" not in needed}
         assert not {key for key in left if len(key.rpartition("/")[2]) == 64}

@@ -7,12 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
-from coatcheck import Scope, Store, StoredObject, StoreUnavailable
+from coatcheck import Store, StoredObject, StoreUnavailable
 from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.retention.verdict import Verdict
-from coatcheck.storage.markers import claim
+from coatcheck.storage.markers import SWEEP_LEASE
 from tests.retention.aged_store import AgedStore
-from tests.retention.sweeping import LONG, TENANT, Live, chain_on, sweep_of
+from tests.retention.sweeping import LONG, Live, chain_on, scope_of, sweep_of
 from tests.stores.s3_fixtures import NewStore
 
 RACES = int(os.environ.get("COATCHECK_SWEEP_RACES", "30"))
@@ -33,8 +33,9 @@ class Watched(Store):
         self.claimed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     async def create(self, key: str, data: bytes) -> bool:
-        if key.endswith(claim(0)):
-            self.claimed[key.removesuffix(claim(0))].set()
+        prefix, is_lease, _ = key.partition(SWEEP_LEASE)
+        if is_lease:
+            self.claimed[prefix].set()
         return await self._inner.create(key, data)
 
     async def replace(self, key: str, data: bytes) -> None:
@@ -70,7 +71,7 @@ async def races(store: AgedStore, numbers: range) -> Counter[str]:
     runs = [f"run-{number}" for number in numbers]
     writer = chain_on(store)
     for run in runs:
-        await writer.encode_all(payloads(run), Scope(TENANT, run))
+        await writer.encode_all(payloads(run), scope_of(run))
     await store.age(LONG)
     assert (await sweep_of(store, Live()).run()).of(Verdict.MARK).scopes == len(runs)
     await store.age(LONG)
@@ -79,7 +80,7 @@ async def races(store: AgedStore, numbers: range) -> Counter[str]:
     chances = random.Random(numbers.start)
 
     async def race(run: str) -> list[bytes]:
-        scope = Scope(TENANT, run)
+        scope = scope_of(run)
         (prefix,) = await sweeper._addresses.of(scope)
         if chances.random() < _EARLY:
             # Before or after: scopes are claimed one after the other.
@@ -99,6 +100,6 @@ async def races(store: AgedStore, numbers: range) -> Counter[str]:
     await asyncio.sleep(0)
     report = await sweeper.run()
     for run, journals in zip(runs, await asyncio.gather(*writers), strict=True):
-        assert await chain_on(store).decode_all(journals, Scope(TENANT, run)) == payloads(run)
+        assert await chain_on(store).decode_all(journals, scope_of(run)) == payloads(run)
     await store.close()
     return Counter({str(verdict): tally.scopes for verdict, tally in report.tallies.items() if tally.scopes})

@@ -6,16 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from coatcheck import Chain, Checkpoints, Encrypt, Keyring, Offload, PayloadCache, Scope, Store
-from coatcheck.errors import StoreUnavailable
+from coatcheck import Chain, Checkpoints, Encrypt, Keyring, Offload, PayloadCache, Store
+from coatcheck.errors import CheckpointConflict, StoreUnavailable
 from coatcheck.retention.verdict import Rules, Verdict
-from coatcheck.storage.markers import claim
+from coatcheck.storage.markers import SWEEP_LEASE
 from coatcheck.stores.cached import CachedStore
 from coatcheck.stores.memory import MemoryStore
 from tests.retention.aged_store import AgedStore
-from tests.retention.sweeping import GRACE, KEY, LONG, TENANT, Live, chain_on, keys_of, sweep_of
+from tests.retention.sweeping import (
+    GRACE,
+    KEY,
+    LONG,
+    TENANT,
+    Live,
+    chain_on,
+    claimed,
+    keys_of,
+    scope_of,
+    sweep_of,
+)
 
-CHECKPOINTS = Rules(grace=GRACE, idle=GRACE, checkpoints=True)
+CHECKPOINTS = Rules(grace=GRACE, idle=GRACE)
 
 
 def state(seed: int) -> bytes:
@@ -33,6 +44,9 @@ async def test_a_state_that_was_restored_before_the_sweep_is_written_again() -> 
     again = Checkpoints(chain, run="r", tenant=TENANT)
     assert await again.restore() == state(1)
     assert (await sweep_of(store, None, rules=CHECKPOINTS).run()).deleted > 0
+    with pytest.raises(CheckpointConflict):
+        await again.save(state(2), 2)
+    again = Checkpoints(chain, run="r", tenant=TENANT)  # with all that the process knows
     await again.save(state(2), 2)
     await again.save(state(1), 3)
     assert await Checkpoints(chain_on(store), run="r", tenant=TENANT).restore() == state(1)
@@ -40,19 +54,20 @@ async def test_a_state_that_was_restored_before_the_sweep_is_written_again() -> 
 
 async def test_what_was_fetched_ahead_of_a_sweep() -> None:
     store = AgedStore(MemoryStore())
-    scope = Scope(TENANT, "r")
+    scope = scope_of("r")
     await chain_on(store).encode_all([state(1), state(2)], scope)
     await store.age(LONG)
     await sweep_of(store, Live()).run()
     await store.age(LONG)
     sweep = sweep_of(store, Live())
     (prefix,) = await sweep._addresses.of(scope)
-    await store.create(prefix + claim(0), b"")  # a sweep is at it
+    await claimed(store, prefix)  # a sweep is at it
     chain = chain_on(store)
     chain.replaying(scope)
     with pytest.raises(StoreUnavailable):
         await chain.encode(state(1), scope)
-    await store.delete(prefix + claim(0))
+    (claim,) = [key for key in await keys_of(store) if SWEEP_LEASE in key]
+    await store.delete(claim)
     async for entry in store.list_objects(prefix):  # and it finishes
         await store.delete(entry.key)
     encoded = await chain.encode(state(1), scope)
@@ -67,7 +82,7 @@ async def test_a_copy_on_the_disk(tmp_path: Path) -> None:
             Encrypt(Keyring(KEY)), Offload(CachedStore(inner, tmp_path), over=256), cache=PayloadCache(2**22)
         )
 
-    scope = Scope(TENANT, "r")
+    scope = scope_of("r")
     reference = await cached().put(state(1), scope)
     await inner.age(LONG)
     await sweep_of(inner, Live()).run()
@@ -106,7 +121,7 @@ class LostAnswer(AgedStore):
 
 async def test_a_deletion_was_repeated_after_somebody_had_written_anew() -> None:
     store = LostAnswer(MemoryStore())
-    await chain_on(store).encode_all([state(1), state(2)], Scope(TENANT, "r"))
+    await chain_on(store).encode_all([state(1), state(2)], scope_of("r"))
     await store.age(LONG)
     await sweep_of(store, Live()).run()
     await store.age(LONG)
@@ -115,13 +130,13 @@ async def test_a_deletion_was_repeated_after_somebody_had_written_anew() -> None
     assert await store.get(store.lost) == b"written since"
     await store.age(timedelta(hours=2))
     await sweep_of(store, Live()).run()
-    assert not [key for key in await keys_of(store) if "condemned" in key]
+    assert not [key for key in await keys_of(store) if SWEEP_LEASE in key]
 
 
 async def test_a_reference_whose_bases_are_not_the_objects_opens() -> None:
     """As where the object was deleted with its scope, and made anew with other bases."""
     store = MemoryStore()
-    scope = Scope(TENANT, "r")
+    scope = scope_of("r")
     chain = chain_on(store)
     first, second = [await chain.put(state(1) + state(turn), scope) for turn in (1, 2)]
     assert second.bases == (first.object_id,)

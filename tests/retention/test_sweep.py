@@ -19,12 +19,26 @@ from coatcheck import (
     StoreUnavailable,
 )
 from coatcheck.errors import CoatcheckError, ConfigError, KeyUnavailable, LimitExceeded, StoreDenied
+from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.live import LiveRuns
 from coatcheck.retention.verdict import Rules, Verdict
-from coatcheck.storage.ledger import Position
-from coatcheck.storage.markers import ALIVE, TOMBSTONE, claim
+from coatcheck.storage.markers import SWEEP_ALIVE
 from tests.retention.aged_store import AgedStore
-from tests.retention.sweeping import GRACE, KEY, LONG, TENANT, Live, chain_on, keys_of, sweep_of, swept_twice
+from tests.retention.sweeping import (
+    ENGINE,
+    GRACE,
+    KEY,
+    LONG,
+    TENANT,
+    Live,
+    chain_on,
+    claimed,
+    keys_of,
+    marked,
+    scope_of,
+    sweep_of,
+    swept_twice,
+)
 from tests.retention.test_trimming import Cut, _CutError
 
 
@@ -36,12 +50,12 @@ def payloads(run: str, count: int = 3) -> list[bytes]:
 
 async def written(store: Store, *runs: str, keyring: Keyring | None = None) -> dict[str, list[bytes]]:
     chain = chain_on(store, keyring)
-    return {run: await chain.encode_all(payloads(run), Scope(TENANT, run)) for run in runs}
+    return {run: await chain.encode_all(payloads(run), scope_of(run)) for run in runs}
 
 
 async def is_there(store: Store, run: str, journal: list[bytes], keyring: Keyring | None = None) -> bool:
     try:
-        return await chain_on(store, keyring).decode_all(journal, Scope(TENANT, run)) == payloads(run)
+        return await chain_on(store, keyring).decode_all(journal, scope_of(run)) == payloads(run)
     except CoatcheckError:
         return False
 
@@ -74,6 +88,7 @@ async def test_a_look_changes_nothing() -> None:
 
 async def test_what_is_young_is_not_even_asked_about() -> None:
     class Unasked(LiveRuns):
+        engine = ENGINE
         tenants = (TENANT,)
 
         async def scopes(self) -> AsyncIterator[Scope]:
@@ -111,10 +126,11 @@ async def test_a_share_above_the_allowed_one_stops_everything() -> None:
 
 async def test_an_engine_that_fails_stops_everything() -> None:
     class Failing(LiveRuns):
+        engine = ENGINE
         tenants = (TENANT,)
 
         async def scopes(self) -> AsyncIterator[Scope]:
-            yield Scope(TENANT, "live")
+            yield scope_of("live")
             raise StoreUnavailable("the engine is gone")
 
     store = AgedStore(MemoryStore())
@@ -157,14 +173,6 @@ async def test_payloads_of_the_tenant_scope_are_never_swept() -> None:
     assert await chain_on(store).decode(journal, Scope(TENANT)) == payloads("x")[-1]
 
 
-async def test_checkpoints_are_no_concern_of_an_engines_sweep() -> None:
-    store = AgedStore(MemoryStore())
-    chain = chain_on(store)
-    await chain.ledger(Scope(TENANT, "agent")).create(Position(0, 1), b"{}")
-    await store.age(LONG)
-    assert (await sweep_of(store, Live()).run()).of(Verdict.OTHER).scopes == 1
-
-
 async def test_a_sweep_that_is_cut_off_at_any_request_is_finished_by_the_next() -> None:
     for after in range(200):
         store = AgedStore(MemoryStore())
@@ -185,7 +193,7 @@ async def test_a_sweep_that_is_cut_off_at_any_request_is_finished_by_the_next() 
         await store.age(LONG)
         await sweep_of(store, Live("live")).run()
         assert await is_there(store, "live", journals["live"])
-        left = [key for key in await keys_of(store) if not key.startswith("sweep/")]
+        left = [key for key in await keys_of(store) if "sweep/" not in key and "probe/" not in key]
         assert len(left) == 3
     raise AssertionError("it never came to an end")
 
@@ -196,8 +204,8 @@ async def test_a_sweep_that_was_interrupted_an_instant_ago_is_left_to_its_owner(
     await store.age(LONG)
     await sweep_of(store, Live()).run()
     await store.age(LONG)
-    (scope,) = {key.rpartition("/")[0] + "/" for key in await keys_of(store)}
-    await store.create(scope + claim(0), b"")
+    (scope,) = await Addresses(chain_on(store).sealings).of(scope_of("dead"))
+    await claimed(store, scope)
     assert (await sweep_of(store, Live()).run()).of(Verdict.UNDER_WAY).scopes == 1
     await store.age(timedelta(hours=1, minutes=1))
     assert (await sweep_of(store, Live()).run()).of(Verdict.DELETE).scopes == 1
@@ -209,7 +217,7 @@ async def test_a_writer_that_finds_its_payload_in_a_marked_scope_takes_the_scope
     await store.age(LONG)
     await sweep_of(store, Live()).run()
     journals = await written(store, "dead")
-    assert any(key.endswith(f"/{ALIVE}") for key in await keys_of(store))
+    assert any(key.endswith(f"/{SWEEP_ALIVE}") for key in await keys_of(store))
     await store.age(GRACE - timedelta(minutes=1))
     assert (await sweep_of(store, Live()).run()).deleted == 0
     assert await is_there(store, "dead", journals["dead"])
@@ -218,9 +226,9 @@ async def test_a_writer_that_finds_its_payload_in_a_marked_scope_takes_the_scope
 async def test_a_writer_is_refused_while_the_scope_is_deleted_and_never_told_of_what_goes() -> None:
     store = AgedStore(MemoryStore())
     await written(store, "dead")
-    (scope,) = {key.rpartition("/")[0] + "/" for key in await keys_of(store)}
-    await store.create(scope + TOMBSTONE, b"")
-    await store.create(scope + claim(0), b"")
+    (scope,) = await Addresses(chain_on(store).sealings).of(scope_of("dead"))
+    await marked(store, scope)
+    await claimed(store, scope)
     with pytest.raises(StoreUnavailable, match="being swept"):
         await written(store, "dead")
 

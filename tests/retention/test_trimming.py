@@ -14,13 +14,13 @@ from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.errors import ConfigError
 from coatcheck.retention.report import Report
 from coatcheck.retention.verdict import Rules, Verdict
-from coatcheck.storage.markers import deleting
+from coatcheck.storage.markers import SWEEP_DELETING, SWEEP_LEASE
 from tests.chains import history
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import GRACE, LONG, TENANT, chain_on, keys_of, sweep_of
 
 KEEP = 3
-RULES = Rules(grace=GRACE, idle=None, checkpoints=True, keep_last=KEEP)
+RULES = Rules(grace=GRACE, idle=None, keep_last=KEEP)
 
 
 def states(count: int, run: str = "run") -> list[bytes]:
@@ -55,7 +55,7 @@ def read(store: Store, run: str = "run") -> Checkpoints:
 async def test_the_latest_restore_and_the_others_are_gone(count: int, keep: int) -> None:
     store = AgedStore(MemoryStore())
     await saved(store, count)
-    report = await swept_twice(store, Rules(grace=GRACE, idle=None, checkpoints=True, keep_last=keep))
+    report = await swept_twice(store, Rules(grace=GRACE, idle=None, keep_last=keep))
     left = await history(read(store))
     assert [checkpoint.step for checkpoint in left] == list(range(max(0, count - keep), count))
     for checkpoint in left:
@@ -98,7 +98,7 @@ async def test_a_trimmed_run_is_not_marked_again_and_goes_on() -> None:
 
 
 async def test_old_runs_go_whole_and_younger_ones_are_trimmed() -> None:
-    rules = Rules(grace=GRACE, idle=timedelta(days=20), checkpoints=True, keep_last=KEEP)
+    rules = Rules(grace=GRACE, idle=timedelta(days=20), keep_last=KEEP)
     store = AgedStore(MemoryStore())
     await saved(store, 6, "old")
     await store.age(LONG)
@@ -113,9 +113,9 @@ async def test_a_run_that_may_be_kept_longer_than_it_was_marked_for_is_kept() ->
     store = AgedStore(MemoryStore())
     await saved(store, 6)
     await store.age(LONG)
-    await sweep(store, Rules(grace=GRACE, idle=GRACE, checkpoints=True))
+    await sweep(store, Rules(grace=GRACE, idle=GRACE))
     await store.age(LONG)
-    longer = Rules(grace=GRACE, idle=timedelta(days=365), checkpoints=True)
+    longer = Rules(grace=GRACE, idle=timedelta(days=365))
     assert (await sweep(store, longer)).of(Verdict.YOUNG).scopes == 1
     assert len(await history(read(store))) == 6
 
@@ -188,7 +188,7 @@ async def test_a_sweep_that_is_cut_off_at_any_request_is_finished_by_the_next(en
             return
         left = await history(read(store))
         assert [one.step for one in left][-KEEP:] == [3, 4, 5]
-        begun = any(key.endswith(deleting(KEEP)) for key in await keys_of(store))
+        begun = any(SWEEP_DELETING in key for key in await keys_of(store))
         await store.age(timedelta(hours=2))
         rules = Rules(grace=GRACE, idle=GRACE) if engine and begun else RULES
         await sweep(store, rules)
@@ -198,7 +198,7 @@ async def test_a_sweep_that_is_cut_off_at_any_request_is_finished_by_the_next(en
             assert await read(store).restore(one.reference) == states(6)[one.step]
         await store.age(LONG)
         await sweep(store)
-        assert not [key for key in await keys_of(store) if "condemned" in key or "deleting" in key]
+        assert not [key for key in await keys_of(store) if SWEEP_LEASE in key or SWEEP_DELETING in key]
     raise AssertionError("it never came to an end")
 
 
@@ -233,4 +233,4 @@ async def test_writers_against_a_sweep_that_trims() -> None:
 def test_rules_that_keep_everything_or_nonsense_are_refused() -> None:
     for idle, keep_last in ((None, 0), (None, -1), (None, 1_000_000), (timedelta(hours=1), 0)):
         with pytest.raises(ConfigError):
-            Rules(grace=GRACE, idle=idle, checkpoints=True, keep_last=keep_last)
+            Rules(grace=GRACE, idle=idle, keep_last=keep_last)

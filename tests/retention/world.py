@@ -20,10 +20,10 @@ from coatcheck.retention.live import LiveRuns
 from coatcheck.retention.report import Report
 from coatcheck.retention.sweep import Sweep
 from coatcheck.retention.verdict import Rules
+from coatcheck.storage import conditions
 from tests.retention import calendars
+from tests.retention.sweeping import ENGINE, GRACE, TENANT, scope_of
 
-TENANT = "tenant"
-GRACE = timedelta(days=7)
 REQUEST = timedelta(minutes=10)
 """As long as a request can be under way."""
 WRITING = timedelta(hours=2)
@@ -79,6 +79,8 @@ class Asker:
         self.skew = skew
         """By how much its calendar is wrong."""
         self.store = GatedStore(self)
+        # It would take requests of their own to find that out, which are no part of the protocol.
+        conditions._proven[id(self.store)] = self.store
         self.tasks: dict[asyncio.Task[Any], timedelta] = {}
         """With the time at which each began."""
         self.killed = False
@@ -208,7 +210,7 @@ class World:
         for module in _MODULES:
             patch.setattr(f"coatcheck.{module}.uptime", self.uptime)
         for module in ("reaper", "sweep"):
-            patch.setattr(f"coatcheck.retention.{module}.DEFAULT_DEADLINE", 1e9)
+            patch.setattr(f"coatcheck.retention.{module}.REQUEST_SECONDS", 1e9)
 
     def uptime(self) -> float:
         """What processes measure waiting with."""
@@ -268,7 +270,14 @@ class World:
         addresses = Addresses(Worker(self).chain.sealings)
         rules = Rules(grace=GRACE, idle=GRACE)
         return Sweep(
-            asker.store, addresses, _Visible(self, asker), tenants=(TENANT,), rules=rules, max_share=1
+            asker.store,
+            addresses,
+            _Visible(self, asker),
+            engine=ENGINE,
+            tenants=(TENANT,),
+            rules=rules,
+            max_share=1,
+            no_runs=(TENANT,),
         ).run()
 
     def seen(self) -> list[str]:
@@ -283,6 +292,7 @@ class World:
 
 
 class _Visible(LiveRuns):
+    engine = ENGINE
     tenants = (TENANT,)
 
     def __init__(self, world: World, asker: Asker) -> None:
@@ -291,4 +301,4 @@ class _Visible(LiveRuns):
 
     async def scopes(self) -> AsyncIterator[Scope]:
         for workflow in await self._world.ask(self._asker, self._world.seen):
-            yield Scope(TENANT, workflow)
+            yield scope_of(workflow)

@@ -5,6 +5,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
+from coatcheck.contracts import StoredObject
 from coatcheck.errors import (
     CoatcheckError,
     ConfigError,
@@ -21,7 +22,7 @@ from tests.stores.s3_fixtures import REGION, Bucket, NewStore, session_of
 Operation = Callable[[S3Store], Awaitable[object]]
 
 
-async def _list(store: S3Store) -> object:
+async def _list(store: S3Store) -> list[StoredObject]:
     return [found async for found in store.list_objects()]
 
 
@@ -249,10 +250,22 @@ async def test_listing_of_something_else_was_taken() -> None:
                 await _store(endpoint).list_first("", 1)
 
 
-async def test_first_of_a_listing_that_is_out_of_order() -> None:
-    async with responding(200, _listing("prod/b", "prod/a", "prod/c")) as endpoint:
+async def test_first_of_a_listing_by_folders() -> None:
+    async with responding(200, _listing("prod/a/1", "prod/a/2", "prod/a-b/1", "prod/c")) as endpoint:
         store = _store(endpoint)
-        assert [found.key for found in await store.list_first("", 2)] == ["a", "b"]
+        assert [found.key for found in await store.list_first("", 2)] == ["a-b/1", "a/1"]
+        assert [found.key for found in await _list(store)] == ["a/1", "a/2", "a-b/1", "c"]
+        await store.close()
+
+
+@pytest.mark.parametrize("keys", [("b", "a", "c"), ("a", "a"), ("d/1", "d/3", "d/2")])
+async def test_a_service_that_lists_in_no_order_made_objects_be_skipped(keys: tuple[str, ...]) -> None:
+    async with responding(200, _listing(*(f"prod/{key}" for key in keys))) as endpoint:
+        store = _store(endpoint)
+        for listing in (_list(store), store.list_first("", 5)):
+            with pytest.raises(ConfigError, match="in the order of their keys"):
+                await listing
+        await store.close()
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import boto3
-import google.auth.credentials
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth.credentials import AnonymousCredentials, Credentials
 
 from coatcheck.errors import CoatcheckError, ConfigError, StoreUnavailable
 from coatcheck.registry import open_store
@@ -128,8 +128,8 @@ async def test_https_to_a_port_without_tls_and_the_reverse(
         await over.close()
 
 
-def _anonymous() -> "google.auth.credentials.Credentials":
-    return google.auth.credentials.AnonymousCredentials()  # type: ignore[no-untyped-call]
+def _anonymous() -> Credentials:
+    return AnonymousCredentials()  # type: ignore[no-untyped-call]
 
 
 async def test_google_and_its_token_server_by_one_setting(

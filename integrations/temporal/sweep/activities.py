@@ -11,19 +11,29 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
 from coatcheck.chain import Chain
-from coatcheck.errors import CoatcheckError, ConfigError, LimitExceeded, PayloadNotFound, StoreDenied
+from coatcheck.errors import (
+    CoatcheckError,
+    ConfigError,
+    IntegrityError,
+    LimitExceeded,
+    PayloadNotFound,
+    StoreDenied,
+)
 from coatcheck.integrations.temporal.live_runs import TemporalRuns
+from coatcheck.integrations.temporal.scopes import ENGINE
 from coatcheck.integrations.temporal.sweep.options import ACT, ASK, FORGET, LOOK, Part, SweepOptions
 from coatcheck.integrations.temporal.sweep.workflow import HEARTBEAT_TIMEOUT
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import Index
-from coatcheck.retention.pace import Pace
+from coatcheck.retention.origins import Origins
+from coatcheck.retention.pace import REQUEST_SECONDS, Pace
 from coatcheck.retention.recorded import RecordedScopes, forget, forget_older, record
 from coatcheck.retention.report import Report
-from coatcheck.retention.sweep import Progress, Sweep, noted, store_time
+from coatcheck.retention.sweep import Progress, Sweep, check_shown, clean_up, noted, store_time
+from coatcheck.storage.access import Access
 
 _HEARTBEAT_EVERY: Final = HEARTBEAT_TIMEOUT.total_seconds() / 5
-_FINAL: Final = (ConfigError, LimitExceeded, PayloadNotFound, StoreDenied)
+_FINAL: Final = (ConfigError, IntegrityError, LimitExceeded, PayloadNotFound, StoreDenied)
 """Errors that no other attempt will mend."""
 
 
@@ -59,18 +69,31 @@ class SweepActivities:
         """
         async with _at_work() as progress:
             rules = options.rules()
-            begun = await store_time(self._store)
-            await forget_older(self._store, begun - rules.grace)
+            addresses = Addresses(self._chain.sealings)
             runs = TemporalRuns(
                 self._client,
                 options.namespaces,
                 archived=options.archived,
                 callers_listed=options.callers_listed,
+                no_runs=options.no_runs,
             )
+            origins = Origins(Access(self._store, REQUEST_SECONDS, self._pace), addresses, ENGINE)
+            where = await runs.origins()
+            await origins.check(where, moved=options.moved)
+            begun = await store_time(self._store)
+            await forget_older(self._store, begun - rules.grace)
+            await clean_up(self._store, begun)
             with Index() as index:
-                async for count in noted(runs, Addresses(self._chain.sealings), index):
+                async for count in noted(runs, addresses, index):
                     progress("live scopes found", count)
-                await record(index, self._store, _answer(sweep, begun), options.digits)
+                tenants = set(options.namespaces) - set(options.no_runs)
+                await check_shown(index, self._store, addresses, ENGINE, tenants)
+                if options.delete:
+                    await origins.remember(where, options.namespaces)
+                (place, *_) = await addresses.own_places(options.namespaces[0])
+                await record(
+                    index, self._store, ENGINE, place, sweep=_answer(sweep, begun), digits=options.digits
+                )
             return begun
 
     @activity.defn(name=LOOK)
@@ -95,7 +118,10 @@ class SweepActivities:
         return Sweep(
             self._store,
             Addresses(self._chain.sealings),
-            RecordedScopes(self._store, _answer(part.sweep, part.begun), part.digits),
+            RecordedScopes(
+                self._store, part.options.namespaces[0], _answer(part.sweep, part.begun), part.digits
+            ),
+            engine=ENGINE,
             tenants=tuple(part.options.namespaces),
             rules=part.options.rules(),
             max_share=1,  # that of all partitions together is what counts

@@ -1,6 +1,6 @@
 """What a sweep workflow is given, and what its activities are called."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -36,7 +36,11 @@ class SweepOptions:
     grace_days: int = 7
     """Between the two looks."""
     max_share: float = DEFAULT_MAX_SHARE
-    """Of all objects, in all partitions together, 0 to 1: if more would go, nothing is done."""
+    """Of all objects, in all partitions together, 0 to 1: if more is on its way out, nothing is done."""
+    moved: bool = False
+    """The namespaces may be in another cluster, or others of the same names, than the store was swept for before."""
+    no_runs: list[str] = field(default_factory=list)
+    """Namespaces that rightly have no runs, or were deleted for good: all that was written for them is freed."""
     digits: int = 1
     """Hexadecimal digits of a scope's tag that make the partitions: 16 with one, 256 with two, a single one with none."""
     at_once: int = 4

@@ -14,7 +14,7 @@ from coatcheck.errors import FormatError, PayloadNotFound
 from coatcheck.format.envelope import Envelope
 from coatcheck.retention.sweep import Progress
 from coatcheck.storage.access import Access
-from coatcheck.storage.markers import ALIVE, is_object, is_record, is_sweeps_own, split
+from coatcheck.storage.markers import SWEEP_ALIVE, is_object, is_record, is_sweeps_own, split
 
 AGES: Final = {
     "1d": timedelta(days=1),
@@ -173,7 +173,7 @@ def _kind(name: str) -> Kind:
         return Kind.OBJECT
     if is_record(name):
         return Kind.RECORD
-    return Kind.MARK if is_sweeps_own(name) or name == ALIVE else Kind.OTHER
+    return Kind.MARK if is_sweeps_own(name) or name == SWEEP_ALIVE else Kind.OTHER
 
 
 def _age(age: timedelta) -> str:

@@ -3,7 +3,6 @@
 from temporalio.api.common.v1 import Payload
 from temporalio.api.history.v1 import HistoryEvent
 
-from coatcheck.chain import Chain
 from coatcheck.cli.doctor.bar import Bar
 from coatcheck.cli.temporal_options import Server
 from coatcheck.cli.temporal_server import connect, fetch
@@ -14,6 +13,7 @@ from coatcheck.integrations.temporal.codec import ClaimCheckCodec
 from coatcheck.integrations.temporal.history import form_of, journal_of, payloads_of
 from coatcheck.integrations.temporal.native import from_native
 from coatcheck.scope import Scope
+from coatcheck.settings import Settings
 
 
 async def payloads(workflow_id: str, run_id: str | None, server: Server, bar: Bar) -> list[Place]:
@@ -60,9 +60,11 @@ async def data_of(
         raise CoatcheckError(
             "the payload is in external storage that coatcheck did not write", "Read it with its own driver."
         )
-    async with Chain.from_settings() as chain:
+    settings = Settings.load()
+    async with settings.chain() as chain:
         # Without a run: a payload for a child workflow was sealed for the child.
-        (opened,) = await ClaimCheckCodec(chain, Scope(client.namespace)).decode([ours])
+        codec = ClaimCheckCodec(chain, Scope(client.namespace), nexus_namespaces=settings.nexus_namespaces)
+        (opened,) = await codec.decode([ours])
     return opened.data
 
 

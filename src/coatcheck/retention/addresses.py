@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from coatcheck.contracts import Sealing
+from coatcheck.contracts import SERIES_TAG_LENGTH, Sealing
 from coatcheck.errors import KeyUnavailable
 from coatcheck.format.suites import ScopeSealer, scope_sealer
 from coatcheck.scope import Scope
+
+_TENANT_LENGTH: Final = 33
+"""Characters of a tenant's tag and a slash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,22 @@ class Addresses:
         run_tag = bytes.fromhex(run)
         sealer = keys.sealing.sealer(keys.tenant, run_tag, key_id)
         return ScopeSealer(keys.sealing.suite, key_id, run_tag, sealer)
+
+    async def own_places(self, tenant: str) -> list[ScopeSealer]:
+        """Return the tenant's own place under each key of what new things are sealed with, the primary's first.
+
+        Raises as :meth:`of_tenant`.
+        """
+        await self.of_tenant(tenant)
+        keys = self._keys[tenant][0]
+        await keys.sealing.load_all(tenant)
+        return [scope_sealer(keys.sealing, Scope(tenant), key_id) for key_id in keys.ids]
+
+    async def of_series(self, tenant: str, series: str, engine: str) -> list[str]:
+        """Return what the keys of all scopes of a series begin with; raises as :meth:`of_tenant`."""
+        # Which run of it does not matter.
+        prefixes = await self.of(Scope(tenant, series, series, engine))
+        return [prefix[: _TENANT_LENGTH + 2 * SERIES_TAG_LENGTH] for prefix in prefixes]
 
     def _addresses(self, scope: Scope) -> list[str]:
         found = []

@@ -1,49 +1,81 @@
 """What a listing said of each scope, on disk: memory does not grow with the number of objects, scopes or runs."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
 
-from coatcheck.contracts import TENANT_SCOPE_TAG, StoredObject
-from coatcheck.storage.markers import (
-    ALIVE,
-    TOMBSTONE,
-    claim_of,
-    is_record,
-    is_sweeps_own,
-    kept_while_deleting,
-    split,
-)
+from coatcheck.contracts import StoredObject
+from coatcheck.storage.markers import SWEEP_ALIVE, is_record, is_sweeps_own, split
 
-_BATCH: Final = 5000
+_BATCH: Final = 1000
 """Scopes that are kept in memory before they are written down."""
 _PAGE: Final = 500
-_RUN_TAG_AT: Final = 2 * len(TENANT_SCOPE_TAG) + 2
-"""Where it begins in a prefix, as SQL counts: behind the tenant's tag and a slash."""
-_TENANT_SCOPE: Final = f"/{TENANT_SCOPE_TAG.hex()}/"
+MOST_MARKS: Final = 1000
+"""Names of marks in one scope that are looked at."""
+_TENANT: Final = "substr(prefix, 1, 32)"
+_TAG: Final = "substr(prefix, 34, 32)"
+_SERIES: Final = "substr(prefix, 34, 16)"
 
 # Times are microseconds since 1970. A scope may come in several parts, since listings have no promised order.
 _MAKE: Final = """
     CREATE TABLE scopes (
-        prefix TEXT PRIMARY KEY, objects INTEGER, size INTEGER, oldest INTEGER, newest INTEGER,
-        records INTEGER, tombstone INTEGER, claim INTEGER, claimed INTEGER, deleting INTEGER, keep INTEGER
+        prefix TEXT PRIMARY KEY, objects INTEGER, size INTEGER, oldest INTEGER, newest INTEGER, records INTEGER
     ) WITHOUT ROWID;
-    CREATE TABLE live (prefix TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE names (prefix TEXT, name TEXT, modified INTEGER, PRIMARY KEY (prefix, name)) WITHOUT ROWID;
+    CREATE TABLE marks (
+        prefix TEXT PRIMARY KEY, mark BLOB, due INTEGER, until INTEGER, owner BLOB, lease INTEGER, leased INTEGER,
+        deletes_until INTEGER, keep INTEGER, highest INTEGER, forged INTEGER, crowded INTEGER, unread INTEGER
+    ) WITHOUT ROWID;
+    CREATE TABLE live (tag TEXT, tenant TEXT, PRIMARY KEY (tag, tenant)) WITHOUT ROWID;
 """
 _ADD: Final = """
-    INSERT INTO scopes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO scopes VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (prefix) DO UPDATE SET
         objects = objects + excluded.objects, size = size + excluded.size, records = records + excluded.records,
         oldest = min(ifnull(oldest, excluded.oldest), ifnull(excluded.oldest, oldest)),
-        newest = max(ifnull(newest, excluded.newest), ifnull(excluded.newest, newest)),
-        tombstone = ifnull(excluded.tombstone, tombstone),
-        claimed = CASE WHEN ifnull(excluded.claim, -1) > ifnull(claim, -1) THEN excluded.claimed ELSE claimed END,
-        claim = max(ifnull(claim, excluded.claim), ifnull(excluded.claim, claim)),
-        deleting = ifnull(excluded.deleting, deleting), keep = max(keep, excluded.keep)
+        newest = max(ifnull(newest, excluded.newest), ifnull(excluded.newest, newest))
 """
+_SCOPES: Final = f"""
+    SELECT scopes.*,
+        EXISTS (SELECT 1 FROM live WHERE tag IN ({_TAG}, {_SERIES}) AND tenant = {_TENANT}), marks.*
+    FROM scopes LEFT JOIN marks USING (prefix) WHERE prefix > ? ORDER BY prefix LIMIT ?
+"""  # noqa: S608 - of this module's own making
+_FIGURES: Final = 6
+"""Columns of ``scopes``."""
+
+
+@dataclass(slots=True)
+class ScopeMarks:
+    """What the authentic marks of one scope say. Times by the store's clock."""
+
+    mark: bytes | None = None
+    """The id in the mark; None where there is none."""
+    due: datetime | None = None
+    """From when on the mark's grace runs."""
+    until: datetime | None = None
+    """When the mark was made, nothing had been written later than this."""
+    owner: bytes | None = None
+    """The mark's id in the latest lease."""
+    lease: int | None = None
+    """The number of that."""
+    leased: datetime | None = None
+    """When that was made."""
+    deletes_until: datetime | None = None
+    """What is older than this goes: its owner, or one before that, took the last look."""
+    keep: int = 0
+    """How many of the latest checkpoints keep what they need, while that is done."""
+    highest: int = -1
+    """Of the numbers in the names of its leases, authentic or not."""
+    forged: int = 0
+    """Marks that are not authentic, or were put back."""
+    crowded: bool = False
+    """Whether there are more names than sweeps make, so that not all were looked at."""
+    unread: bool = False
+    """Whether the store did not give them."""
 
 
 @dataclass(slots=True)
@@ -59,29 +91,19 @@ class ScopeFacts:
     newest: datetime | None = None
     """The last sign of life, a writer's own mark among them; None where there is none left."""
     records: int = 0
-    tombstone: datetime | None = None
-    claim: int | None = None
-    """The highest."""
-    claimed: datetime | None = None
-    """When that was made."""
-    deleting: datetime | None = None
-    """When it was decided that what is old goes."""
-    keep: int = 0
-    """How many of the latest checkpoints keep what they need, while that is done."""
+    names: dict[str, datetime] = field(default_factory=dict)
+    """Of marks, with when they were written: at most one more than :data:`MOST_MARKS`."""
+    marks: ScopeMarks = field(default_factory=ScopeMarks)
+    """What those say."""
 
     def add(self, name: str, entry: StoredObject) -> None:
         """Count an object of the scope, which is called ``name`` there."""
-        number, keep = claim_of(name), kept_while_deleting(name)
-        if name == TOMBSTONE:
-            self.tombstone = entry.modified
-        elif keep is not None:
-            self.deleting, self.keep = entry.modified, max(self.keep, keep)
-        elif number is not None and (self.claim is None or number > self.claim):
-            self.claim, self.claimed = number, entry.modified
         if is_sweeps_own(name):
+            if len(self.names) <= MOST_MARKS:
+                self.names[name] = entry.modified
             return
         self.newest = max(self.newest or entry.modified, entry.modified)
-        if name != ALIVE:
+        if name != SWEEP_ALIVE:
             self.oldest = min(self.oldest or entry.modified, entry.modified)
             self.objects += 1
             self.size += entry.size
@@ -91,7 +113,7 @@ class ScopeFacts:
 class Index:
     """Scopes and live scopes in a temporary database, which ends with it. A context manager; for one task.
 
-    It holds tags and figures: no name of a tenant or a run.
+    It holds tags and figures: no name of a tenant or a run. Whatever takes long lets the event loop go on in between.
     """
 
     def __init__(self) -> None:
@@ -114,12 +136,12 @@ class Index:
         self._base.close()
 
     async def list(self, entries: AsyncIterator[StoredObject]) -> None:
-        """Take in a listing. What is no scope's, and the tenant's own scope, is left out."""
+        """Take in a listing. What is no scope's is left out."""
         batch: list[ScopeFacts] = []
         facts = ScopeFacts("")
         async for entry in entries:
             place = split(entry.key)
-            if place is None or place[0].endswith(_TENANT_SCOPE):
+            if place is None:
                 continue
             prefix, name = place
             if prefix != facts.prefix:
@@ -128,76 +150,141 @@ class Index:
                 if len(batch) > _BATCH:
                     self._add(batch[:-1])
                     batch = [facts]
+                    await asyncio.sleep(0)
             before = facts.objects
             facts.add(name, entry)
             self.objects += facts.objects - before
         self._add(batch)
 
     def add_live(self, prefixes: Iterable[str]) -> None:
-        """These are needed."""
-        self._base.executemany("INSERT OR IGNORE INTO live VALUES (?)", ((prefix,) for prefix in prefixes))
+        """These are needed: prefixes of scopes, or of all scopes of a series."""
+        rows = ((tag.rstrip("/"), tenant) for tenant, tag in (prefix.split("/", 1) for prefix in prefixes))
+        self._base.executemany("INSERT OR IGNORE INTO live VALUES (?, ?)", rows)
 
-    def live(self) -> Iterator[str]:
-        """What is needed, each once, by the tag of the scope: the second one of a prefix."""
-        by_tag = "SELECT prefix FROM live ORDER BY substr(prefix, ?)"
-        for (prefix,) in self._base.execute(by_tag, (_RUN_TAG_AT,)):
-            yield prefix
+    def shows(self, tenants: Iterable[str]) -> bool:
+        """Whether anything is needed below one of these prefixes of tenants."""
+        ask = "SELECT 1 FROM live WHERE tenant = ? LIMIT 1"
+        return any(self._base.execute(ask, (tenant.rstrip("/"),)).fetchone() for tenant in tenants)
 
-    def scopes(self) -> Iterator[tuple[ScopeFacts, bool]]:
-        """Every scope, and whether it is needed, by prefix."""
+    def live(self, start: str) -> Iterator[tuple[str, str]]:
+        """What is needed of the tags that begin so, each once, by the tag, with the tenant's tag behind it."""
+        ask = "SELECT tag, tenant FROM live WHERE tag >= ? AND tag < ? ORDER BY tag, tenant"
+        yield from self._base.execute(ask, (start, start + "~"))
+
+    def has(self, tenant: str) -> bool:
+        """Whether there is a scope below this prefix of a tenant."""
+        ask = "SELECT 1 FROM scopes WHERE prefix > ? AND prefix < ? LIMIT 1"
+        return self._base.execute(ask, (tenant, tenant + "~")).fetchone() is not None
+
+    async def marked(self) -> AsyncIterator[tuple[str, dict[str, datetime]]]:
+        """Every scope in which there are names of marks, and those, at most one more than :data:`MOST_MARKS`."""
         after = ""
-        while True:
-            page = self._base.execute(
-                "SELECT scopes.*, live.prefix IS NOT NULL FROM scopes LEFT JOIN live USING (prefix) "
-                "WHERE scopes.prefix > ? ORDER BY scopes.prefix LIMIT ?",
-                (after, _PAGE),
-            ).fetchall()
+        page = "SELECT DISTINCT prefix FROM names WHERE prefix > ? ORDER BY prefix LIMIT ?"
+        one = "SELECT name, modified FROM names WHERE prefix = ? ORDER BY name DESC LIMIT ?"
+        while prefixes := self._base.execute(page, (after, _PAGE)).fetchall():
+            for (prefix,) in prefixes:
+                found = self._base.execute(one, (prefix, MOST_MARKS + 1)).fetchall()
+                yield prefix, {name: _time(modified) for name, modified in found}
+            after = prefixes[-1][0]
+            await asyncio.sleep(0)
+
+    def set_marks(self, prefix: str, marks: ScopeMarks) -> None:
+        """What the names that :meth:`marked` gave say."""
+        row = (
+            prefix,
+            marks.mark,
+            _number(marks.due),
+            _number(marks.until),
+            marks.owner,
+            marks.lease,
+            _number(marks.leased),
+            _number(marks.deletes_until),
+            marks.keep,
+            marks.highest,
+            marks.forged,
+            marks.crowded,
+            marks.unread,
+        )
+        values = ", ".join("?" * len(row))
+        self._base.execute(f"INSERT OR REPLACE INTO marks VALUES ({values})", row)  # noqa: S608 - question marks
+
+    async def scopes(self) -> AsyncIterator[tuple[ScopeFacts, bool]]:
+        """Every scope, and whether it is needed, by prefix. Its names are left out."""
+        after = ""
+        while page := self._base.execute(_SCOPES, (after, _PAGE)).fetchall():
             for row in page:
-                yield _facts(row), bool(row[-1])
-            if len(page) < _PAGE:
-                return
+                yield _facts(row), bool(row[_FIGURES])
             after = page[-1][0]
+            await asyncio.sleep(0)
 
     def _add(self, batch: Iterable[ScopeFacts]) -> None:
-        self._base.executemany(_ADD, map(_row, batch))
+        self._base.executemany(
+            _ADD,
+            (
+                (
+                    facts.prefix,
+                    facts.objects,
+                    facts.size,
+                    _number(facts.oldest),
+                    _number(facts.newest),
+                    facts.records,
+                )
+                for facts in batch
+            ),
+        )
+        self._base.executemany(
+            "INSERT OR REPLACE INTO names VALUES (?, ?, ?)",
+            (
+                (facts.prefix, name, _number(modified))
+                for facts in batch
+                for name, modified in facts.names.items()
+            ),
+        )
 
 
-def _row(facts: ScopeFacts) -> tuple[str | int | None, ...]:
-    return (
-        facts.prefix,
-        facts.objects,
-        facts.size,
-        _number(facts.oldest),
-        _number(facts.newest),
-        facts.records,
-        _number(facts.tombstone),
-        facts.claim,
-        _number(facts.claimed),
-        _number(facts.deleting),
-        facts.keep,
-    )
-
-
-def _facts(row: tuple[str | int | None, ...]) -> ScopeFacts:
-    prefix, objects, size, oldest, newest, records, tombstone, claim, claimed, deleting, keep, _ = row
+def _facts(row: tuple[object, ...]) -> ScopeFacts:
+    prefix, objects, size, oldest, newest, records = row[:_FIGURES]
     assert isinstance(prefix, str)
     assert isinstance(objects, int)
     assert isinstance(size, int)
     assert isinstance(records, int)
-    assert isinstance(keep, int)
-    assert claim is None or isinstance(claim, int)
     return ScopeFacts(
         prefix,
         objects,
         size,
-        _time(oldest),
-        _time(newest),
+        _time_or_none(oldest),
+        _time_or_none(newest),
         records,
-        _time(tombstone),
-        claim,
-        _time(claimed),
-        _time(deleting),
+        marks=_marks(row[_FIGURES + 1 :]),
+    )
+
+
+def _marks(row: tuple[object, ...]) -> ScopeMarks:
+    """``row`` begins with the prefix, or with None where there are none."""
+    prefix, mark, due, until, owner, lease, leased, deletes_until, keep, highest, forged, crowded, unread = (
+        row
+    )
+    if prefix is None:
+        return ScopeMarks()
+    assert mark is None or isinstance(mark, bytes)
+    assert owner is None or isinstance(owner, bytes)
+    assert lease is None or isinstance(lease, int)
+    assert isinstance(keep, int)
+    assert isinstance(highest, int)
+    assert isinstance(forged, int)
+    return ScopeMarks(
+        mark,
+        _time_or_none(due),
+        _time_or_none(until),
+        owner,
+        lease,
+        _time_or_none(leased),
+        _time_or_none(deletes_until),
         keep,
+        highest,
+        forged,
+        bool(crowded),
+        bool(unread),
     )
 
 
@@ -206,14 +293,13 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def _number(time: datetime | None) -> int | None:
     """Exactly: a float would round to another microsecond."""
-    if time is None:
-        return None
-    since = time - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return None if time is None else (time - _EPOCH) // timedelta(microseconds=1)
 
 
-def _time(number: object) -> datetime | None:
-    if number is None:
-        return None
+def _time_or_none(number: object) -> datetime | None:
+    return None if number is None else _time(number)
+
+
+def _time(number: object) -> datetime:
     assert isinstance(number, int)
-    return datetime.fromtimestamp(number // 1_000_000, UTC).replace(microsecond=number % 1_000_000)
+    return _EPOCH + timedelta(microseconds=number)

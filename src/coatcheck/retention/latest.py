@@ -2,11 +2,16 @@
 
 from coatcheck.checkpoints import Checkpoint
 from coatcheck.concurrency import all_at_once
-from coatcheck.contracts import Store
+from coatcheck.contracts import Store, StoredObject
+from coatcheck.errors import FormatError, PayloadNotFound
 from coatcheck.format.envelope import Envelope
 from coatcheck.retention.addresses import Addresses
+from coatcheck.retention.pace import REQUEST_SECONDS
 from coatcheck.storage.access import Access
 from coatcheck.storage.ledger import Records
+from coatcheck.storage.limiter import Limiter
+
+_AT_ONCE = 16
 
 
 class LatestCheckpoints:
@@ -15,14 +20,17 @@ class LatestCheckpoints:
     Args:
         store: Where they are.
         addresses: Of their tenants, which were asked for before.
+        limiter: Admits each request.
     """
 
-    def __init__(self, store: Store, addresses: Addresses) -> None:
-        self._access = Access(store)
+    def __init__(self, store: Store, addresses: Addresses, limiter: Limiter | None = None) -> None:
+        self._access = Access(store, REQUEST_SECONDS, limiter)
         self._addresses = addresses
 
     async def needed(self, prefix: str, keep: int) -> frozenset[str]:
-        """Keys of the latest ``keep`` records below a scope's prefix, and of all objects that restoring those takes.
+        """Return the keys of the latest ``keep`` records of a scope, and of all objects that restoring those takes.
+
+        Memory grows with ``keep``, not with the number of checkpoints.
 
         Raises:
             FormatError: A record is none of a version known here.
@@ -36,14 +44,33 @@ class LatestCheckpoints:
             return frozenset()
         records = Records(self._access, await self._addresses.sealer_at(prefix))
         entries = await records.newest(keep)
-        checkpoints = [
-            Checkpoint.from_record(entry, data)
-            for entry, data in zip(entries, await all_at_once(map(records.get, entries)), strict=True)
-        ]
         needed = {entry.stored.key for entry in entries}
-        for checkpoint in checkpoints:
-            await self._add(needed, prefix, checkpoint.reference.object_id, checkpoint.reference.size)
+        for start in range(0, len(entries), _AT_ONCE):
+            some = entries[start : start + _AT_ONCE]
+            for entry, record in zip(some, await all_at_once(map(records.get, some)), strict=True):
+                reference = Checkpoint.from_record(entry, record).reference
+                await self._add(needed, prefix, reference.object_id, reference.size)
         return frozenset(needed)
+
+    async def broken(self, objects: dict[str, StoredObject], prefix: str) -> list[StoredObject]:
+        """Return those of a scope's objects that nobody can open: something that they are a delta against is not there.
+
+        Args:
+            objects: All objects of the scope, by key.
+            prefix: Of the scope.
+
+        Raises:
+            StoreError: The store cannot or will not give one.
+        """
+        found = []
+        entries = list(objects.values())
+        for start in range(0, len(entries), _AT_ONCE):
+            some = entries[start : start + _AT_ONCE]
+            bases = await all_at_once(self._bases_if_any(entry) for entry in some)
+            for entry, of in zip(some, bases, strict=True):
+                if any(prefix + base.hex() not in objects for base in of):
+                    found.append(entry)
+        return found
 
     async def _add(self, needed: set[str], prefix: str, object_id: bytes, size: int) -> None:
         """An object, and all that it is a delta against. It says that itself: its reference may be older than it is."""
@@ -51,6 +78,14 @@ class LatestCheckpoints:
         if key in needed:
             return
         needed.add(key)
-        await self._access.forget(key)
-        for base in Envelope.from_bytes(await self._access.get(key, size)).header.bases:
+        for base in await self._bases(key, size):
             await self._add(needed, prefix, base, size)
+
+    async def _bases_if_any(self, entry: StoredObject) -> tuple[bytes, ...]:
+        try:
+            return await self._bases(entry.key, entry.size)
+        except (FormatError, PayloadNotFound):
+            return ()
+
+    async def _bases(self, key: str, size: int) -> tuple[bytes, ...]:
+        return Envelope.from_bytes(await self._access.get_uncached(key, size)).header.bases

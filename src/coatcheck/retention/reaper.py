@@ -1,31 +1,55 @@
 """Marking, sparing and deleting one scope. Each step is one object in the store, so any of them can be the last."""
 
-import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from coatcheck.clock import uptime
 from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store, StoredObject
-from coatcheck.errors import FormatError, IntegrityError, PayloadNotFound, StoreDenied, StoreUnavailable
+from coatcheck.errors import (
+    FormatError,
+    IntegrityError,
+    LimitExceeded,
+    PayloadNotFound,
+    StoreDenied,
+    StoreUnavailable,
+)
+from coatcheck.format.suites import ScopeSealer
+from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import ScopeFacts
 from coatcheck.retention.latest import LatestCheckpoints
-from coatcheck.retention.pace import listed
+from coatcheck.retention.marks import Marks
+from coatcheck.retention.pace import REQUEST_SECONDS, listed
 from coatcheck.retention.verdict import TAKEN_OVER_AFTER, Rules, Verdict
-from coatcheck.storage.access import DEFAULT_DEADLINE, retried
+from coatcheck.storage.access import Access, retried
 from coatcheck.storage.limiter import Limiter, limiter_of
-from coatcheck.storage.markers import ALIVE, TOMBSTONE, claim, deleting, is_sweeps_own
+from coatcheck.storage.markers import (
+    LAST_LEASE,
+    MARK_ID_LENGTH,
+    SWEEP_ALIVE,
+    SWEEP_MARK,
+    SweepMark,
+    deleting,
+    deleting_of,
+    is_object,
+    lease,
+    lease_of,
+    seal_mark,
+)
 
 _T = TypeVar("_T")
 
 _OWNED_FOR: Final = TAKEN_OVER_AFTER.total_seconds() / 2
 """Seconds after a claim during which its owner acts on it. Longer than any request of its can be under way."""
 _AT_ONCE: Final = 32
+_SORTED: Final = 10_000
+"""Objects that are deleted newest first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reaped:
     """What became of a scope."""
 
@@ -34,8 +58,29 @@ class Reaped:
     """Deleted."""
     size: int = 0
     """Bytes of those."""
+    denied: int = 0
+    """Objects that the store did not allow to delete."""
     versions_left: bool = False
     """The store may keep versions of them, which it did not allow to delete."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreClock:
+    """The store's clock, as it was read once, and goes on since."""
+
+    begun: datetime
+    """What it said then."""
+    since: float
+    """When that was, by :func:`~coatcheck.clock.uptime`."""
+
+    def now(self) -> datetime:
+        """Return what it says by now."""
+        return self.begun + timedelta(seconds=self.elapsed)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds."""
+        return uptime() - self.since
 
 
 class _GivenUpError(Exception):
@@ -47,102 +92,180 @@ class Reaper:
 
     Args:
         store: Where they are.
-        latest: Knows what checkpoints need.
+        addresses: Of their tenants, which were asked for before.
         rules: By which it was decided, and is decided once more.
-        now: By the store's clock, from before it was listed.
+        clock: The store's, read before it was listed.
         limiter: Admits each request.
     """
 
     def __init__(
         self,
         store: Store,
-        latest: LatestCheckpoints,
+        addresses: Addresses,
         rules: Rules,
-        now: datetime,
+        clock: "StoreClock",
         limiter: Limiter | None = None,
     ) -> None:
         self._store = store
-        self._latest = latest
+        self._addresses = addresses
+        self._latest = LatestCheckpoints(store, addresses, limiter)
+        self._marks = Marks(Access(store, REQUEST_SECONDS, limiter), addresses)
         self._limiter = limiter or limiter_of(store)
         self._rules = rules
-        self._now = now
+        self._clock = clock
 
     async def mark(self, facts: ScopeFacts) -> Reaped:
-        """Write the tombstone, in place of one that means nothing any more.
+        """Write the mark, in place of one that means nothing any more.
+
+        That keeps its id, so that a lease which somebody may still hold goes with it.
 
         Raises:
             StoreError: The store cannot or will not do it, as for the other methods.
         """
-        await self._ask(lambda: self._store.replace(facts.prefix + TOMBSTONE, b""))
+        scope = await self._addresses.sealer_at(facts.prefix)
+        made = self._clock.now()
+        mark_id = facts.marks.mark or secrets.token_bytes(MARK_ID_LENGTH)
+        await self._seal(scope, SWEEP_MARK, SweepMark(mark_id, made, made - self._rules.grace))
         return Reaped(Verdict.MARK)
 
     async def spare(self, facts: ScopeFacts) -> Reaped:
-        """Write what a writer writes. The tombstone stays: only who owns the scope may remove it.
+        """Write what a writer writes. The mark stays: only who owns the scope may remove it.
 
         Else one sweep could remove it while another deletes, and a writer would see nothing of that.
         """
-        await self._ask(lambda: self._store.replace(facts.prefix + ALIVE, b""))
+        await self._ask(lambda: self._store.replace(facts.prefix + SWEEP_ALIVE, b""))
         return Reaped(Verdict.SPARE)
 
     async def reap(self, facts: ScopeFacts, *, needed: bool) -> Reaped:
         """Look once more, and delete what was there when the scope was marked.
 
-        Of several sweeps one does it: the one whose claim is the next. If it is interrupted, the scope stays claimed:
+        Of several sweeps one does it: the one whose lease is the next. If it is interrupted, the scope stays claimed:
         nobody can take the half that is left for the whole, and an hour later the next sweep goes on.
 
         Args:
             facts: What the listing said.
             needed: The engine knows a run of the scope.
         """
-        owner = _Ownership(facts.prefix, 0 if facts.claim is None else facts.claim + 1, uptime())
-        if not await self._create(facts.prefix + claim(owner.number)):
+        mark_id = facts.marks.owner or facts.marks.mark
+        assert mark_id is not None
+        scope = await self._addresses.sealer_at(facts.prefix)
+        owner = _Ownership(scope, mark_id, facts.marks.highest + 1, uptime())
+        if owner.number > LAST_LEASE:
+            return Reaped(Verdict.FORGED)
+        name = lease(mark_id, owner.number)
+        made = self._clock.now()
+        sealed = seal_mark(scope, name, SweepMark(mark_id, made, made))
+        if not await self._ask(lambda: self._store.create(facts.prefix + name, sealed)):
             return Reaped(Verdict.UNDER_WAY)
+        done = Reaped(Verdict.UNDER_WAY)
         try:
-            return await self._reap(owner, needed=needed)
+            await self._reap(owner, done, needed=needed)
         except _GivenUpError:
-            return Reaped(Verdict.UNDER_WAY)
+            done.verdict = Verdict.UNDER_WAY
+        return done
 
-    async def _reap(self, owner: "_Ownership", *, needed: bool) -> Reaped:
+    async def _reap(self, owner: "_Ownership", done: Reaped, *, needed: bool) -> None:
         last = ScopeFacts(owner.prefix)
         async for entry in listed(self._store, owner.prefix, self._limiter):
             last.add(entry.key.removeprefix(owner.prefix), entry)
-        if last.deleting is not None:
+        owner.leases = [name for name in last.names if (lease_of(name) or (b"",))[0] == owner.mark_id]
+        began = [name for name in last.names if (deleting_of(name) or (b"",))[0] == owner.mark_id]
+        marks = last.marks = await self._marks.read(owner.prefix, last.names)
+        if marks.unread:
+            raise _GivenUpError
+        ours = marks.mark == owner.mark_id
+        if marks.owner == owner.mark_id and marks.deletes_until is not None:
             # Another sweep began. Whatever was written since relies on nothing that is older.
-            return await self._finish(owner, last.keep, last.deleting - self._rules.grace)
-        keep = self._rules.keep_of(last, self._now)
-        if last.tombstone is None or needed or keep is None or self._rules.was_written_to(last):
-            await self._withdraw(owner, TOMBSTONE)
-            return Reaped(Verdict.SPARE)
-        if self._now - last.tombstone < self._rules.grace:
-            # Not the one that was listed: another sweep spared the scope, and marked it anew.
-            await self._withdraw(owner)
-            return Reaped(Verdict.WAITING)
-        return await self._finish(owner, keep, last.tombstone - self._rules.grace)
+            if needed:
+                await self._repair(owner, marks.deletes_until, done)
+                await self._withdraw(owner, *began, *([SWEEP_MARK] if ours else []))
+                done.verdict = Verdict.SPARE
+            else:
+                await self._finish(owner, marks.keep, marks.deletes_until, done)
+            return
+        keep = self._rules.keep_of(last, self._clock.begun)
+        if not ours or marks.due is None or needed or keep is None or self._rules.was_written_to(last):
+            await self._withdraw(owner, *began, *([SWEEP_MARK] if ours else []))
+            done.verdict = Verdict.SPARE
+        elif self._clock.begun - marks.due < self._rules.grace:
+            # Not as it was listed: somebody wrote to the scope, and another sweep renewed the mark.
+            await self._withdraw(owner, *began)
+            done.verdict = Verdict.WAITING
+        else:
+            assert marks.until is not None
+            await self._finish(owner, keep, marks.until, done)
 
-    async def _finish(self, owner: "_Ownership", keep: int, until: datetime) -> Reaped:
+    async def _finish(self, owner: "_Ownership", keep: int, until: datetime, done: Reaped) -> None:
         """Delete what was last written up to ``until``, but for what the latest ``keep`` checkpoints need."""
-        marks = (TOMBSTONE, deleting(keep))
+        name = deleting(owner.mark_id, keep)
         try:
             needed = await self._latest.needed(owner.prefix, keep)
-        except (FormatError, IntegrityError, PayloadNotFound):
-            await self._withdraw(owner, *marks)
-            return Reaped(Verdict.UNREADABLE)
+        except (FormatError, IntegrityError, LimitExceeded, PayloadNotFound):
+            await self._withdraw(owner, name, SWEEP_MARK)
+            done.verdict = Verdict.UNREADABLE
+            return
         owner.check()
-        await self._create(owner.prefix + deleting(keep))
-        objects = size = 0
-        batch: list[StoredObject] = []
-        async for entry in self._old(owner.prefix, until):
-            if entry.key in needed:
-                continue
-            batch.append(entry)
-            if len(batch) == _AT_ONCE:
-                await self._delete_owned(owner, batch)
-                objects, size, batch = objects + len(batch), size + sum(one.size for one in batch), []
-        await self._delete_owned(owner, batch)
-        await self._withdraw(owner, *marks)
-        versions_left = not await self._delete_versions(owner.prefix)
-        done = Verdict.TRIM if keep else Verdict.DELETE
-        return Reaped(done, objects + len(batch), size + sum(one.size for one in batch), versions_left)
+        await self._seal(owner.scope, name, SweepMark(owner.mark_id, self._clock.now(), until))
+        if not await self._delete_all(owner, until, needed, done):
+            # The newest may not go yet, so nothing did, and all that is left is whole. It is marked anew. If this mark
+            # stayed, another sweep could make a lease at once that has the name of the one which goes here.
+            await self._withdraw(owner, name, SWEEP_MARK)
+            done.verdict = Verdict.DENIED
+        elif done.denied:
+            # Others build on what is gone: the scope stays claimed, and the next sweep tries again.
+            done.verdict = Verdict.DENIED
+        else:
+            await self._withdraw(owner, name, SWEEP_MARK)
+            done.versions_left = not await self._delete_versions(owner.prefix)
+            done.verdict = Verdict.TRIM if keep else Verdict.DELETE
+
+    async def _delete_all(
+        self, owner: "_Ownership", until: datetime, needed: frozenset[str], done: Reaped
+    ) -> bool:
+        """Whether it was allowed to delete the first of them, so that more than none may be gone."""
+        some: list[StoredObject] = []
+        first = True
+        async for entry in self._old(owner, until):
+            if entry.key not in needed:
+                some.append(entry)
+            if len(some) == _SORTED:
+                if not await self._delete_some(owner, some, done, first=first):
+                    return False
+                some, first = [], False
+        return await self._delete_some(owner, some, done, first=first)
+
+    async def _delete_some(
+        self, owner: "_Ownership", some: list[StoredObject], done: Reaped, *, first: bool
+    ) -> bool:
+        """Newest first: a delta is written after what it builds on, and a store locks what is new for longest."""
+        some.sort(key=lambda entry: entry.modified, reverse=True)
+        start = 0
+        while start < len(some):
+            batch = some[start : start + (1 if first and start == 0 else _AT_ONCE)]
+            owner.check()
+            gone = await all_at_once(self._delete_once(entry.key) for entry in batch)
+            for entry, was_allowed in zip(batch, gone, strict=True):
+                done.objects += was_allowed
+                done.size += entry.size * was_allowed
+                done.denied += not was_allowed
+            if first and start == 0 and done.denied:
+                return False
+            start += len(batch)
+        return True
+
+    async def _repair(self, owner: "_Ownership", until: datetime, done: Reaped) -> None:
+        """Delete what nobody can open any more, of a scope that is half gone and has a run by now.
+
+        The rest stays: it may be what the run needs. But a writer must not find a delta whose base is gone.
+        """
+        objects: dict[str, StoredObject] = {}
+        async for entry in listed(self._store, owner.prefix, self._limiter):
+            if is_object(entry.key.removeprefix(owner.prefix)):
+                objects[entry.key] = entry
+        broken = [
+            entry for entry in await self._latest.broken(objects, owner.prefix) if entry.modified <= until
+        ]
+        await self._delete_some(owner, broken, done, first=False)
 
     async def _delete_versions(self, prefix: str) -> bool:
         """Whether it was allowed. It takes no ownership: whatever is written meanwhile is another version."""
@@ -152,49 +275,68 @@ class Reaper:
             return False
         return True
 
-    async def _old(self, prefix: str, until: datetime) -> AsyncIterator[StoredObject]:
-        async for entry in listed(self._store, prefix, self._limiter):
-            if not is_sweeps_own(entry.key.removeprefix(prefix)) and entry.modified <= until:
+    async def _old(self, owner: "_Ownership", until: datetime) -> AsyncIterator[StoredObject]:
+        async for entry in listed(self._store, owner.prefix, self._limiter):
+            name = entry.key.removeprefix(owner.prefix)
+            named = lease_of(name) or deleting_of(name)
+            if entry.modified <= until and name != SWEEP_MARK and (named or (b"",))[0] != owner.mark_id:
                 yield entry
 
-    async def _delete_owned(self, owner: "_Ownership", batch: list[StoredObject]) -> None:
-        owner.check()
-        await all_at_once(self._delete_once(entry.key) for entry in batch)
-
     async def _withdraw(self, owner: "_Ownership", *marks: str) -> None:
-        """Remove marks, then the claims: the first claim last, since it stands for all of them."""
-        for name in (*marks, *(claim(number) for number in range(owner.number, -1, -1))):
+        """Remove marks, then the leases: the first lease last, since it stands for all of them.
+
+        Of the marks, the one that deletes comes first: without a mark beside it, writers would not see that it is there.
+        """
+        numbers = {0, owner.number, *(number for _, number in filter(None, map(lease_of, owner.leases)))}
+        for name in (*marks, *(lease(owner.mark_id, number) for number in sorted(numbers, reverse=True))):
             owner.check()
             await self._delete(owner.prefix + name)
 
-    async def _create(self, key: str) -> bool:
-        return await self._ask(lambda: self._store.create(key, b""))
+    async def _seal(self, scope: ScopeSealer, name: str, mark: SweepMark) -> None:
+        sealed = seal_mark(scope, name, mark)
+        await self._ask(lambda: self._store.replace(scope.prefix + name, sealed))
 
     async def _delete(self, key: str) -> None:
         await self._ask(lambda: self._store.delete(key))
 
-    async def _delete_once(self, key: str) -> None:
-        """Without another attempt: if only the answer of the first was lost, that could delete what was written since.
+    async def _delete_once(self, key: str) -> bool:
+        """Whether it was allowed. Without another attempt: that could delete what was written since.
 
         Raises:
             _GivenUpError: There was no answer. The scope stays claimed for as long as the request can be on its way.
         """
         try:
-            async with self._limiter.hold(0), asyncio.timeout(DEFAULT_DEADLINE):
-                await self._store.delete(key)
-        except (TimeoutError, StoreUnavailable):
+            # One attempt: the first StoreUnavailable of any kind ends it.
+            await retried(lambda: self._once(key), REQUEST_SECONDS, limiter=self._limiter)
+        except StoreDenied:
+            return False
+        except StoreUnavailable:
+            raise _GivenUpError from None
+        return True
+
+    async def _once(self, key: str) -> None:
+        try:
+            await self._store.delete(key)
+        except StoreUnavailable:
             raise _GivenUpError from None
 
     async def _ask(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        return await retried(attempt, DEFAULT_DEADLINE, limiter=self._limiter)
+        return await retried(attempt, REQUEST_SECONDS, limiter=self._limiter)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Ownership:
-    prefix: str
+    scope: ScopeSealer
+    mark_id: bytes
     number: int
     since: float
-    """By :func:`~coatcheck.clock.uptime`, from before the claim was made."""
+    """By :func:`~coatcheck.clock.uptime`, from before the lease was made."""
+    leases: list[str] = field(default_factory=list)
+    """The names of all leases that go with the mark."""
+
+    @property
+    def prefix(self) -> str:
+        return self.scope.prefix
 
     def check(self) -> None:
         """See that there is time left for a request.

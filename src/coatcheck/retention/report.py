@@ -20,10 +20,12 @@ class Tally:
     oldest: datetime | None = None
     """When the oldest object of them was written."""
     newest: datetime | None = None
+    next: datetime | None = None
+    """When the first of them may be marked, deleted or taken over, where it is only a matter of time."""
 
-    def add(self, facts: ScopeFacts) -> None:
+    def add(self, facts: ScopeFacts, next_step: datetime | None = None) -> None:
         """Count one more scope."""
-        self.add_all(Tally(1, facts.objects, facts.size, facts.oldest, facts.newest))
+        self.add_all(Tally(1, facts.objects, facts.size, facts.oldest, facts.newest, next_step))
 
     def add_all(self, other: "Tally") -> None:
         """Count the scopes of another tally, too."""
@@ -32,6 +34,7 @@ class Tally:
         self.size += other.size
         self.oldest = min(filter(None, (self.oldest, other.oldest)), default=None)
         self.newest = max(filter(None, (self.newest, other.newest)), default=None)
+        self.next = min(filter(None, (self.next, other.next)), default=None)
 
 
 @dataclass(slots=True)
@@ -49,6 +52,12 @@ class Report:
     """Bytes of those."""
     versions_left: bool = False
     """The store may keep versions of what was deleted: see :meth:`Store.delete_versions`."""
+    denied: int = 0
+    """Objects that the store did not allow to delete."""
+    forged: int = 0
+    """Marks that no sweep made, or that somebody put back. They were ignored."""
+    found: list[str] = field(default_factory=list)
+    """The tenants of which the store has something."""
 
     def of(self, verdict: Verdict) -> Tally:
         """Of the scopes of which this became."""
@@ -60,18 +69,23 @@ class Report:
             self.of(verdict).add_all(tally)
         self.deleted += other.deleted
         self.freed += other.freed
+        self.versions_left |= other.versions_left
+        self.denied += other.denied
+        self.forged += other.forged
+        self.found = sorted({*self.found, *other.found})
 
     def check_share(self, allowed: float) -> None:
-        """See that not too much would be marked or deleted.
+        """See that not too much is on its way out.
 
         Raises:
             LimitExceeded: :attr:`share` is above what is allowed.
         """
         if self.share > allowed:
+            waiting = self.of(Verdict.WAITING).objects
             raise LimitExceeded(
                 f"{self.share:.0%} of {self.objects:,} objects are in scopes that the engine does not know, more than "
-                f"the {allowed:.0%} that are allowed; nothing was done",
-                "Check namespaces, keys and the store. If it is right, allow a larger share.",
+                f"the {allowed:.0%} that are allowed; {waiting:,} of them were marked before; nothing was done",
+                "Check namespaces, keys and the store. If it is right, allow a larger share (--max-share).",
             )
 
     @property
@@ -81,6 +95,6 @@ class Report:
 
     @property
     def share(self) -> float:
-        """Of those, what is in scopes of which something is to go: 0 to 1."""
-        condemned = sum(self.of(verdict).objects for verdict in (Verdict.MARK, Verdict.DELETE, Verdict.TRIM))
+        """Of those, what is in scopes that are on their way out, also those that wait: 0 to 1."""
+        condemned = sum(tally.objects for verdict, tally in self.tallies.items() if Verdict(verdict).condemns)
         return condemned / self.objects if self.objects else 0.0

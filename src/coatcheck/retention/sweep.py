@@ -1,24 +1,30 @@
 """The sweep: list the store, ask the engine, mark what nobody knows, and delete what was marked a grace ago."""
 
 import asyncio
+import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from coatcheck.clock import uptime
+from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store, StoredObject
-from coatcheck.errors import LimitExceeded, StoreDenied, StoreUnavailable
+from coatcheck.errors import CoatcheckError, ConfigError, LimitExceeded, StoreDenied, StoreUnavailable
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import Index, ScopeFacts
-from coatcheck.retention.latest import LatestCheckpoints
-from coatcheck.retention.live import LiveScopes
-from coatcheck.retention.pace import listed
-from coatcheck.retention.reaper import Reaped, Reaper
+from coatcheck.retention.live import LiveRuns, LiveScopes, Origin
+from coatcheck.retention.marks import Marks
+from coatcheck.retention.origins import Origins
+from coatcheck.retention.pace import REQUEST_SECONDS, listed
+from coatcheck.retention.reaper import Reaped, Reaper, StoreClock
 from coatcheck.retention.report import Report
 from coatcheck.retention.verdict import Rules, Verdict
-from coatcheck.storage.access import DEFAULT_DEADLINE, retried
+from coatcheck.scope import engine_code
+from coatcheck.storage.access import Access, retried
+from coatcheck.storage.conditions import PROBE_FOLDER, check_create_conditions
 from coatcheck.storage.limiter import Limiter, limiter_of
 
 DEFAULT_MAX_SHARE: Final = 0.2
@@ -26,6 +32,13 @@ _SCOPES_AT_ONCE: Final = 16
 _LISTINGS: Final = 3
 _LIVE_AT_ONCE: Final = 1000
 _TOLD_EVERY: Final = 1000
+_MOST_FAILURES: Final = 20
+"""Scopes in a row that the store or a key failed for: then it is not the scopes."""
+_CLOCKS: Final = "sweep/clock-"
+_LEFT_FOR: Final = timedelta(days=1)
+_LEFT_AT_ONCE: Final = 100
+
+_log = logging.getLogger("coatcheck")
 
 Progress = Callable[[str, int], None]
 """Told what is being counted, and how many there are by now."""
@@ -41,13 +54,20 @@ class Sweep:
         store: Swept.
         addresses: Of the chain whose payloads they are.
         live: Knows what is still needed; None where age alone decides, as with checkpoints.
-        tenants: Whose scopes to look at; those of others are not even listed.
+        engine: Whose scopes to look at, as :class:`~coatcheck.scope.Scope` has it; those of other engines, and those of
+            tenants, are not even listed.
+        tenants: Whose scopes to look at, likewise.
         rules: How long to wait.
         max_share: Of all objects, 0 to 1: if more than that would be marked or deleted, something is taken to be wrong.
         progress: Called in the event loop, often.
         limiter: Admits each request.
-        part: Look only at scopes whose own tag (the second one in a key) begins with these hexadecimal digits.
+        part: Look only at scopes whose own tag (the second one in a key) has these hexadecimal digits behind the engine's.
         begun: When the sweep that this is a part of began, by the store's clock; None for now.
+        moved: The engine's cluster or namespace may be another one than the store was swept for before.
+        no_runs: Tenants of which it is right that the engine shows nothing at all.
+
+    Raises:
+        ConfigError: There is no engine: what callers name themselves is swept under an engine's name of theirs.
     """
 
     def __init__(
@@ -56,6 +76,7 @@ class Sweep:
         addresses: Addresses,
         live: LiveScopes | None,
         *,
+        engine: str,
         tenants: tuple[str, ...],
         rules: Rules,
         max_share: float = DEFAULT_MAX_SHARE,
@@ -63,10 +84,15 @@ class Sweep:
         limiter: Limiter | None = None,
         part: str = "",
         begun: datetime | None = None,
+        moved: bool = False,
+        no_runs: Collection[str] = (),
     ) -> None:
         self._store = store
         self._addresses = addresses
         self._live = live
+        if not engine:
+            raise ConfigError("no engine is named", "Give the scopes an engine: Scope(..., engine='mine').")
+        self._engine = engine
         self._tenants = tenants
         self._rules = rules
         self._max_share = max_share
@@ -74,11 +100,15 @@ class Sweep:
         self._limiter = limiter or limiter_of(store)
         self._part = part
         self._begun = begun
+        self._moved = moved
+        self._no_runs = frozenset(no_runs)
+        self._origins = Origins(Access(store, REQUEST_SECONDS, limiter), addresses, engine)
 
     async def look(self) -> Report:
-        """What a sweep would do now. Writes one small object, to learn the store's time, and removes it.
+        """Return what a sweep would do now. Writes one small object, to learn the store's time, and removes it.
 
         Raises:
+            ConfigError: The store was swept for another cluster or namespace before, or the engine shows nothing at all.
             KeyUnavailable: A key of a tenant cannot be had, so its scopes could not be told apart.
             StoreError: The store cannot or will not be listed.
             CoatcheckError: The engine cannot be asked.
@@ -88,7 +118,10 @@ class Sweep:
     async def run(self) -> Report:
         """Mark, spare and delete. If it ends with an error, what was done until then was right.
 
+        What goes wrong with one scope is a verdict of that scope, and said in the log.
+
         Raises:
+            ConfigError: As :meth:`look`; or two creates of one object succeed in the store.
             LimitExceeded: More than the share that is allowed is reached by no run. Nothing was done. Or it takes longer
                 than half the grace.
             CoatcheckError: As :meth:`look`.
@@ -96,19 +129,44 @@ class Sweep:
         return await self._run(delete=True)
 
     async def _run(self, *, delete: bool) -> Report:
-        begun = uptime()
+        origins, known = await self._known_origins()
+        since = uptime()
         now = await store_time(self._store)
         if self._begun is not None:
-            begun -= (now - self._begun).total_seconds()
+            since -= (now - self._begun).total_seconds()
             now = self._begun
+        clock = StoreClock(now, since)
         with await self._listed() as index:
-            if self._live is not None and self._has_candidates(index, now):
+            await self._read_marks(index)
+            if self._live is not None and await self._has_candidates(index, now):
                 await self._ask(self._live, index)
-            report = self._judged(index, now)
+            report = await self._judged(index, now)
+            found = {
+                tenant
+                for tenant in self._tenants
+                if any(map(index.has, await self._addresses.of_tenant(tenant)))
+            }
             if not delete:
+                report.found = sorted(found | known)
                 return report
             report.check_share(self._max_share)
-            return await self._do(index, now, begun)
+            # Two sweeps could own one scope where creates are not conditional.
+            await check_create_conditions(self._store)
+            await self._origins.remember(origins, found & origins.keys())
+            await clean_up(self._store, now)
+            done = await self._do(index, clock)
+            done.found = sorted(found | known)
+            return done
+
+    async def _known_origins(self) -> tuple[Mapping[str, Origin], set[str]]:
+        """Where the runs are, and the tenants that the store was swept for before. A part leaves that to the whole."""
+        if isinstance(self._live, LiveRuns):
+            origins: Mapping[str, Origin] = await self._live.origins()
+        elif self._live is None:
+            origins = {tenant: Origin() for tenant in self._tenants}
+        else:
+            return {}, set()
+        return origins, await self._origins.check(origins, moved=self._moved)
 
     async def _listed(self) -> Index:
         prefixes = await self._prefixes()
@@ -130,7 +188,11 @@ class Sweep:
 
     async def _prefixes(self) -> list[str]:
         return sorted(
-            {prefix for tenant in self._tenants for prefix in await self._addresses.of_tenant(tenant)}
+            {
+                f"{prefix}{engine_code(self._engine):02x}"
+                for tenant in self._tenants
+                for prefix in await self._addresses.of_tenant(tenant)
+            }
         )
 
     async def _told(self, prefix: str) -> AsyncIterator[StoredObject]:
@@ -141,67 +203,104 @@ class Sweep:
                 self._progress("objects listed", count)
             yield entry
 
-    def _has_candidates(self, index: Index, now: datetime) -> bool:
+    async def _read_marks(self, index: Index) -> None:
+        """Tell the authentic marks from others. One bounded request for each."""
+        marks = Marks(Access(self._store, REQUEST_SECONDS, self._limiter), self._addresses)
+        batch: list[tuple[str, Mapping[str, datetime]]] = []
+
+        async def read() -> None:
+            for (prefix, _), found in zip(
+                batch, await all_at_once(marks.read(prefix, names) for prefix, names in batch), strict=True
+            ):
+                index.set_marks(prefix, found)
+            batch.clear()
+
+        count = 0
+        async for prefix, names in index.marked():
+            batch.append((prefix, names))
+            count += 1
+            if len(batch) == _SCOPES_AT_ONCE:
+                await read()
+                self._progress("marks read", count)
+        await read()
+
+    async def _has_candidates(self, index: Index, now: datetime) -> bool:
         """Whether it makes a difference what the engine says."""
-        quiet = (Verdict.YOUNG, Verdict.OTHER, Verdict.WAITING, Verdict.UNDER_WAY)
-        return any(
-            facts.tombstone is not None or self._rules.judge(facts, needed=False, now=now) not in quiet
-            for facts, _ in index.scopes()
-        )
+        quiet = (Verdict.YOUNG, Verdict.WAITING, Verdict.UNDER_WAY, Verdict.FORGED)
+        async for facts, _ in index.scopes():
+            if facts.marks.due is not None or self._rules.judge(facts, needed=False, now=now) not in quiet:
+                return True
+        return False
 
     async def _ask(self, live: LiveScopes, index: Index) -> None:
         """Note what is needed. It is asked after the listing, so what began meanwhile is no worse than unlisted."""
         async for count in noted(live, self._addresses, index):
             self._progress("live scopes found", count)
+        if isinstance(live, LiveRuns):
+            await check_shown(
+                index, self._store, self._addresses, live.engine, set(self._tenants) - self._no_runs
+            )
 
-    def _judged(self, index: Index, now: datetime) -> Report:
+    async def _judged(self, index: Index, now: datetime) -> Report:
         report = Report(now, dry=True)
-        for facts, needed in index.scopes():
-            report.of(self._rules.judge(facts, needed=needed, now=now)).add(facts)
+        async for facts, needed in index.scopes():
+            self._count(report, facts, self._rules.judge(facts, needed=needed, now=now))
         return report
 
-    async def _do(self, index: Index, now: datetime, begun: float) -> Report:
+    def _count(self, report: Report, facts: ScopeFacts, verdict: Verdict) -> None:
+        report.of(verdict).add(facts, self._rules.next_step(facts, verdict))
+        report.forged += facts.marks.forged
+
+    async def _do(self, index: Index, clock: StoreClock) -> Report:
+        now = clock.begun
         report = Report(now, dry=False)
-        latest = LatestCheckpoints(self._store, self._addresses)
-        reaper = Reaper(self._store, latest, self._rules, now, self._limiter)
+        reaper = Reaper(self._store, self._addresses, self._rules, clock, self._limiter)
         places = asyncio.Semaphore(_SCOPES_AT_ONCE)
-        done = 0
+        done = failures = 0
 
         async def treat(facts: ScopeFacts, verdict: Verdict, *, needed: bool) -> None:
-            nonlocal done
+            nonlocal done, failures
             try:
                 reaped = await _treated(reaper, facts, verdict, needed=needed)
+                failures = 0
+            except CoatcheckError as error:
+                failures += 1
+                if failures == _MOST_FAILURES:
+                    raise
+                _log.warning("A scope could not be swept: %s", error.about(facts.prefix))
+                reaped = Reaped(Verdict.DENIED if isinstance(error, StoreDenied) else Verdict.FAILED)
             finally:
                 places.release()
-            report.of(reaped.verdict).add(facts)
+            self._count(report, facts, reaped.verdict)
             report.deleted += reaped.objects
             report.freed += reaped.size
+            report.denied += reaped.denied
             report.versions_left |= reaped.versions_left
             done += 1
             self._progress("scopes done", done)
 
         try:
             async with asyncio.TaskGroup() as group:
-                for facts, needed in index.scopes():
+                async for facts, needed in index.scopes():
                     verdict = self._rules.judge(facts, needed=needed, now=now)
                     if not verdict.acts:
-                        report.of(verdict).add(facts)
+                        self._count(report, facts, verdict)
                         continue
-                    self._check_time(begun)
+                    self._check_time(clock)
                     await places.acquire()
                     group.create_task(treat(facts, verdict, needed=needed))
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+        except BaseExceptionGroup as failures_of_all:
+            raise failures_of_all.exceptions[0] from None
         return report
 
-    def _check_time(self, begun: float) -> None:
+    def _check_time(self, clock: StoreClock) -> None:
         """What was old when the listing began must still be older than a tombstone by far when that is written."""
-        if uptime() - begun > self._rules.grace.total_seconds() / 2:
+        if clock.elapsed > self._rules.grace.total_seconds() / 2:
             raise LimitExceeded("the sweep takes longer than half its grace", "Use a longer grace.")
 
 
 async def noted(live: LiveScopes, addresses: Addresses, index: Index) -> AsyncIterator[int]:
-    """Put what is live into an index; tells now and then how much it is so far."""
+    """Put what is live into an index; tell now and then how much it is so far."""
     count = 0
     batch: list[str] = []
     async for prefix in live.prefixes(addresses):
@@ -211,8 +310,40 @@ async def noted(live: LiveScopes, addresses: Addresses, index: Index) -> AsyncIt
             index.add_live(batch)
             batch.clear()
             yield count
+            await asyncio.sleep(0)
     index.add_live(batch)
     yield count
+
+
+async def check_shown(
+    index: Index, store: Store, addresses: Addresses, engine: str, tenants: Collection[str]
+) -> None:
+    """See that the engine shows something of each tenant that has scopes.
+
+    Args:
+        index: In which all is noted that the engine shows.
+        store: With the scopes.
+        addresses: Of the tenants.
+        engine: Whose scopes.
+        tenants: Of which it would be strange.
+
+    Raises:
+        ConfigError: It shows nothing of one.
+        StoreError: The store cannot or will not be listed.
+    """
+    for tenant in sorted(tenants):
+        prefixes = await addresses.of_tenant(tenant)
+        if index.shows(prefixes):
+            continue
+        for prefix in prefixes:
+            begin = f"{prefix}{engine_code(engine):02x}"
+            if await retried(partial(store.list_first, begin, 1), REQUEST_SECONDS):
+                raise ConfigError(
+                    f"the engine shows nothing at all for {tenant!r}, for which the store has payloads that it wrote; "
+                    "nothing was done",
+                    "Check the server, the namespace, and what the credentials may see. If its runs are rightly gone, say "
+                    f"so: --no-runs {tenant}.",
+                )
 
 
 def _tell_nobody(what: str, done: int) -> None:
@@ -220,23 +351,34 @@ def _tell_nobody(what: str, done: int) -> None:
 
 
 async def _treated(reaper: Reaper, facts: ScopeFacts, verdict: Verdict, *, needed: bool) -> Reaped:
-    match verdict:
-        case Verdict.MARK:
-            return await reaper.mark(facts)
-        case Verdict.SPARE:
-            return await reaper.spare(facts)
-        case _:
-            return await reaper.reap(facts, needed=needed)
+    if verdict is Verdict.MARK:
+        return await reaper.mark(facts)
+    if verdict is Verdict.SPARE and facts.marks.leased is None:
+        return await reaper.spare(facts)
+    return await reaper.reap(facts, needed=needed)
+
+
+async def clean_up(store: Store, now: datetime) -> None:
+    """Remove what sweeps wrote to try the store, and left there when they were killed long ago.
+
+    Raises:
+        StoreUnavailable: The store cannot do it.
+    """
+    with suppress(StoreDenied):
+        for folder in (_CLOCKS, PROBE_FOLDER):
+            for entry in await retried(partial(store.list_first, folder, _LEFT_AT_ONCE), REQUEST_SECONDS):
+                if now - entry.modified > _LEFT_FOR:
+                    await retried(partial(store.delete, entry.key), REQUEST_SECONDS)
 
 
 async def store_time(store: Store) -> datetime:
-    """What time it is by the store's clock: that of an object which is written for it, and removed again.
+    """Return what time it is by the store's clock: that of an object which is written for it, and removed again.
 
     Raises:
         StoreError: The store cannot or will not do it.
     """
-    key = f"sweep/clock-{secrets.token_hex(8)}"
-    await retried(lambda: store.create(key, b""), DEFAULT_DEADLINE)
+    key = f"{_CLOCKS}{secrets.token_hex(8)}"
+    await retried(lambda: store.create(key, b""), REQUEST_SECONDS)
     try:
 
         async def found() -> datetime:
@@ -246,8 +388,8 @@ async def store_time(store: Store) -> datetime:
                 "the store does not list what was just written to it", "Check what else deletes from it.", key
             )
 
-        return await retried(found, DEFAULT_DEADLINE)
+        return await retried(found, REQUEST_SECONDS)
     finally:
-        await retried(lambda: store.delete(key), DEFAULT_DEADLINE)
-        with suppress(StoreDenied):
-            await retried(lambda: store.delete_versions(key), DEFAULT_DEADLINE)
+        with suppress(StoreDenied):  # as by object lock
+            await retried(lambda: store.delete(key), REQUEST_SECONDS)
+            await retried(lambda: store.delete_versions(key), REQUEST_SECONDS)

@@ -7,31 +7,29 @@ from typing import Final
 
 from coatcheck.errors import ConfigError
 from coatcheck.retention.index import ScopeFacts
-from coatcheck.storage.markers import MOST_KEPT
+from coatcheck.storage.markers import LAST_LEASE, MOST_KEPT
 
 MIN_GRACE: Final = timedelta(days=1)
 """Must be longer than all of these together: how long a process trusts what it knows of a scope (an hour), how long
-after its payloads were written a run is started and shown by the engine, and how far the clocks of a store's machines
-are apart."""
+after its payloads were written a run is started and shown by the engine, how long a mark may be under way (an hour), and how
+far the clocks of a store's machines are apart."""
 TAKEN_OVER_AFTER: Final = timedelta(hours=1)
 """Since a sweep claimed a scope: it stopped deleting there half an hour ago, finished or not."""
 
 
 class Verdict(StrEnum):
-    """What is to be done."""
+    """What is to be done, and in a report what was done."""
 
     LIVE = "live"
     """Nothing: the engine knows a run of it."""
     YOUNG = "young"
     """Nothing: something was written not long ago."""
-    OTHER = "other"
-    """Nothing: checkpoints, in a sweep of an engine's runs; or the other way round."""
     MARK = "marked"
-    """Write a tombstone."""
+    """Write a mark."""
     WAITING = "waiting"
-    """Nothing: the tombstone is too fresh."""
+    """Nothing: the mark is too fresh."""
     SPARE = "spared"
-    """Show that it is live again: by now the engine knows a run of it."""
+    """Show that it is live again: by now the engine knows a run of it, or somebody wrote there."""
     DELETE = "deleted"
     """Look once more, and delete."""
     TRIM = "trimmed"
@@ -40,11 +38,22 @@ class Verdict(StrEnum):
     """Nothing: a checkpoint that is to be kept does not say what it needs."""
     UNDER_WAY = "under way"
     """Nothing: another sweep is at it, or was interrupted less than an hour ago."""
+    FORGED = "forged"
+    """Nothing: it has more marks, or higher numbers, than sweeps make."""
+    DENIED = "denied"
+    """The store does not allow to delete something of it."""
+    FAILED = "failed"
+    """Nothing, or not all: the store or a key failed for this scope."""
 
     @property
     def acts(self) -> bool:
         """Whether there is something to do."""
         return self in (Verdict.MARK, Verdict.SPARE, Verdict.DELETE, Verdict.TRIM)
+
+    @property
+    def condemns(self) -> bool:
+        """Whether the scope is on its way out."""
+        return self in (Verdict.MARK, Verdict.WAITING, Verdict.DELETE, Verdict.TRIM, Verdict.UNDER_WAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +68,8 @@ class Rules:
     """Between the two looks."""
     idle: timedelta | None
     """How old the newest object of a scope must be before all of it goes; None for never."""
-    checkpoints: bool = False
-    """Whether this is about scopes that have checkpoints; otherwise about those that have none."""
     keep_last: int = 0
-    """Of a scope that was idle for the grace, what more than so many of its latest checkpoints need goes; 0 for nothing."""
+    """Checkpoints to keep of a run that was idle for the grace; what they do not need is deleted. 0 disables trimming."""
 
     def __post_init__(self) -> None:
         if self.grace < MIN_GRACE:
@@ -77,32 +84,44 @@ class Rules:
             raise ConfigError("what is kept must be kept for the grace at least", "Keep it longer.")
 
     def judge(self, facts: ScopeFacts, *, needed: bool, now: datetime) -> Verdict:
-        """What is to become of a scope.
+        """Return what is to become of a scope.
 
         Args:
-            facts: What a listing said of it.
+            facts: What a listing said of it, and its marks.
             needed: The engine knows a run of it.
             now: By the store's clock, from before the listing.
         """
-        of_this_kind = (facts.records > 0) == self.checkpoints
-        if facts.claimed is not None:
-            abandoned = now - facts.claimed >= TAKEN_OVER_AFTER
-            ours = of_this_kind or facts.deleting is not None
-            return _ending(facts.keep) if abandoned and ours else Verdict.UNDER_WAY
-        if not of_this_kind:
-            return Verdict.OTHER
+        marks = facts.marks
+        if marks.unread or marks.crowded or marks.highest >= LAST_LEASE:
+            unneeded = Verdict.FAILED if marks.unread else Verdict.FORGED
+        elif marks.leased is not None:
+            if now - marks.leased < TAKEN_OVER_AFTER:
+                return Verdict.UNDER_WAY
+            return Verdict.SPARE if needed else _ending(marks.keep)
+        elif marks.due is not None and not self.was_written_to(facts):
+            return Verdict.SPARE if needed else self._marked(facts, marks.due, now)
+        else:
+            unneeded = Verdict.YOUNG if self.keep_of(facts, now) is None else Verdict.MARK
+        return Verdict.LIVE if needed else unneeded
+
+    def _marked(self, facts: ScopeFacts, due: datetime, now: datetime) -> Verdict:
         keep = self.keep_of(facts, now)
-        is_marked = facts.tombstone is not None and not self.was_written_to(facts)
-        if needed:
-            return Verdict.SPARE if is_marked else Verdict.LIVE
         if keep is None:
             return Verdict.YOUNG
-        if facts.tombstone is None or not is_marked:
-            return Verdict.MARK
-        return _ending(keep) if now - facts.tombstone >= self.grace else Verdict.WAITING
+        return _ending(keep) if now - due >= self.grace else Verdict.WAITING
+
+    def next_step(self, facts: ScopeFacts, verdict: Verdict) -> datetime | None:
+        """Return when a scope that waits may be marked, deleted or taken over at the earliest; None for any other."""
+        if verdict is Verdict.YOUNG and facts.newest is not None:
+            return facts.newest + (self.idle or self.grace)
+        if verdict is Verdict.WAITING and facts.marks.due is not None:
+            return facts.marks.due + self.grace
+        if verdict is Verdict.UNDER_WAY and facts.marks.leased is not None:
+            return facts.marks.leased + TAKEN_OVER_AFTER
+        return None
 
     def keep_of(self, facts: ScopeFacts, now: datetime) -> int | None:
-        """How many of its latest checkpoints a scope without runs may keep, as long as it is as idle as it is.
+        """Return how many of its latest checkpoints a scope without runs may keep, as long as it is as idle as it is.
 
         None if it may keep everything, 0 if all of it may go.
         """
@@ -114,13 +133,10 @@ class Rules:
         return self.keep_last if 0 < self.keep_last < facts.records and age > self.grace else None
 
     def was_written_to(self, facts: ScopeFacts) -> bool:
-        """Whether the scope has anything that it did not have when it was marked, so that the mark means nothing.
-
-        Everything in it was older than the grace then. To ask for no more than that leaves room for clocks that differ
-        and for writes that take their time.
-        """
-        assert facts.tombstone is not None
-        return facts.newest is not None and facts.newest > facts.tombstone - self.grace
+        """Whether the scope has anything that it did not have when it was marked, so that the mark means nothing."""
+        until = facts.marks.until
+        assert until is not None
+        return facts.newest is not None and facts.newest > until
 
 
 def _ending(keep: int) -> Verdict:

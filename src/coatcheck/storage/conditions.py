@@ -12,7 +12,7 @@ from coatcheck.errors import CoatcheckError, ConfigError
 from coatcheck.storage.access import DEFAULT_DEADLINE, retried
 from coatcheck.storage.single_flight import SingleFlight
 
-_FOLDER: Final = "coatcheck-probe/"
+PROBE_FOLDER: Final = "coatcheck-probe/"
 _SIZE: Final = 64
 """Bytes: small, and never the same twice."""
 _CLEAN_UP_SECONDS: Final = 2.0
@@ -49,7 +49,7 @@ async def _to_its_end(store: Store) -> None:
 
 
 async def _probe(store: Store) -> None:
-    key = f"{_FOLDER}{secrets.token_hex(16)}"
+    key = f"{PROBE_FOLDER}{secrets.token_hex(16)}"
     bodies = [secrets.token_bytes(_SIZE) for _ in range(3)]
     first = bodies[:2]
     try:

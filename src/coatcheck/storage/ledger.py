@@ -24,11 +24,11 @@ from coatcheck.errors import (
     LimitExceeded,
     PayloadNotFound,
 )
-from coatcheck.format.envelope import Envelope, EnvelopeHeader
 from coatcheck.format.suites import ScopeSealer, Suites
 from coatcheck.scope import Scope
 from coatcheck.storage.access import Access
 from coatcheck.storage.scope_memory import ScopeMemory
+from coatcheck.storage.sealed_records import open_record, seal_record
 from coatcheck.storage.storeroom import Storeroom
 
 STEP: Final = "step-"
@@ -118,7 +118,7 @@ class Ledger:
         presence = self._memory().presence
         if presence.of_tenant or presence.is_confirmed:
             return False
-        await self._storerooms[0].look_for_sweep(presence)
+        await self._storerooms[0].look_for_sweep(presence, self._suites.sealer_for_new(self._scope))
         return True
 
     async def newest(self, count: int, before: Position | None = None) -> "list[Entry]":
@@ -244,7 +244,7 @@ class Records:
     async def create(self, position: Position, record: bytes) -> bool:
         """See :meth:`Ledger.create`."""
         name = self._name(position)
-        sealed = self.scope.sealer.seal(self._header_for(record).to_bytes(), _context(name), record)
+        sealed = seal_record(self.scope, name, record)
         if len(sealed) > MAX_RECORD:
             raise LimitExceeded(f"a record has {len(sealed)} bytes, {MAX_RECORD} are allowed", "Report this.")
         return await self.access.create(self.scope.prefix + name, sealed)
@@ -300,15 +300,9 @@ class Records:
         # A record can be deleted and made anew: a copy, or a replica, may have the earlier one.
         data = await self.access.get_uncached(key, 0, MAX_RECORD)
         try:
-            envelope = Envelope.from_bytes(data)
-            record = bytes(self.scope.sealer.open(envelope.header_bytes, _context(name), envelope.sealed))
-            if envelope.header != self._header_for(record):
-                raise IntegrityError(
-                    "the record was not written for this run", "Restore the original record."
-                )
+            return open_record(self.scope, name, data)
         except CoatcheckError as error:
             raise error.about(key)  # noqa: B904 - the same error, with the record named
-        return record
 
     def _name(self, position: Position) -> str:
         branch, step = position
@@ -324,10 +318,6 @@ class Records:
     def _code(self, place: str) -> str:
         named = b"coatcheck/v1/record-name/" + self.scope.run_tag + place.encode("ascii", "replace")
         return self.scope.sealer.mac(named)[:_CODE_LENGTH].hex()
-
-    def _header_for(self, record: bytes) -> EnvelopeHeader:
-        scope = self.scope
-        return EnvelopeHeader(scope.suite, scope.key_id, scope.run_tag, (), size=len(record))
 
 
 def say_once(key: str, what: str) -> None:
@@ -371,8 +361,3 @@ def _after(name: str, start: str, code: str) -> Iterator[str]:
     proper = f"{name[:length]}-{code}"
     if code and length == len(STEP) + _DIGITS and proper > name:
         yield proper
-
-
-def _context(name: str) -> bytes:
-    """Return the context of an envelope that is the record with this name: it can pass for no other, and for no object."""
-    return b"\x02" + name.encode("ascii")

@@ -23,7 +23,7 @@ from coatcheck.errors import CoatcheckError, StoreDenied
 from coatcheck.format.wire import OBJECT_ID_LENGTH
 from coatcheck.storage.access import PAGE, Access
 from coatcheck.storage.limiter import ahead_limiter_of
-from coatcheck.storage.markers import TOMBSTONE
+from coatcheck.storage.markers import SWEEP_MARK
 from coatcheck.storage.presence import Presence
 from coatcheck.storage.single_flight import SingleFlight
 from coatcheck.storage.sized_lru import SizedLru
@@ -274,7 +274,7 @@ class _Window:
     def _take_in(self, page: list[StoredObject]) -> None:
         """Learn from a page. Keys come in order, so what lies behind a sweep's mark was seen after a look for that."""
         presence = self.presence
-        mark = presence.prefix + TOMBSTONE
+        mark = presence.prefix + SWEEP_MARK
         is_marked = any(entry.key == mark for entry in page)
         if self._pages_read == 1 and not is_marked and (len(page) < PAGE or page[-1].key > mark):
             presence.confirmed(self._begun)

@@ -4,7 +4,7 @@ from typing import Final
 
 from coatcheck.clock import uptime
 from coatcheck.contracts import Sealer, Store
-from coatcheck.format.suites import scope_prefix
+from coatcheck.format.suites import ScopeSealer, scope_prefix
 from coatcheck.format.transforms import Transforms
 from coatcheck.storage.access import Access
 from coatcheck.storage.cache import PayloadCache
@@ -78,7 +78,7 @@ class Storeroom:
         """See :meth:`ReadAhead.settled`."""
         await self._ahead.settled(presence)
 
-    async def confirm(self, presence: Presence) -> None:
+    async def confirm(self, presence: Presence, scope: ScopeSealer) -> None:
         """Make sure that no sweep takes away what the store says is in the scope after this.
 
         What was seen there before may be gone, and what was read says nothing: a copy is read as well.
@@ -92,13 +92,13 @@ class Storeroom:
         """
         if not presence.of_tenant and not presence.is_confirmed:
             await self._ahead.listed(presence)
-        await self.look_for_sweep(presence)
+        await self.look_for_sweep(presence, scope)
 
-    async def look_for_sweep(self, presence: Presence) -> None:
+    async def look_for_sweep(self, presence: Presence, scope: ScopeSealer) -> None:
         """As :meth:`confirm`, in one request, and without finding out what else is in the scope."""
         if not presence.of_tenant and not presence.is_confirmed:
             begun = uptime()
-            await revive(self.access, presence.prefix)
+            await revive(self.access, scope)
             presence.confirmed(begun)
 
     async def close(self) -> None:

@@ -56,7 +56,7 @@ async def sweep(store: AgedStore, live: LiveRuns | None, rules: Rules = RULES) -
     """Twice, with time to get old before each."""
     for _ in range(2):
         await store.age(LONG)
-        await sweep_of(store, live, rules=rules).run()
+        await sweep_of(store, live, rules=rules, engine="inngest").run()
 
 
 async def test_a_run_that_is_listed_goes_on_and_what_others_gave_it_stays(

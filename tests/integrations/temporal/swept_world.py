@@ -106,8 +106,9 @@ class World:
         return {key for key in await self.keys() for prefix in prefixes if key.startswith(prefix)}
 
     async def keys(self) -> set[str]:
-        """Of everything that is in the store."""
-        return {entry.key async for entry in FileStore(self.folder).list_objects()}
+        """Of everything that is in the store, but for what it remembers of whom it was swept for."""
+        listing = FileStore(self.folder).list_objects()
+        return {entry.key async for entry in listing if "/sweep-origin-" not in entry.key}
 
     async def decode_all(self) -> int:
         """Read every payload of all histories behind no open gate, with nothing in memory; how many there were."""

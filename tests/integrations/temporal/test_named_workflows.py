@@ -68,6 +68,24 @@ class Hears:
         return [data, *self.heard]
 
 
+@workflow.defn
+class Rings:
+    """Signals another workflow, which is started for it."""
+
+    @workflow.run
+    async def run(self, data: str) -> str:
+        handle = await workflow.signal_with_start_workflow(
+            Hears.run,
+            data,
+            id=f"{workflow.info().workflow_id}-rung",
+            task_queue=workflow.info().task_queue,
+            signal=Hears.hear,
+            signal_args=data,
+            memo={"note": data},
+        )
+        return handle.id
+
+
 @pytest.fixture(params=["codec", "native"])
 def mode(request: pytest.FixtureRequest) -> Mode:
     found: Mode = request.param
@@ -82,7 +100,7 @@ async def working(server: TemporalServer, mode: Mode) -> AsyncIterator[tuple[Cli
     plain = await Client.connect(server.address)
     queue = f"named-{uuid4()}"
     _ARRIVED[asyncio.get_running_loop()] = asyncio.Queue()
-    async with Worker(client, task_queue=queue, workflows=[Awaits, Hears], activities=[later, turned]):
+    async with Worker(client, task_queue=queue, workflows=[Awaits, Hears, Rings], activities=[later, turned]):
         yield client, plain, chain, queue
 
 
@@ -137,6 +155,19 @@ async def test_a_failure_by_id_was_sealed_for_the_tenant(temporal_server: Tempor
         assert len(found) == 2
         for payload in found.values():
             assert await is_sealed_for(chain, payload, workflow_scope("default", handle.id))
+
+
+async def test_a_signal_with_start_from_a_workflow_is_its_receivers(
+    temporal_server: TemporalServer, mode: Mode
+) -> None:
+    async with working(temporal_server, mode) as (client, plain, chain, queue):
+        data = large("ring")
+        rung = await client.execute_workflow(Rings.run, data, id=queue, task_queue=queue)
+        assert await client.get_workflow_handle(rung).result() == [data, data]
+        event = await event_with(plain, rung, "workflow_execution_started_event_attributes")
+        for payload in dict(payloads_of(event)).values():
+            assert await is_sealed_for(chain, payload, workflow_scope("default", rung))
+        await event_with(plain, queue, "nexus_operation_scheduled_event_attributes")
 
 
 async def test_a_standalone_activity_is_the_tenants(temporal_server: TemporalServer, mode: Mode) -> None:

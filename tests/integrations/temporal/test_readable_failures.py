@@ -49,6 +49,39 @@ async def test_a_worker_with_a_wrong_key_sealed_that_it_is_wrong_under_that_key(
     await handle.terminate()
 
 
+@workflow.defn
+class Elsewhere:
+    """Has its activity done by another worker."""
+
+    @workflow.run
+    async def run(self, queue: str) -> str:
+        answer: str = await workflow.execute_activity(
+            "echo", queue, task_queue=queue, start_to_close_timeout=SECOND, retry_policy=ONCE
+        )
+        return answer
+
+
+async def test_a_failure_of_an_activity_worker_with_a_wrong_key_could_not_be_opened(
+    temporal_server: TemporalServer, plain: Client, tmp_path: Path
+) -> None:
+    client = await connect(temporal_server, chain_in(tmp_path))
+    wrong = await connect(temporal_server, Chain(Encrypt(Keyring(OTHER_KEY))))
+    queue = workflow_id = f"wrong-key-{uuid4()}"
+    async with (
+        Worker(client, task_queue=queue, workflows=[Elsewhere]),
+        Worker(wrong, task_queue=f"{queue}-activities", activities=ACTIVITIES),
+    ):
+        with pytest.raises(WorkflowFailureError) as caught:
+            await client.execute_workflow(
+                Elsewhere.run, f"{queue}-activities", id=workflow_id, task_queue=queue
+            )
+    failed = caught.value.cause.__cause__
+    assert failed is not None
+    assert "Failed decoding arguments" in str(failed)
+    assert KEY.id.hex() in str(failed.__cause__)
+    assert KEY.id.hex().encode() in await raw(plain, workflow_id)
+
+
 async def test_a_replayer_with_a_wrong_key_said_encoded_failure(
     temporal_server: TemporalServer, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
-from coatcheck import ConfigError, FileStore, Scope
+from coatcheck import Checkpoints, ConfigError, FileStore, Scope
 from coatcheck.integrations.temporal.live_runs import TemporalRuns
 from coatcheck.integrations.temporal.sweep import (
     TASK_QUEUE,
@@ -36,8 +36,9 @@ from coatcheck.integrations.temporal.sweep import (
 from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.report import Report
 from coatcheck.retention.sweep import Sweep
-from coatcheck.retention.verdict import Verdict
-from coatcheck.storage.markers import is_sweeps_own
+from coatcheck.retention.verdict import Rules, Verdict
+from coatcheck.storage.markers import SWEEP_LEASE, is_sweeps_own
+from tests.chains import history
 from tests.engines.requirement import unavailable
 from tests.engines.temporal import DELETES_AT_ONCE, TemporalServer, find_temporal
 from tests.integrations.temporal.paths.mirror import Mirror
@@ -52,7 +53,7 @@ from tests.integrations.temporal.swept_world import (
     value,
 )
 from tests.retention.aged_files import age
-from tests.retention.sweeping import LONG, RULES
+from tests.retention.sweeping import GRACE, LONG, RULES
 
 WORKFLOWS = int(os.environ.get("COATCHECK_SWEEP_WORKFLOWS", "24"))
 _PATIENCE = 300
@@ -71,7 +72,9 @@ async def by_itself(at: World) -> Report:
     chain = chain_on(at.folder)
     live = TemporalRuns(at.plain, [at.server.namespace], callers_listed=True)
     addresses = Addresses(chain.sealings)
-    return await Sweep(chain.store, addresses, live, tenants=live.tenants, rules=RULES, max_share=1).run()
+    return await Sweep(
+        chain.store, addresses, live, engine=live.engine, tenants=live.tenants, rules=RULES, max_share=1
+    ).run()
 
 
 async def by_workflow(at: World) -> Report:
@@ -115,10 +118,10 @@ async def test_what_the_server_has_lost_goes_and_nothing_else(swept: Swept, gate
     assert kept
     assert not lost & kept
 
-    age(at.folder, LONG)
+    age(at.folder, LONG, at.server.namespace)
     marked = await swept(at)
     assert payloads(await at.keys()) == before
-    age(at.folder, LONG)  # the workflows at the gates are in their third week
+    age(at.folder, LONG, at.server.namespace)  # the workflows at the gates are in their third week
     done = await swept(at)
 
     assert await at.keys() == before - lost
@@ -131,8 +134,45 @@ async def test_what_the_server_has_lost_goes_and_nothing_else(swept: Swept, gate
     assert (question, answer) == (value(gate), value("answer"))
 
 
+async def test_two_engines_and_checkpoints_in_one_store_under_one_name(at: World) -> None:
+    """Each sweep frees its own dead, of the same tenant and run as a workflow that goes on, and nothing else."""
+    tenant, run = at.server.namespace, GATES[0]
+    workflows = await at.keys()
+    chain = chain_on(at.folder)
+    await chain.put(value("step").encode(), Scope(tenant, run, engine="inngest"))
+    inngests = await at.keys() - workflows
+    saved = Checkpoints(chain, run=run, tenant=tenant)
+    for step in range(5):
+        await saved.save(value(f"state {step}").encode(), step)
+    checkpoints = await at.keys() - workflows - inngests
+
+    async def swept(engine: str, rules: Rules) -> set[str]:
+        """What is gone after two sweeps."""
+        before = await at.keys()
+        for _ in range(2):
+            age(at.folder, LONG, tenant)
+            addresses = Addresses(chain.sealings)
+            await Sweep(
+                chain.store, addresses, None, engine=engine, tenants=(tenant,), rules=rules, max_share=1
+            ).run()
+        return before - await at.keys()
+
+    assert await swept("inngest", RULES) == inngests
+    trimmed = await swept("checkpoints", Rules(grace=GRACE, idle=None, keep_last=1))
+    assert trimmed < checkpoints
+    assert [one.step for one in await history(saved)] == [4]
+    lost = await at.keys_of(at.dead)
+    for _ in range(2):
+        age(at.folder, LONG, tenant)
+        await by_itself(at)
+    assert await at.keys() == (workflows - lost) | (checkpoints - trimmed)
+    assert await at.decode_all() > 0
+    fresh = Checkpoints(chain_on(at.folder), run=run, tenant=tenant)
+    assert await fresh.restore() == value("state 4").encode()
+
+
 async def test_a_dry_run_changes_nothing_and_tells_what_would_be_done(at: World) -> None:
-    age(at.folder, LONG)
+    age(at.folder, LONG, at.server.namespace)
     keys = await at.keys()
     async with sweeping(at):
         report = await (await begin(at, options_for(at, delete=False))).result()
@@ -146,7 +186,7 @@ async def test_a_dry_run_changes_nothing_and_tells_what_would_be_done(at: World)
 
 
 async def test_the_share_is_that_of_all_partitions_and_is_checked_before_anything_is_done(at: World) -> None:
-    age(at.folder, LONG)
+    age(at.folder, LONG, at.server.namespace)
     keys = await at.keys()
     async with sweeping(at):
         handle = await begin(at, options_for(at, max_share=0.1))
@@ -159,7 +199,7 @@ async def test_the_share_is_that_of_all_partitions_and_is_checked_before_anythin
 
 
 async def test_the_history_of_a_sweep_is_short_replays_and_says_nothing_of_scopes(at: World) -> None:
-    age(at.folder, LONG)
+    age(at.folder, LONG, at.server.namespace)
     async with sweeping(at):
         handle = await begin(at, options_for(at))
         await handle.result()
@@ -173,9 +213,9 @@ async def test_the_history_of_a_sweep_is_short_replays_and_says_nothing_of_scope
 
 async def test_a_worker_that_is_killed_in_the_middle_is_replaced_by_another(at: World) -> None:
     lost, before = await at.keys_of(at.dead), await at.keys()
-    age(at.folder, LONG)
+    age(at.folder, LONG, at.server.namespace)
     await by_workflow(at)
-    age(at.folder, LONG)
+    age(at.folder, LONG, at.server.namespace)
 
     handle = await begin(at, options_for(at, at_once=1))
     slow = worker_process(at, requests_per_second=15)
@@ -192,14 +232,14 @@ async def test_a_worker_that_is_killed_in_the_middle_is_replaced_by_another(at: 
     finally:
         quick.kill()
         quick.wait()
-    claimed = {key for key in await at.keys() if "condemned-" in key}
+    claimed = {key for key in await at.keys() if SWEEP_LEASE in key}
     assert report.of(Verdict.UNDER_WAY).scopes == len(claimed)
     assert 0 < report.deleted <= len(left)
     # What the killed one had claimed is left alone for an hour.
     assert {key.rpartition("/")[0] for key in on_disk(at, lost)} <= {
         key.rpartition("/")[0] for key in claimed
     }
-    age(at.folder, timedelta(hours=2))
+    age(at.folder, timedelta(hours=2), at.server.namespace)
     await by_workflow(at)
     assert await at.keys() == before - lost
     assert await at.decode_all() > 0
@@ -228,7 +268,7 @@ async def test_a_schedule_sweeps_again_and_again(at: World) -> None:
     try:
         async with sweeping(at):
             for number in (1, 2, 3):
-                age(at.folder, LONG)
+                age(at.folder, LONG, at.server.namespace)
                 await triggered(at, schedule, number)
     finally:
         await schedule.delete()
@@ -248,7 +288,7 @@ async def triggered(at: World, schedule: ScheduleHandle, number: int) -> None:
 async def test_what_an_ended_sweep_recorded_is_removed_by_a_later_one(at: World) -> None:
     store = FileStore(at.folder)
     await store.create("sweep/live/ended/part-0", b"")
-    age(at.folder, LONG)
+    age(at.folder, LONG, at.server.namespace)
     await by_workflow(at)
     assert not [key for key in await at.keys() if key.startswith("sweep/")]
 

@@ -29,7 +29,7 @@ def checkpoints(
         typer.Option(
             min=0,
             max=999_999,
-            help="Of runs that saved nothing for the grace, keep so many of the latest checkpoints.",
+            help="Checkpoints to keep of each run that saved nothing for the grace; what they do not need is deleted.",
             show_default="all",
         ),
     ] = 0,
@@ -44,7 +44,7 @@ def checkpoints(
 ) -> None:
     """Sweep checkpoints that are old, or not among the latest of their run, with all that only they need.
 
-    Give a tenant only if nothing but checkpoints is written for the runs that have some: no engine is asked here.
+    No engine is asked: what engines wrote is not touched, also where a run of theirs has the same name.
     A run that is saved to during the grace is left as it is.
     """
 
@@ -54,10 +54,12 @@ def checkpoints(
         rules = Rules(
             grace=grace,
             idle=None if keep_days is None else max(timedelta(days=keep_days), grace),
-            checkpoints=True,
             keep_last=keep_last,
         )
-        return await swept(None, tuple(tenant or ["default"]), rules, max_share, progress, delete=delete)
+        tenants = tenant or ["default"]
+        return await swept(
+            "checkpoints", None, tenants, rules=rules, max_share=max_share, progress=progress, delete=delete
+        )
 
     with told_in_one_line("sweep checkpoints"):
-        print_report(with_progress(work), as_json=as_json)
+        print_report(with_progress(work), max_share, as_json=as_json)

@@ -66,18 +66,28 @@ def inngest(
 
         rules = Rules(grace=grace, idle=max(older_than or grace, grace))
         if live is None:
-            return await swept(None, tuple(tenants), rules, max_share, progress, delete=delete)
+            return await swept(
+                "inngest", None, tenants, rules=rules, max_share=max_share, progress=progress, delete=delete
+            )
         # The SDK is optional, and slow to load.
         from coatcheck.integrations.inngest.live_runs import ListedRuns  # noqa: PLC0415
 
         with _opened(live, grace) as lines:
             runs = ListedRuns(lines, tenants)
-            return await swept(runs, runs.tenants, rules, max_share, progress, delete=delete)
+            return await swept(
+                runs.engine,
+                runs,
+                runs.tenants,
+                rules=rules,
+                max_share=max_share,
+                progress=progress,
+                delete=delete,
+            )
 
     with told_in_one_line("sweep inngest"):
         if live and find_spec("inngest") is None:
             raise ConfigError("inngest is not installed", "pip install 'coatcheck[inngest]'")
-        print_report(with_progress(work), as_json=as_json)
+        print_report(with_progress(work), max_share, as_json=as_json)
 
 
 @contextmanager

@@ -33,12 +33,32 @@ Grace = Annotated[
     ),
 ]
 MaxShare = Annotated[
-    float, typer.Option(min=0, max=1, help="Do nothing if more than this share of all objects would go.")
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Do nothing if more than this share of all objects is on its way out, marked before or now.",
+    ),
 ]
 Delete = Annotated[
     bool, typer.Option("--delete", help="Mark and delete. Without it, only say what would be done.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print records instead of a table.")]
+Moved = Annotated[
+    bool,
+    typer.Option(
+        "--moved",
+        help="The engine's cluster or namespace is another one than the store was swept for before, and that is right.",
+    ),
+]
+NoRuns = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="This one of them rightly has no runs, or was deleted for good: free all that was written for it. Can be given "
+        "several times.",
+    ),
+]
 Tenants = Annotated[
     list[str] | None,
     typer.Option(

@@ -7,7 +7,17 @@ import typer
 
 from coatcheck.cli.failures import told_in_one_line
 from coatcheck.cli.progress import with_progress
-from coatcheck.cli.sweep.options import SHARE, WEEK, AsJson, Delete, Grace, MaxShare, Tenants
+from coatcheck.cli.sweep.options import (
+    SHARE,
+    WEEK,
+    AsJson,
+    Delete,
+    Grace,
+    MaxShare,
+    Moved,
+    NoRuns,
+    Tenants,
+)
 from coatcheck.cli.sweep.report import print_report
 from coatcheck.cli.sweep.running import swept
 from coatcheck.errors import ConfigError
@@ -30,6 +40,8 @@ def restate(
     tenant: Tenants = None,
     grace: Grace = WEEK,
     max_share: MaxShare = SHARE,
+    no_runs: NoRuns = None,
+    moved: Moved = False,
     delete: Delete = False,
     as_json: AsJson = False,
 ) -> None:
@@ -47,9 +59,19 @@ def restate(
 
         live = RestateRuns(admin, tenant or ["default"], token=auth_token)
         rules = Rules(grace=grace, idle=grace)
-        return await swept(live, live.tenants, rules, max_share, progress, delete=delete)
+        return await swept(
+            live.engine,
+            live,
+            live.tenants,
+            rules=rules,
+            max_share=max_share,
+            progress=progress,
+            delete=delete,
+            moved=moved,
+            no_runs=no_runs or (),
+        )
 
     with told_in_one_line("sweep restate"):
         if find_spec("restate") is None:
             raise ConfigError("restate-sdk is not installed", "pip install 'coatcheck[restate]'")
-        print_report(with_progress(work), as_json=as_json)
+        print_report(with_progress(work), max_share, as_json=as_json)

@@ -6,7 +6,7 @@ import typer
 
 from coatcheck.cli.failures import told_in_one_line
 from coatcheck.cli.progress import with_progress
-from coatcheck.cli.sweep.options import SHARE, WEEK, AsJson, Delete, Grace, MaxShare
+from coatcheck.cli.sweep.options import SHARE, WEEK, AsJson, Delete, Grace, MaxShare, Moved, NoRuns
 from coatcheck.cli.sweep.report import print_report
 from coatcheck.cli.sweep.running import swept
 from coatcheck.cli.temporal_options import Address, Server, check_installed
@@ -38,6 +38,8 @@ def temporal(
             help="All namespaces that call these by Nexus are given: the server need not be asked.",
         ),
     ] = False,
+    no_runs: NoRuns = None,
+    moved: Moved = False,
     delete: Delete = False,
     as_json: AsJson = False,
 ) -> None:
@@ -60,9 +62,20 @@ def temporal(
             namespace or [client.namespace],
             archived=archived,
             callers_listed=nexus_callers_listed,
+            no_runs=no_runs or (),
         )
-        return await swept(live, live.tenants, rules, max_share, progress, delete=delete)
+        return await swept(
+            live.engine,
+            live,
+            live.tenants,
+            rules=rules,
+            max_share=max_share,
+            progress=progress,
+            delete=delete,
+            moved=moved,
+            no_runs=no_runs or (),
+        )
 
     with told_in_one_line("sweep temporal"):
         check_installed()
-        print_report(with_progress(work), as_json=as_json)
+        print_report(with_progress(work), max_share, as_json=as_json)
