@@ -53,7 +53,7 @@ test-extras: engines
 test-versions: engines
 	$(BIN)/python -m tests.versions $(ARGS)
 
-# The long forms of what `make test` does in short, each with its figures: 80 minutes on two cores. RUNS are the inputs for
+# The long forms of what `make test` does in short, each with its figures: 90 minutes on two cores. RUNS are the inputs for
 # each fuzz target.
 FIGURES := -q -p no:xdist --log-cli-level=INFO
 SEALING := */coatcheck/format/envelope.py,*/codecs/aead.py,*/coatcheck/format/reference.py,*/coatcheck/format/wire.py
@@ -70,6 +70,8 @@ verify: engines
 	$(BIN)/python -m pytest -q -n 2 tests/test_tampering.py tests/storage/test_access.py tests/stores/test_fault_matrix.py tests/stores/test_file_faults.py tests/stores/cached/test_disk.py tests/stores/test_faults_in_temporal.py
 	@echo '== faults: 10,000 operations in bad weather, 1,000 writers killed for each store'
 	COATCHECK_SOAK_OPERATIONS=10000 COATCHECK_SOAK_KILLS=1000 $(BIN)/python -m pytest $(FIGURES) tests/stores/test_fault_soak.py tests/stores/test_kills.py
+	@echo '== several processes, stores and engines, whatever happens: 100,000 steps in memory, 80,000 of one thing at a time, 500 on each real store'
+	COATCHECK_MACHINE_STEPS=100000 $(BIN)/python -m pytest $(FIGURES) tests/machine
 	@echo '== retention: 100,000 steps of the state machine, 1,000 races on the real S3 server, 500 workflows on the real Temporal server'
 	COATCHECK_SWEEP_STEPS=100000 $(BIN)/python -m pytest $(FIGURES) tests/retention/test_machine.py
 	COATCHECK_SWEEP_RACES=1000 $(BIN)/python -m pytest $(FIGURES) -s tests/retention/test_races.py
