@@ -121,21 +121,23 @@ class Site:
     async def sweep(self, *, no_runs: tuple[str, ...] = ()) -> Report:
         """Twice, a grace apart, when everything is old."""
         await self.forget()
-        for _ in range(2):
-            age(self.folder, LONG, self.server.namespace)
-            chain = chain_on(self.folder)
-            live = TemporalRuns(self.plain, [self.server.namespace], callers_listed=True, no_runs=no_runs)
-            report = await Sweep(
-                chain.store,
-                Addresses(chain.sealings),
-                live,
-                engine=live.engine,
-                tenants=live.tenants,
-                rules=RULES,
-                max_share=1,
-                no_runs=no_runs,
-            ).run()
-        return report
+        await self._sweep_once(no_runs)
+        return await self._sweep_once(no_runs)
+
+    async def _sweep_once(self, no_runs: tuple[str, ...]) -> Report:
+        age(self.folder, LONG, self.server.namespace)
+        chain = chain_on(self.folder)
+        live = TemporalRuns(self.plain, [self.server.namespace], callers_listed=True, no_runs=no_runs)
+        return await Sweep(
+            chain.store,
+            Addresses(chain.sealings),
+            live,
+            engine=live.engine,
+            tenants=live.tenants,
+            rules=RULES,
+            max_share=1,
+            no_runs=no_runs,
+        ).run()
 
     async def scopes(self) -> int:
         """How many runs have something in the store."""

@@ -63,7 +63,7 @@ Tenants = Annotated[
     list[str] | None,
     typer.Option(
         "--tenant",
-        help="Whose payloads to sweep; can be given several times. No other server or engine may write for them.",
+        help="Whose payloads to sweep; can be given several times. No other server of this engine may write for them.",
         show_default="default",
     ),
 ]
