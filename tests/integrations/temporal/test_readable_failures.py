@@ -55,9 +55,10 @@ class Elsewhere:
 
     @workflow.run
     async def run(self, queue: str) -> str:
-        return await workflow.execute_activity(
+        answer: str = await workflow.execute_activity(
             "echo", queue, task_queue=queue, start_to_close_timeout=SECOND, retry_policy=ONCE
         )
+        return answer
 
 
 async def test_a_failure_of_an_activity_worker_with_a_wrong_key_could_not_be_opened(
