@@ -17,7 +17,7 @@ from tests.environments import ROOT, uv
 OLDEST_CRYPTOGRAPHY = "cryptography==44.0.0"
 """The oldest that pyproject.toml admits."""
 _CACHE = ROOT / ".cache" / "packages"
-_SECONDS = 30.0
+_SECONDS = 120.0
 
 
 @dataclass(frozen=True)

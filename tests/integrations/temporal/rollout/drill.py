@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, TimeoutType
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import (
     Client,
     Schedule,
@@ -26,7 +27,18 @@ from tests.integrations.temporal.workflows import text
 
 _LARGE = 6_000
 """Bytes: some times as large as what stays inline."""
-_FAILED = {EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED, EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT}
+
+
+def has_failed(event: HistoryEvent) -> bool:
+    """Whether it tells of a workflow task that a worker took and did not complete.
+
+    One that waited for the worker before it, which is gone, was taken by nobody.
+    """
+    timed_out = event.workflow_task_timed_out_event_attributes
+    return event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED or (
+        event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT
+        and timed_out.timeout_type != TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
+    )
 
 
 @dataclass
@@ -62,7 +74,7 @@ class Drill:
             f"{workflow_id}: {event}"
             for workflow_id in self.seen
             async for event in client.get_workflow_handle(workflow_id).fetch_history_events()
-            if event.event_type in _FAILED
+            if has_failed(event)
         ]
 
     async def _take(self, step: str, client: Client) -> None:
