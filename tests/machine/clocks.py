@@ -27,7 +27,9 @@ class Clocks:
     def leading(self) -> Iterator[None]:
         """Until the end of the block, coatcheck in this process has no other clock."""
         with pytest.MonkeyPatch.context() as patch:
-            calendars.lead(patch, lambda: datetime.fromtimestamp(_real_time(), UTC) + self.elapsed + skew.get())
+            calendars.lead(
+                patch, lambda: datetime.fromtimestamp(_real_time(), UTC) + self.elapsed + skew.get()
+            )
             # Nobody moves the stamps of files: they are compared with a clock that is only wrong.
             patch.setattr(time, "time", lambda: _real_time() + skew.get().total_seconds())
             for name, module in list(sys.modules.items()):

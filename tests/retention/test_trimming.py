@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coatcheck import Checkpoints, MemoryStore, PayloadNotFound, Store, StoredObject, StoreUnavailable
+from coatcheck import (
+    Checkpoints,
+    Key,
+    Keyring,
+    MemoryStore,
+    PayloadNotFound,
+    Store,
+    StoredObject,
+    StoreUnavailable,
+)
 from coatcheck.contracts import DEFAULT_LIMIT
 from coatcheck.errors import ConfigError
 from coatcheck.retention.report import Report
@@ -17,7 +26,7 @@ from coatcheck.retention.verdict import Rules, Verdict
 from coatcheck.storage.markers import SWEEP_DELETING, SWEEP_LEASE
 from tests.chains import history
 from tests.retention.aged_store import AgedStore
-from tests.retention.sweeping import GRACE, LONG, TENANT, chain_on, keys_of, sweep_of
+from tests.retention.sweeping import GRACE, KEY, LONG, TENANT, chain_on, keys_of, sweep_of
 
 KEEP = 3
 RULES = Rules(grace=GRACE, idle=None, keep_last=KEEP)
@@ -118,6 +127,26 @@ async def test_a_run_that_may_be_kept_longer_than_it_was_marked_for_is_kept() ->
     longer = Rules(grace=GRACE, idle=timedelta(days=365))
     assert (await sweep(store, longer)).of(Verdict.YOUNG).scopes == 1
     assert len(await history(read(store))) == 6
+
+
+async def test_a_rotation_made_old_checkpoints_of_a_run_that_went_on_look_idle() -> None:
+    """Under each key a run has a scope of its own; it was judged as if it were another run."""
+    store, rules = AgedStore(MemoryStore()), Rules(grace=GRACE, idle=timedelta(days=10))
+    new = Keyring(Key(bytes(range(32, 64))), KEY)
+
+    def run(name: str, keyring: Keyring | None = None) -> Checkpoints:
+        return Checkpoints(chain_on(store, keyring), run=name, tenant=TENANT)
+
+    await run("goes on").save(b"\x80before" * 200, 0)
+    await run("stopped").save(b"\x80for good" * 200, 0)
+    for day in range(4):
+        await store.age(LONG)
+        await run("goes on", new).save(b"\x80after" * (200 + day), day + 1)
+        await sweep_of(store, None, rules=rules, keyring=new).run()
+    left = await history(run("goes on", new))
+    assert [checkpoint.step for checkpoint in left] == [0, 1, 2, 3, 4]
+    assert await run("goes on", new).restore(left[0].reference) == b"\x80before" * 200
+    assert await history(run("stopped", new)) == []
 
 
 async def test_a_damaged_record_keeps_everything() -> None:

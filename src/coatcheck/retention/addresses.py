@@ -59,6 +59,10 @@ class Addresses:
                 await sealing.load_all(scope.tenant)
             return self._addresses(scope)
 
+    def tenant_at(self, prefix: str) -> str:
+        """Return the tenant whose keys begin with a prefix of :meth:`of` or :meth:`of_tenant`."""
+        return self._tags[prefix.partition("/")[0]][0].tenant
+
     async def sealer_at(self, prefix: str) -> ScopeSealer:
         """What the objects below a prefix of :meth:`of`, or below a longer one of :meth:`of_tenant`, are sealed with.
 

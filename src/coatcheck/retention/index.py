@@ -171,6 +171,12 @@ class Index:
         ask = "SELECT tag, tenant FROM live WHERE tag >= ? AND tag < ? ORDER BY tag, tenant"
         yield from self._base.execute(ask, (start, start + "~"))
 
+    def newest(self, prefix: str) -> datetime | None:
+        """Return when something was last written to a scope; None if it has nothing, or is not there."""
+        ask = "SELECT newest FROM scopes WHERE prefix = ?"
+        row = self._base.execute(ask, (prefix,)).fetchone()
+        return _time_or_none(row[0]) if row else None
+
     def has(self, tenant: str) -> bool:
         """Whether there is a scope below this prefix of a tenant."""
         ask = "SELECT 1 FROM scopes WHERE prefix > ? AND prefix < ? LIMIT 1"

@@ -18,6 +18,7 @@ from coatcheck.retention.index import Index, ScopeFacts
 from coatcheck.retention.live import LiveRuns, LiveScopes, Origin
 from coatcheck.retention.marks import Marks
 from coatcheck.retention.origins import Origins
+from coatcheck.retention.other_keys import OtherKeys
 from coatcheck.retention.pace import REQUEST_SECONDS, listed
 from coatcheck.retention.reaper import Reaped, Reaper, StoreClock
 from coatcheck.retention.report import Report
@@ -140,6 +141,9 @@ class Sweep:
             await self._read_marks(index)
             if self._live is not None and await self._has_candidates(index, now):
                 await self._ask(self._live, index)
+            if self._live is None:
+                others = OtherKeys(self._store, self._addresses, self._engine, self._rules, self._limiter)
+                index.add_live([prefix async for prefix in others.young(index, now)])
             report = await self._judged(index, now)
             found = {
                 tenant

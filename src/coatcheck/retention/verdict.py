@@ -127,10 +127,14 @@ class Rules:
         """
         if facts.newest is None:
             return 0
-        age = now - facts.newest
-        if self.idle is not None and age > self.idle:
+        if self.is_idle(facts.newest, now):
             return 0
-        return self.keep_last if 0 < self.keep_last < facts.records and age > self.grace else None
+        old = now - facts.newest > self.grace
+        return self.keep_last if old and 0 < self.keep_last < facts.records else None
+
+    def is_idle(self, newest: datetime, now: datetime) -> bool:
+        """Whether all of a scope may go, to which something was last written then."""
+        return self.idle is not None and now - newest > self.idle
 
     def was_written_to(self, facts: ScopeFacts) -> bool:
         """Whether the scope has anything that it did not have when it was marked, so that the mark means nothing."""

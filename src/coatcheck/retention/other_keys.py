@@ -1,0 +1,67 @@
+"""Runs of checkpoints that go on under another key: after a rotation one run is in as many scopes as there are keys."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from coatcheck.checkpoints import Checkpoint
+from coatcheck.contracts import Store
+from coatcheck.errors import FormatError, IntegrityError, PayloadNotFound
+from coatcheck.retention.addresses import Addresses
+from coatcheck.retention.index import Index
+from coatcheck.retention.pace import REQUEST_SECONDS
+from coatcheck.retention.verdict import Rules
+from coatcheck.scope import Scope
+from coatcheck.storage.access import Access
+from coatcheck.storage.ledger import Records
+from coatcheck.storage.limiter import Limiter
+
+
+class OtherKeys:
+    """Finds what age alone would take although its run is young under another key. For one task.
+
+    Args:
+        store: Where the records are.
+        addresses: Of the tenants.
+        engine: The engine of the scopes.
+        rules: How old a run may become.
+        limiter: Admits each request.
+    """
+
+    def __init__(
+        self, store: Store, addresses: Addresses, engine: str, rules: Rules, limiter: Limiter
+    ) -> None:
+        self._access = Access(store, REQUEST_SECONDS, limiter)
+        self._addresses = addresses
+        self._engine = engine
+        self._rules = rules
+
+    async def young(self, index: Index, now: datetime) -> AsyncIterator[str]:
+        """Yield the prefixes of old scopes whose run has a younger one. One small request for each old scope, if any.
+
+        A scope whose newest record cannot be read is judged by its own age.
+
+        Raises:
+            KeyUnavailable: A key of a tenant cannot be had.
+            StoreError: The store cannot or will not give a record.
+        """
+        async for facts, _ in index.scopes():
+            if not facts.records or facts.newest is None or not self._rules.is_idle(facts.newest, now):
+                continue
+            tenant = self._addresses.tenant_at(facts.prefix)
+            if len(await self._addresses.of_tenant(tenant)) > 1 and await self._is_young(
+                index, tenant, facts.prefix, now
+            ):
+                yield facts.prefix
+
+    async def _is_young(self, index: Index, tenant: str, prefix: str, now: datetime) -> bool:
+        records = Records(self._access, await self._addresses.sealer_at(prefix))
+        try:
+            (entry,) = await records.newest(1)
+            run = Checkpoint.from_record(entry, await records.get(entry)).run
+        except (FormatError, IntegrityError, PayloadNotFound, ValueError):
+            return False
+        for other in await self._addresses.of(Scope(tenant, run, engine=self._engine)):
+            newest = index.newest(other)
+            if newest is not None and not self._rules.is_idle(newest, now):
+                return True
+        return False
