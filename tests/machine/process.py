@@ -108,12 +108,14 @@ class Process:
         references = [one.reference.to_bytes() async for one in checkpoints.history()]
         return None if latest is None else latest.reference.to_bytes(), references
 
-    async def sweep(self, engine: str, cluster: str, shown: Shown, careful: bool) -> int:
-        """Objects that it deleted."""
-        return (await sweep_of(self.chain, engine, cluster, shown, careful=careful).run()).deleted
+    async def sweep(self, engine: str, cluster: str, shown: Shown, careful: bool) -> tuple[int, bool]:
+        """Objects that it deleted, and whether it found anything: then the store remembers the cluster."""
+        report = await sweep_of(self.chain, engine, cluster, shown, careful=careful).run()
+        return report.deleted, bool(report.found)
 
-    async def sweep_checkpoints(self, keep_days: int | None, keep_last: int) -> int:
-        return (await checkpoint_sweep_of(self.chain, keep_days, keep_last).run()).deleted
+    async def sweep_checkpoints(self, keep_days: int | None, keep_last: int) -> tuple[int, bool]:
+        report = await checkpoint_sweep_of(self.chain, keep_days, keep_last).run()
+        return report.deleted, bool(report.found)
 
     async def fault(self, operation: str, mishap: Mishap, times: int, skip: int) -> None:
         self.door.faults.append(Fault(operation, mishap, times, skip))

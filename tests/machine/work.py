@@ -230,10 +230,12 @@ class Work:
 
     def _sweep(self, slot: int, kind: str, call: str, *args: Any) -> Job:
         def check(answer: Answer) -> None:
-            deleted = self._judge.value_of(answer, f"sweep of {kind}")
-            if deleted is not None:
-                self._swept.add(kind)
+            done = self._judge.value_of(answer, f"sweep of {kind}")
+            if done is not None:
                 self._judge.swept(kind)
+            deleted, found = done or (None, False)
+            if found:
+                self._swept.add(kind)
             if deleted != 0:
                 self._judge.audit()
 
