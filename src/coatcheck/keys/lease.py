@@ -14,7 +14,8 @@ class KeyLease:
 
     An engine runs a step first, and has its result sealed afterwards. If the key had to be loaded again in between and could
     not be, the engine would run the step once more, with all that it does to the world. So what was loaded within
-    :meth:`active` can be had there until :meth:`end`, whatever ``max_age`` says. The next attempt loads anew.
+    :meth:`active`, or after :meth:`begin`, can be had there until :meth:`end`, whatever ``max_age`` says. The next attempt
+    loads anew.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,10 @@ class KeyLease:
             yield
         finally:
             _current.reset(token)
+
+    def begin(self) -> None:
+        """Use the lease from now on, where no block can be put around the attempt: in this task, or in this thread."""
+        _current.set(self)
 
     def end(self) -> None:
         """Let go of the keys, also in tasks that outlive the attempt."""
