@@ -41,7 +41,9 @@ async def refund_of(app: App, if_exp: str, **data: Any) -> tuple[dict[str, Any],
     return run, approved
 
 
-async def test_the_approval_of_one_order_released_the_refund_of_another(inngest_server: InngestServer) -> None:
+async def test_the_approval_of_one_order_released_the_refund_of_another(
+    inngest_server: InngestServer,
+) -> None:
     app = new_app(inngest_server, claim_check(encrypted_chain(), clear=["customer"]))
     run, approved = await refund_of(app, SAME_ORDER, order={"id": 7}, customer=1)
     assert approved == []
@@ -72,7 +74,10 @@ async def test_a_cancellation_of_one_order_stopped_all_others(inngest_server: In
         await ctx.step.sleep("first", 60_000)
         ran.append(1)
 
-    with pytest.raises(ConfigError, match=r"cancel of the function 'ship' is `event.data.order == .*event.data.order is sealed"):
+    with pytest.raises(
+        ConfigError,
+        match=r"cancel of the function 'ship' is `event.data.order == .*event.data.order is sealed",
+    ):
         check.checked([ship])
     # Whoever forgot to ask is told by the first run, which does nothing.
     async with served(app, [ship]):
@@ -118,7 +123,9 @@ def function_with(**config: Any) -> inngest.Function[Any]:
 @pytest.mark.parametrize("place", CONFIGS)
 def test_every_place_for_an_expression_is_looked_at(place: str) -> None:
     function = function_with(**CONFIGS[place]("event.data.customer"))
-    with pytest.raises(ConfigError, match=rf"{place.partition(',')[0]} of the function 'f' is `event.data.customer`"):
+    with pytest.raises(
+        ConfigError, match=rf"{place.partition(',')[0]} of the function 'f' is `event.data.customer`"
+    ):
         claim_check(encrypted_chain()).checked([function])
     claim_check(encrypted_chain(), clear=["customer"]).checked([function])
 
@@ -148,7 +155,9 @@ def test_what_is_understood(text: str, clear: list[str]) -> None:
     claim_check(encrypted_chain(), clear=clear).checked([function])
     for left_out in clear:
         with pytest.raises(ConfigError, match="is sealed"):
-            claim_check(encrypted_chain(), clear=[name for name in clear if name != left_out]).checked([function])
+            claim_check(encrypted_chain(), clear=[name for name in clear if name != left_out]).checked(
+                [function]
+            )
 
 
 @pytest.mark.parametrize(
@@ -204,7 +213,18 @@ def test_events_that_tell_of_the_end_of_runs(text: str, *, refused: bool) -> Non
 
 @pytest.mark.parametrize(
     "name",
-    ["event.data.order", "data.order", "async.data.x", "event", 'order["id"]', "order..id", "", ".order", "a b", MARKER],
+    [
+        "event.data.order",
+        "data.order",
+        "async.data.x",
+        "event",
+        'order["id"]',
+        "order..id",
+        "",
+        ".order",
+        "a b",
+        MARKER,
+    ],
 )
 def test_a_name_that_means_nothing_below_the_data_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=r"Write it|Write its name|no field"):
