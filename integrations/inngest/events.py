@@ -5,17 +5,15 @@ from typing import Any, Final
 
 from coatcheck.concurrency import all_at_once
 from coatcheck.errors import FormatError
+from coatcheck.integrations.inngest.clear import ADDED, LIFECYCLE, ClearFields
 from coatcheck.integrations.inngest.failures import open_error
 from coatcheck.integrations.inngest.marker import MARKER, is_escaped, sealed_in
 from coatcheck.integrations.inngest.payloads import Payloads
 from coatcheck.scope import Scope
 
-_ADDED: Final = "_inngest"
-"""The field that Inngest itself adds to the data of an event."""
 _TIMER: Final = "inngest/scheduled.timer"
 """What Inngest itself sends where a trigger is a time table; nobody else may send events of ``inngest/``."""
 _TIMER_FIELDS: Final = frozenset({"cron"})
-_LIFECYCLE: Final = ("inngest/function.finished", "inngest/function.failed", "inngest/function.cancelled")
 
 
 class SealedData(dict[str, object]):
@@ -35,10 +33,10 @@ class Events:
         plain: Names of events that may come in the clear, if nothing else may.
     """
 
-    def __init__(self, payloads: Payloads, clear: Collection[str], plain: Collection[str] = ()) -> None:
+    def __init__(self, payloads: Payloads, clear: ClearFields, plain: Collection[str] = ()) -> None:
         self._payloads = payloads
         self._plain = frozenset(plain)
-        self._clear = frozenset(clear)
+        self._clear = clear
 
     async def seal(self, data: Mapping[str, Any], *, original: Mapping[str, Any]) -> Mapping[str, Any]:
         """What to send in place of an event's ``data``, whose owner has it as ``original``.
@@ -51,8 +49,7 @@ class Events:
         sealed: Mapping[str, Any] = await self._payloads.seal(data, self._payloads.shared)
         if sealed is data:
             return original
-        clear = {name: data[name] for name in self._clear & data.keys()}
-        return SealedData({**clear, **sealed}, original)
+        return SealedData({**self._clear.of(data), **sealed}, original)
 
     async def open(self, name: str, data: Mapping[str, Any], scope: Scope) -> Mapping[str, Any]:
         """The data that an event called ``name`` was sent with.
@@ -60,9 +57,9 @@ class Events:
         Raises:
             CoatcheckError: As :meth:`Payloads.open`; an event whose name was given as plain is taken as it is.
         """
-        if name in _LIFECYCLE:
+        if name in LIFECYCLE:
             return await self._open_lifecycle(data, scope)
-        added = {_ADDED: data[_ADDED]} if _ADDED in data else {}
+        added = {ADDED: data[ADDED]} if ADDED in data else {}
         if (sealed := sealed_in(data)) is not None:
             opened = await self._payloads.open_sealed(sealed, scope)
         else:
@@ -78,7 +75,7 @@ class Events:
         """Other middleware seals the data, or some of its fields."""
         whole = await self._payloads.read_others(data, scope)
         if whole is not data and isinstance(whole, dict):
-            return {**({_ADDED: data[_ADDED]} if _ADDED in data else {}), **whole}
+            return {**({ADDED: data[ADDED]} if ADDED in data else {}), **whole}
         fields = await all_at_once(self._payloads.read_others(value, scope) for value in data.values())
         return dict(zip(data, fields, strict=True))
 
@@ -93,7 +90,7 @@ class Events:
 
     def _check_plain(self, name: str, data: Mapping[str, Any]) -> None:
         """Refuse data in the clear, unless the chain or the configuration takes it. What is empty says nothing."""
-        fields = data.keys() - {_ADDED}
+        fields = data.keys() - {ADDED}
         if fields and name not in self._plain and not (name == _TIMER and fields <= _TIMER_FIELDS):
             self._payloads.chain.check_plain(f"the data of the event {name[:200]!r}")
 

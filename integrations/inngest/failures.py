@@ -5,6 +5,7 @@ from typing import Any
 
 from inngest import NonRetriableError, RetryAfterError, StepError
 
+from coatcheck.errors import readable_error
 from coatcheck.integrations.inngest.marker import (
     escaped_message,
     from_json,
@@ -18,17 +19,20 @@ from coatcheck.scope import Scope
 
 
 async def seal_error(payloads: Payloads, error: Exception) -> Exception:
-    """The same error for Inngest, its message sealed and without its stack trace, if the chain encrypts.
+    """Return the same error for Inngest, its message sealed and without its stack trace, if the chain encrypts.
 
-    Its name stays in the clear, and whether and when it is retried. What it says is opened again where a function
+    Its name stays in the clear, and whether and when it is retried. So does what coatcheck itself says: it holds no payload, and
+    who has to read it is often who lacks the key. What it says is opened again where a function
     catches a ``StepError``, and in ``on_failure``. Errors belong to the tenant: one run hands them to another.
 
     Raises:
         CoatcheckError: As :meth:`Chain.encode`.
     """
     message = error.message if isinstance(error, StepError) else str(error)
-    if payloads.chain.encrypts:
-        said = marked_message(await payloads.chain.encode(to_json(message), payloads.shared))
+    if payloads.chain.encrypts and readable_error(error) is not None:
+        said = escaped_message(message)
+    elif payloads.chain.encrypts:
+        said = marked_message(await payloads.seal_done(to_json(message), payloads.shared))
     elif (said := escaped_message(message)) == message:
         return error
     if isinstance(error, StepError):

@@ -11,15 +11,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from coatcheck.errors import FormatError
+from coatcheck.format.shown import MARKER, MESSAGE
 from coatcheck.format.wire import is_ours
 
-MARKER: Final = "__coatcheck__"
-"""The key of the JSON object that stands for a value."""
 MARKED_SIZE: Final = 160
 """Bytes of a reference in this form, about: one with the alias ``default`` and no bases takes 136."""
-_ERROR: Final = "coatcheck:"
-"""What the message of an error begins with that was sealed."""
-_ESCAPED: Final = "coatcheck:="
+_ESCAPED: Final = f"{MESSAGE}="
 """What one begins with that only looks so. No base64 has ``=`` in front."""
 _READ_HERE: Final = (b'"__coatcheck__"', b'"__REMOTE_STATE__"', b'"__ENCRYPTED__"', b'"coatcheck:')
 """What a reader may take for more than user data: ours, and the keys of Inngest's own middleware."""
@@ -86,17 +83,17 @@ def sealed_in(value: Mapping[str, object]) -> bytes | None:
 
 def marked_message(sealed: bytes) -> str:
     """What stands for the message of an error that was sealed."""
-    return _ERROR + _to_text(sealed)
+    return MESSAGE + _to_text(sealed)
 
 
 def escaped_message(message: str) -> str:
     """What stands for one that stays as it is; ``message`` itself unless it would be mistaken for a sealed one."""
-    return _ESCAPED + message if message.startswith(_ERROR) else message
+    return _ESCAPED + message if message.startswith(MESSAGE) else message
 
 
 def sealed_in_message(message: str) -> bytes | None:
     """What :func:`marked_message` was given; None if it was not."""
-    return _from_text(message.removeprefix(_ERROR)) if message.startswith(_ERROR) else None
+    return _from_text(message.removeprefix(MESSAGE)) if message.startswith(MESSAGE) else None
 
 
 def unescaped_message(message: str) -> str:

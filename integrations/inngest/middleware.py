@@ -3,7 +3,7 @@
 import inspect
 import logging
 import sys
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
 import inngest
@@ -12,19 +12,23 @@ from coatcheck.chain import Chain
 from coatcheck.concurrency import all_at_once
 from coatcheck.errors import CoatcheckError, ConfigError
 from coatcheck.integrations.inngest.background import wait_for
+from coatcheck.integrations.inngest.clear import ClearFields, Use, uses_of
 from coatcheck.integrations.inngest.events import Events, SealedData
 from coatcheck.integrations.inngest.failures import open_message, seal_error
 from coatcheck.integrations.inngest.hosts import Budget, Host
-from coatcheck.integrations.inngest.marker import MARKER, to_json
+from coatcheck.integrations.inngest.marker import sealed_in_message, to_json
 from coatcheck.integrations.inngest.parallel import SealingGroup, SealingGroupSync
 from coatcheck.integrations.inngest.payloads import FormatReader, Payloads
 from coatcheck.integrations.inngest.step_report import StepReport, StepReports
+from coatcheck.keys.lease import KeyLease
 from coatcheck.offload import DEFAULT_THRESHOLD
 from coatcheck.scope import Scope
 
 _RUN: Final = "StepRun"
 _INVOKE: Final = "InvokeFunction"
 _INFER: Final = "AIGateway"
+_RETRIES: Final = 4
+"""Of a function that says nothing of them."""
 
 _log = logging.getLogger("coatcheck.inngest")
 
@@ -48,8 +52,9 @@ def claim_check(
         chain: Every payload's path.
         tenant: Whose payloads they are.
         over: Bytes of JSON that one value may take in the run state; above it is offloaded, if the chain has a store.
-        clear: Top-level fields of event data that expressions and keys refer to. They are sent in the clear, beside
-            what was sealed; functions get what was sealed.
+        clear: Fields of event data that expressions and keys refer to, by their names below the data: ``order``, or
+            ``order.id``. They are sent in the clear, beside what was sealed; functions get what was sealed. A function that
+            refers to any other field is refused: see :meth:`ClaimCheck.checked`.
         plain_events: With ``Encrypt(..., accept_plain=False)``: names of events that may come in the clear, since senders
             outside have no chain. All others, and every result of a step or a function, must be sealed.
         limit: What a run may come to: bytes, or the name of whose limit it is. Above half of it values are offloaded
@@ -57,10 +62,11 @@ def claim_check(
         read_also: Readers of what other middleware wrote, for runs that are still open.
 
     Raises:
-        ConfigError: ``clear`` has a name that is taken, ``limit`` is none, or the chain takes only what is sealed and
-            there is something to ``read_also``.
+        ConfigError: ``clear`` has a name that is taken or no path below the data, ``limit`` is none, or the chain takes only what
+            is sealed and there is something to ``read_also``.
     """
-    return ClaimCheck(Payloads(chain, tenant, over, read_also), clear, Budget(limit), plain_events)
+    payloads = Payloads(chain, tenant, over, read_also)
+    return ClaimCheck(payloads, ClearFields(clear), Budget(limit), plain_events)
 
 
 class ClaimCheck:
@@ -71,21 +77,18 @@ class ClaimCheck:
         clear: Fields of events that stay in the clear.
         budget: What a run may come to.
         plain_events: Names of events that may come in the clear.
-
-    Raises:
-        ConfigError: ``clear`` has a name that is taken.
     """
 
     def __init__(
         self,
         payloads: Payloads,
-        clear: Collection[str],
+        clear: ClearFields,
         budget: Budget,
         plain_events: Collection[str] = (),
     ) -> None:
-        if MARKER in clear:
-            raise ConfigError(f"no field of an event can be called {MARKER!r}", "Leave it out of clear=...")
         self.payloads = payloads
+        self._clear = clear
+        self._checked: set[str] = set()
         self.events = Events(payloads, clear, plain_events)
         self.budget = budget
         self.reports = StepReports()
@@ -93,6 +96,33 @@ class ClaimCheck:
     def __call__(self, client: inngest.Inngest, raw_request: object) -> inngest.MiddlewareSync:
         """Called by the SDK, for every request."""
         return _ClaimCheckMiddleware(self, client, raw_request)
+
+    def checked(self, functions: Iterable[inngest.Function[Any]]) -> list[inngest.Function[Any]]:
+        """Return the functions, if all that their expressions and keys refer to stays in the clear.
+
+        For the start: ``inngest.fast_api.serve(app, client, check.checked([agent, tools]))``. What is not checked then is
+        checked when the function is called for the first time.
+
+        Raises:
+            ConfigError: A field is sealed, or an expression cannot be read. Names the function, the expression and the field.
+        """
+        functions = list(functions)
+        for function in functions:
+            self.check(function)
+        return functions
+
+    def check(self, function: inngest.Function[Any]) -> None:
+        """Refuse a function as :meth:`checked` does; once for each."""
+        if function.id not in self._checked:
+            config: Any = function.get_config("http://localhost").main
+            for use in uses_of(config):
+                self.check_use(function.local_id, use)
+            self._checked.add(function.id)
+
+    def check_use(self, function: str, use: Use) -> None:
+        """The same for one expression. A chain that only reads leaves events in the clear."""
+        if not self.payloads.chain.decode_only:
+            self._clear.check(function, use)
 
     async def wrap(self, value: object) -> Any:
         """Seal a value by hand, for where no hook sees it: a JSON object that :meth:`unwrap` opens in any run.
@@ -105,9 +135,13 @@ class ClaimCheck:
     async def unwrap(self, value: object) -> Any:
         """What :meth:`wrap` was given; ``value`` itself if it is no such object and the chain takes it.
 
+        Also the message of an error as a dashboard shows it: ``coatcheck:...``.
+
         Raises:
             CoatcheckError: As :meth:`Chain.open`, and as :meth:`Chain.check_plain`.
         """
+        if isinstance(value, str) and sealed_in_message(value) is not None:
+            return await open_message(self.payloads, value, self.payloads.shared)
         return await self.payloads.open(value, self.payloads.shared)
 
     def wrap_sync(self, value: object) -> Any:
@@ -132,6 +166,9 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
 
     def __init__(self, check: ClaimCheck, client: inngest.Inngest, raw_request: object) -> None:
         super().__init__(client, raw_request)
+        self._check = check
+        self._keys = KeyLease()
+        self._is_last_attempt = True
         self._payloads = check.payloads
         self._events = check.events
         self._budget = check.budget
@@ -144,19 +181,29 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
     def transform_input(
         self,
         ctx: inngest.Context | inngest.ContextSync,
-        function: inngest.Function[Any],  # noqa: ARG002 - the SDK's signature
+        function: inngest.Function[Any],
         steps: inngest.StepMemos,
     ) -> Any:
         """Called by the SDK before a function."""
         self._is_async = isinstance(ctx, inngest.Context)
         self._run = ctx.run_id
+        self._check.check(function)
+        self._is_last_attempt = ctx.attempt >= _retries_of(function)
+        # From here on for all that the function does, and for what it comes to.
+        self._keys.begin()
+        step: Any = ctx.step
+        step.wait_for_event = self._checking(step.wait_for_event, function.local_id, ctx.event.name)
         group: Any = (SealingGroup if self._is_async else SealingGroupSync)(ctx.group, self._seal_planned)
         ctx.group = group
         return self._await(self._open(ctx, list(steps.values())), is_async=self._is_async)
 
     def transform_output(self, result: inngest.TransformOutputResult) -> Any:
         """Called by the SDK after a function or a step."""
-        return self._await(self._seal(result), is_async=self._is_async)
+        return self._await(self._seal_or_end(result), is_async=self._is_async)
+
+    def before_response(self) -> None:
+        """Called by the SDK when all is sealed."""
+        self._keys.end()
 
     def before_send_events(self, events: list[inngest.Event]) -> Any:
         """Called by the SDK before events are sent."""
@@ -173,11 +220,32 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
         self._sent.clear()
 
     def _await(self, work: Coroutine[Any, Any, None], *, is_async: bool) -> Any:
-        work = _in_inngests_terms(work)
+        work = self._in_inngests_terms(work)
         return work if is_async else wait_for(work)
+
+    async def _in_inngests_terms(self, work: Coroutine[Any, Any, None]) -> None:
+        """Say what cannot succeed the next time. A configuration can be mended while Inngest retries."""
+        try:
+            await work
+        except CoatcheckError as error:
+            if error.retryable or isinstance(error, ConfigError):
+                raise
+            raise inngest.NonRetriableError(f"{type(error).__name__}: {error}") from error
+
+    def _checking(self, wait: Callable[..., Any], function: str, trigger: str) -> Callable[..., Any]:
+        """``step.wait_for_event`` that refuses an expression on what is sealed."""
+
+        def wait_for_event(step_id: str, *, event: str, if_exp: str | None = None, **options: Any) -> Any:
+            if if_exp:
+                events = {"event": [trigger], "async": [event]}
+                self._check.check_use(function, Use(f"the step {step_id!r}", if_exp, events))
+            return wait(step_id, event=event, if_exp=if_exp, **options)
+
+        return wait_for_event
 
     async def _open(self, ctx: inngest.Context | inngest.ContextSync, memos: Sequence[Any]) -> None:
         scope = self._payloads.run(ctx.run_id)
+        await self._payloads.load_key()
         size = sum(_size(memo.data) for memo in memos) + sum(_size(event.data) for event in ctx.events)
         self._state = size
         self._reports.requested(ctx.run_id, steps=len(memos), attempt=ctx.attempt, size=size)
@@ -202,8 +270,16 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
             if said != memo.error.message:
                 memo.error.message, memo.error.stack = said, None
 
+    async def _seal_or_end(self, result: inngest.TransformOutputResult) -> None:
+        try:
+            await self._seal(result)
+        except BaseException:
+            self._keys.end()
+            raise
+
     async def _seal(self, result: inngest.TransformOutputResult) -> None:
         step = result.step
+        is_retriable = getattr(result.error, "is_retriable", True)
         if result.error is not None:
             result.error = await seal_error(self._payloads, result.error)
         elif step is None:
@@ -213,7 +289,7 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
             await self._seal_output(result, step=True)
         else:
             await self._seal_planned(step)
-        if step is None:
+        if step is None and (result.error is None or self._is_last_attempt or not is_retriable):
             self._reports.ended(self._run)
 
     async def _seal_output(self, result: inngest.TransformOutputResult, *, step: bool) -> None:
@@ -221,7 +297,7 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
             data = to_json(result.output)
         except (TypeError, ValueError, RecursionError):
             return  # the SDK has no JSON for it either, and says so in its own words
-        result.output = await self._payloads.seal_json(
+        result.output = await self._payloads.seal_result(
             data,
             result.output,
             self._payloads.run(self._run) if step else self._payloads.shared,
@@ -249,14 +325,10 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
                 event.data = await self._events.seal(data, original=event.data)
 
 
-async def _in_inngests_terms(work: Coroutine[Any, Any, None]) -> None:
-    """Say what cannot succeed the next time. A configuration can be mended while Inngest retries."""
-    try:
-        await work
-    except CoatcheckError as error:
-        if error.retryable or isinstance(error, ConfigError):
-            raise
-        raise inngest.NonRetriableError(f"{type(error).__name__}: {error}") from error
+def _retries_of(function: inngest.Function[Any]) -> int:
+    config: Any = function.get_config("http://localhost").main
+    retries = next(iter(config.steps.values())).retries
+    return _RETRIES if retries is None else int(retries.attempts)
 
 
 def _size(value: object) -> int:

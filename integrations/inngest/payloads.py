@@ -1,10 +1,13 @@
 """Values on their way into the run state and back, on a chain."""
 
+import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from coatcheck.chain import Chain
-from coatcheck.concurrency import DECODE_INLINE_UP_TO, all_at_once, off_loop
+from coatcheck.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
+from coatcheck.errors import CoatcheckError, LimitExceeded
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import is_ours, is_reference
 from coatcheck.integrations.inngest.marker import (
@@ -21,6 +24,14 @@ from coatcheck.integrations.inngest.marker import (
 )
 from coatcheck.integrations.inngest.scopes import run_scope
 from coatcheck.scope import Scope
+
+_MOST_INLINE: Final = 4 * 2**20 - 64 * 1024
+"""Bytes of a value: Inngest takes 4 MiB of a step (Inngest, "Usage limits"), and what else stands around it is far less."""
+_PATIENCE: Final = 600.0
+"""Seconds that a result which the run state cannot take waits for the store: hosts give a request 15 minutes at most."""
+_PAUSE: Final = 1.0
+
+_log = logging.getLogger("coatcheck.inngest")
 
 
 class FormatReader(Protocol):
@@ -65,6 +76,15 @@ class Payloads:
         """The scope of what stays in the run with this ID."""
         return run_scope(self._tenant, run)
 
+    async def load_key(self) -> None:
+        """Load the tenant's key, which what the function comes to will be sealed under.
+
+        Raises:
+            CoatcheckError: As :meth:`Chain.load_keys`.
+        """
+        if not self.chain.decode_only:
+            await self.chain.load_keys(self._tenant)
+
     async def seal(self, value: object, scope: Scope, *, scarce: bool = False) -> Any:
         """What to hand to Inngest in place of ``value``.
 
@@ -86,9 +106,44 @@ class Payloads:
         size = marked_size(sealed) if is_ours(sealed) else len(data)
         if size > (MARKED_SIZE if scarce else self._over) and not _is_reference_of_ours(sealed):
             sealed = await self._offloaded(data, scope) or sealed
-        if is_ours(sealed):
-            return marked(sealed)
-        return escaped(value) if looks_marked(data) else value
+        return self._standing_for(sealed, data, value)
+
+    async def seal_result(self, data: bytes, value: object, scope: Scope, *, scarce: bool) -> Any:
+        """:meth:`seal_json` for what a step or a function came to. It is done: it must not be done again for a codec.
+
+        What the store does not take stands in the run state itself, and where it is too large for that, waits for the store.
+
+        Raises:
+            LimitExceeded: It is larger than the chain's ``max_payload``.
+            CoatcheckError: The store does not take it, and it is too large for the run state.
+        """
+        try:
+            return await self.seal_json(data, value, scope, scarce=scarce)
+        except LimitExceeded:
+            raise
+        except CoatcheckError:
+            return self._standing_for(await self.seal_done(data, scope), data, value)
+
+    async def seal_done(self, data: bytes, scope: Scope) -> bytes:
+        """Return what :meth:`Chain.encode` gives, or the payload sealed where the store does not take it; as :meth:`seal_result`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _PATIENCE
+        while True:
+            try:
+                return await self.chain.encode(data, scope)
+            except LimitExceeded:
+                raise
+            except CoatcheckError as error:
+                sealed = await off_loop(len(data), ENCODE_INLINE_UP_TO, self.chain.writer.inline, data, scope)
+                if marked_size(sealed) <= _MOST_INLINE:
+                    _log.warning(
+                        "A result stands in the run state, since the store does not take it: %s", error
+                    )
+                    return sealed
+                if not error.retryable or loop.time() >= until:
+                    raise
+                _log.warning("A result waits for the store, since the run state cannot take it: %s", error)
+            await asyncio.sleep(_PAUSE)
 
     async def open(self, value: Any, scope: Scope) -> Any:
         """The value that ``value`` stands for; ``value`` itself if it is not ours and no reader knows it.
@@ -152,6 +207,11 @@ class Payloads:
         """
         data = await self.chain.open(sealed, scope)
         return await off_loop(len(data), DECODE_INLINE_UP_TO, from_json, data)
+
+    def _standing_for(self, sealed: bytes, data: bytes, value: object) -> Any:
+        if is_ours(sealed):
+            return marked(sealed)
+        return escaped(value) if looks_marked(data) else value
 
     async def _offloaded(self, data: bytes, scope: Scope) -> bytes | None:
         return (await self.chain.put(data, scope)).to_bytes() if self.chain.offloads else None

@@ -45,6 +45,8 @@ class StepReport:
     """Bytes of results and events in all requests."""
     sent: int = 0
     """Bytes of results in all answers."""
+    ended: bool = False
+    """Tells if the function came to its end, with a result or for good with an error."""
 
 
 class StepReports:
@@ -86,8 +88,12 @@ class StepReports:
             )
 
     def ended(self, run: str) -> None:
-        """The function came to its end."""
-        report = self.of(run)
+        """The function came to its end. A request that is repeated afterwards ends it once, too."""
+        with self._lock:
+            before = self._runs.pop(run, None) or StepReport(run)
+            report = self._runs[run] = replace(before, ended=True)
+        if before.ended:
+            return
         _state.record(report.state)
         _run_executions.record(report.executions)
         _log.info(

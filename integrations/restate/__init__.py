@@ -8,5 +8,6 @@ from coatcheck.extras import brought_by
 
 with brought_by("restate"):
     from coatcheck.integrations.restate.claim_check import ClaimCheck
+    from coatcheck.integrations.restate.client import ClaimCheckClient
 
-__all__ = ["ClaimCheck"]
+__all__ = ["ClaimCheck", "ClaimCheckClient"]

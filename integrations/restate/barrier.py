@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from restate.exceptions import SdkInternalBaseException, SdkInternalException
+from restate.server_types import header_to_binary
+from restate.vm import VMWrapper
 
 from coatcheck.concurrency import ENCODE_INLINE_UP_TO, off_loop
-from coatcheck.errors import CoatcheckError, StoreError
+from coatcheck.errors import CoatcheckError
 from coatcheck.integrations.restate.protocol import MOST_INLINE, error_message, substitute
 from coatcheck.scope import Scope
 from coatcheck.telemetry import counting_errors
@@ -131,6 +133,20 @@ class Barrier:
         # Who waits may be cancelled; what was taken from the SDK must be sent all the same, or the stream has a gap.
         await asyncio.shield(delivery)
 
+    async def refuse(self, error: CoatcheckError) -> None:
+        """End the attempt before it begins: the server is told why, and makes another one."""
+        status, headers = VMWrapper(self._headers).get_response_head()
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": header_to_binary(headers)}
+        )
+        await self.fail(error)
+        await self.finish()
+
+    async def settled(self) -> None:
+        """Wait until everything that was taken from the SDK is on its way."""
+        if self._last is not None:
+            await asyncio.wait({self._last})
+
     async def fail(self, error: BaseException) -> None:
         """Give the attempt up: the server is told why, and makes another one."""
         if not self.failed:
@@ -209,12 +225,15 @@ class _Upload:
 
 
 async def _store(draft: Draft, scope: Scope, writer: Writer) -> bytes | None:
-    """Store the payload; if that cannot be, the payload sealed, unless it is too large to be journaled."""
+    """Store the payload; if that cannot be, the payload sealed, unless it is too large to be journaled.
+
+    Whatever the reason: the step that made it is done, and must not be run again.
+    """
     while True:
         try:
             with counting_errors("encode"):
                 await writer.keep(draft)
-        except StoreError as error:
+        except CoatcheckError as error:
             sealed = await off_loop(
                 len(draft.payload), ENCODE_INLINE_UP_TO, writer.inline, draft.payload, scope
             )

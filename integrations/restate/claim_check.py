@@ -2,20 +2,21 @@
 
 import os
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, Literal
 
 import restate
-from restate import Context, RestateClient, Service, VirtualObject, Workflow
+from restate import Context, JournalValueCodec, Service, VirtualObject, Workflow
 from restate.aws_lambda import wrap_asgi_as_lambda_handler
 from restate.client import Client
 from restate.serde import DefaultSerde, Serde
+from restate.server import parse_path
 
 from coatcheck.chain import Chain
 from coatcheck.concurrency import ENCODE_INLINE_UP_TO, off_loop
 from coatcheck.errors import CoatcheckError, ConfigError
 from coatcheck.format.reference import Reference
-from coatcheck.integrations.restate.barrier import behind_barrier
+from coatcheck.integrations.restate.barrier import behind_barrier, current_barrier
 from coatcheck.integrations.restate.client import ClaimCheckClient
 from coatcheck.integrations.restate.codec import ClaimCheckCodec
 from coatcheck.integrations.restate.scopes import scope_of
@@ -80,28 +81,66 @@ class ClaimCheck:
             )
 
     def _with_keys(self, app: Any) -> Any:
-        """The same ASGI app; the tenant's key is loaded before each attempt, since the SDK's hooks cannot wait for it."""
+        """The same ASGI app; each attempt has the tenant's key from its beginning to its end, or does not begin.
+
+        The SDK's hooks cannot wait for a key, and would run a step again whose result they cannot seal.
+        """
 
         async def ready(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] == "http" and not self._chain.decode_only:
-                # Where it cannot be had, the hook that needs it says so, and the attempt is made again.
-                with suppress(CoatcheckError):
-                    await self._chain.load_keys(self._scope.tenant)
-            await app(scope, receive, send)
+            async with AsyncExitStack() as attempt:
+                barrier = current_barrier()
+                if barrier is not None and parse_path(scope["path"])["type"] == "invocation":
+                    try:
+                        await attempt.enter_async_context(self.holding_keys())
+                    except CoatcheckError as error:
+                        await barrier.refuse(error)
+                        return
+                await app(scope, receive, send)
 
         return ready
+
+    def holding_keys(self) -> AbstractAsyncContextManager[None]:
+        """Have the tenant's key for the length of a block, whatever its age: :meth:`Chain.holding_keys`.
+
+        :meth:`app` does so for each attempt. For services of other apps that use :meth:`serde` on a chain with
+        :class:`~coatcheck.TenantKeys`: ``Service("Agent", invocation_context_managers=[claims.holding_keys])``.
+        """
+        return self._chain.holding_keys(self._scope.tenant)
+
+    @property
+    def journal_value_codec(self) -> JournalValueCodec:
+        """For what takes a codec and no client, as ``restate.create_test_harness(journal_value_codec=...)`` does.
+
+        It seals and never offloads; what was offloaded it opens. Apps come from :meth:`app`.
+        """
+        return ClaimCheckCodec(self._chain, self._scope.tenant, self._plain_inputs)
+
+    async def open(self, data: bytes) -> bytes:
+        """Return the value that stands for ``data``, which came by a way that the SDK does not show the codec.
+
+        ``ctx.request().body``, for one, and what was fetched over HTTP. ``data`` itself if it is not ours.
+
+        Raises:
+            CoatcheckError: As :meth:`Chain.decode`. Within an attempt, what another attempt can mend ends this one.
+        """
+        return await ClaimCheckCodec(self._chain, self._scope.tenant, self._plain_inputs).decode(data)
 
     @asynccontextmanager
     async def create_client(
         self, ingress: str | None = None, headers: dict[str, str] | None = None
-    ) -> AsyncIterator[RestateClient]:
-        """As ``restate.create_client``: for callers of claim-checked services, from outside of Restate."""
+    ) -> AsyncIterator[ClaimCheckClient]:
+        """As ``restate.create_client``: for callers of claim-checked services, from outside of Restate.
+
+        It can attach to invocations as well: :meth:`ClaimCheckClient.attach`.
+        """
         async with restate.create_client(ingress, headers) as plain:
             assert isinstance(plain, Client)
             yield ClaimCheckClient(plain, self._chain, self._scope.tenant)
 
     def serde(self, inner: Serde[Any] | None = None) -> Serde[Any]:
         """A serde that compresses and seals what another one writes, for apps that do not come from :meth:`app`.
+
+        With :class:`~coatcheck.TenantKeys` it works within :meth:`holding_keys` only.
 
         Args:
             inner: JSON, unless it is given.
@@ -128,10 +167,10 @@ class ClaimCheck:
             raise ConfigError("this chain is decode_only, and would have to write", "Use one that writes.")
         data = bytes((serde or DefaultSerde()).serialize(value))
         scope = scope_of(ctx, self._scope.tenant)
-        await self._chain.load_keys(scope.tenant)
-        draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self._chain.writer.draft, data, scope)
-        await self._chain.writer.keep(draft)
-        return draft.reference(()).to_text()
+        async with self.holding_keys():
+            draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self._chain.writer.draft, data, scope)
+            await self._chain.writer.keep(draft)
+            return draft.reference(()).to_text()
 
     async def load(self, ctx: Context, reference: str, serde: Serde[Any] | None = None) -> Any:
         """The value that :meth:`offload` kept, in whichever handler of the tenant.

@@ -1,13 +1,19 @@
 """The client for callers."""
 
-from restate import JournalValueCodec
+from typing import Any, Final
+
+import httpx
+from restate import HttpError, JournalValueCodec
 from restate.client import Client
+from restate.serde import DefaultSerde, Serde
 
 from coatcheck.chain import Chain
 from coatcheck.errors import StoreError
 from coatcheck.integrations.restate.protocol import MOST_INLINE
 from coatcheck.integrations.restate.scopes import keyed_scope
 from coatcheck.scope import Scope
+
+_CONNECT_SECONDS: Final = 30.0
 
 
 class ClaimCheckClient(Client):
@@ -55,6 +61,42 @@ class ClaimCheckClient(Client):
             limit_key=limit_key,
         )
 
+    async def do_raw_call(self, *args: Any, **options: Any) -> Any:
+        """As the SDK has it; the key that the request was sealed under opens the response, however long that takes."""
+        async with self._chain.holding_keys(self._tenant):
+            return await super().do_raw_call(*args, **options)
+
+    async def attach(self, invocation: str, serde: Serde[Any] | None = None) -> Any:
+        """Wait for an invocation, and return its result.
+
+        Args:
+            invocation: Its ID; or what stands for it in the path of Restate's API: ``workflow/Signup/key``,
+                ``invocation/Agent/ask/idempotency-key``.
+            serde: JSON, unless it is given.
+
+        Raises:
+            HttpError: The invocation failed, or there is none.
+            CoatcheckError: As :meth:`Chain.decode`.
+        """
+        return await self._result(f"{_path(invocation)}/attach", serde)
+
+    async def output(self, invocation: str, serde: Serde[Any] | None = None) -> Any:
+        """Return the result of an invocation that has ended; as :meth:`attach`, without waiting.
+
+        Raises:
+            HttpError: Also where it has not ended: its status is 470.
+            CoatcheckError: As :meth:`Chain.decode`.
+        """
+        return await self._result(f"{_path(invocation)}/output", serde)
+
+    async def _result(self, path: str, serde: Serde[Any] | None) -> Any:
+        patient = httpx.Timeout(_CONNECT_SECONDS, read=None)
+        answer = await self.client.get(path, headers=self.headers, timeout=patient)
+        if not answer.is_success:
+            raise HttpError(answer.status_code, answer.reason_phrase, answer.text)
+        assert self.journal_codec is not None
+        return (serde or DefaultSerde()).deserialize(await self.journal_codec.decode(answer.content))
+
     async def _encode(self, content: bytes, whose: Scope) -> bytes:
         if not content:
             return content
@@ -65,6 +107,11 @@ class ClaimCheckClient(Client):
             if len(sealed) > MOST_INLINE:
                 raise
             return sealed
+
+
+def _path(invocation: str) -> str:
+    """Return where an invocation is found below the ingress."""
+    return f"restate/{invocation if '/' in invocation else f'invocation/{invocation}'}"
 
 
 class _Responses(JournalValueCodec):

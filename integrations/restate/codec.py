@@ -10,6 +10,7 @@ from coatcheck.chain import Chain
 from coatcheck.concurrency import ENCODE_INLINE_UP_TO
 from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, LimitExceeded
 from coatcheck.format.wire import is_ours, is_reference
+from coatcheck.integrations.restate.attempt import check_lease, flush
 from coatcheck.integrations.restate.barrier import current_barrier
 from coatcheck.integrations.restate.scopes import current_scope, names_of_input
 from coatcheck.scope import Scope
@@ -43,10 +44,12 @@ class ClaimCheckCodec(JournalValueCodec):
         the reference out.
 
         Raises:
+            ConfigError: The chain loads keys, and this is part of no attempt that holds them.
             TerminalError: The value is larger than the chain's ``max_payload``; running a step again would not help.
         """
         if not buf or self._chain.decode_only:
             return buf
+        check_lease(self._chain)
         data = bytes(buf)
         writer, scope, barrier = self._chain.writer, current_scope(self._tenant.tenant), current_barrier()
         try:
@@ -88,6 +91,9 @@ class ClaimCheckCodec(JournalValueCodec):
         except CoatcheckError as error:
             if barrier is None or isinstance(error, _FOR_GOOD):
                 raise
+            # Steps that are done come first: an attempt that is given up with their results would run them again.
+            await flush()
+            await barrier.settled()
             await barrier.fail(error)
             raise SdkInternalException from error
 

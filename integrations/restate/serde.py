@@ -7,6 +7,7 @@ from restate.serde import Serde
 from coatcheck.chain import Chain
 from coatcheck.errors import FormatError
 from coatcheck.format.wire import is_ours, is_reference
+from coatcheck.integrations.restate.attempt import check_lease
 from coatcheck.integrations.restate.scopes import current_scope
 from coatcheck.scope import Scope
 
@@ -34,11 +35,13 @@ class ClaimCheckSerde(Serde[T]):
         """The value as bytes, sealed.
 
         Raises:
+            ConfigError: The chain loads keys, and this is part of no attempt that holds them.
             LimitExceeded: They are more than the chain's ``max_payload``.
         """
         data = bytes(self._inner.serialize(obj))
         if not data or self._chain.decode_only:
             return data
+        check_lease(self._chain)
         return self._chain.writer.inline(data, current_scope(self._tenant))
 
     def deserialize(self, buf: bytes) -> T | None:

@@ -1,7 +1,8 @@
 """The one path that every payload takes, on its way into a journal and back."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,7 @@ from coatcheck.format.reference import Reference
 from coatcheck.format.suites import Suites
 from coatcheck.format.transforms import Transforms
 from coatcheck.format.wire import is_ours, is_reference
+from coatcheck.keys.lease import KeyLease, current_lease
 from coatcheck.offload import Offload
 from coatcheck.reader import Reader
 from coatcheck.scope import Scope
@@ -98,6 +100,11 @@ class Chain:
     def encrypts(self) -> bool:
         """Whether nothing that passes the chain can be read without a key."""
         return self._suites.encrypts and not self.decode_only
+
+    @property
+    def loads_keys(self) -> bool:
+        """Tell if keys have to be loaded, so that sealing can fail for the want of one."""
+        return self._suites.loads_keys and not self.decode_only
 
     @property
     def sealings(self) -> tuple[Sealing, ...]:
@@ -265,14 +272,40 @@ class Chain:
         """Get ready to seal for a tenant by the synchronous :class:`Writer`, where an engine's hook cannot wait.
 
         Nothing to do with a :class:`~coatcheck.Keyring`. With :class:`~coatcheck.TenantKeys` the key that was loaded
-        holds for their ``max_age``; without it, or after, the writer raises ``KeyUnavailable``, which is worth
-        retrying once this was awaited again. :meth:`encode` and :meth:`open` need no such call.
+        holds for their ``max_age``, and within :meth:`holding_keys` for as long as that; without it, or after, the writer
+        raises ``KeyUnavailable``, which is worth retrying once this was awaited again. :meth:`encode` and :meth:`open` need no
+        such call.
 
         Raises:
             KeyUnavailable: The tenant's key cannot be had now.
             StoreError: The store that keys are kept in cannot or will not give it.
         """
         await self._load_primary(Scope(tenant))
+
+    @asynccontextmanager
+    async def holding_keys(self, tenant: str) -> AsyncIterator[None]:
+        """Load the tenant's key, and have it for the length of the block, whatever its ``max_age``.
+
+        For code that does something which must not be done twice, and has its result sealed afterwards: inside of the
+        block that does not fail for the want of a key. Nested blocks share what was loaded. Nothing to do with a
+        :class:`~coatcheck.Keyring`.
+
+        Raises:
+            KeyUnavailable: The tenant's key cannot be had now. Nothing of the block has been done.
+            StoreError: The store that keys are kept in cannot or will not give it.
+        """
+        outer = current_lease()
+        if outer is not None:
+            await self._load_for(tenant)
+            yield
+            return
+        lease = KeyLease()
+        try:
+            with lease.active():
+                await self._load_for(tenant)
+                yield
+        finally:
+            lease.end()
 
     def ledger(self, scope: Scope) -> Ledger:
         """The small named records that are kept next to the objects of a scope.
@@ -294,6 +327,10 @@ class Chain:
         """Close the stores, and let go of loaded keys. The chain can be used again; its stores open again."""
         await all_at_once(room.close() for room in self._storerooms.values())
         await self._suites.sealing.close()
+
+    async def _load_for(self, tenant: str) -> None:
+        if not self.decode_only:
+            await self.load_keys(tenant)
 
     async def _load_primary(self, scope: Scope) -> None:
         if self._suites.loads_keys:

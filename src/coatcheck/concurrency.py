@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
@@ -47,7 +48,7 @@ _inline: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
 
 async def off_loop(size: int, limit: int, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Call ``work`` on the event loop, or in a thread if that would hold the loop up.
+    """Call ``work`` on the event loop, or in a thread if that would hold the loop up; in the caller's context either way.
 
     Args:
         size: Bytes that ``work`` is about.
@@ -59,7 +60,7 @@ async def off_loop(size: int, limit: int, work: Callable[_P, _T], *args: _P.args
     loop = asyncio.get_running_loop()
     before = _inline.get(loop, 0)
     if before + size > limit:
-        return await loop.run_in_executor(_cores.pool, partial(work, *args, **kwargs))
+        return await loop.run_in_executor(_cores.pool, partial(copy_context().run, work, *args, **kwargs))
     if not before:
         loop.call_soon(_inline.pop, loop, 0)
     _inline[loop] = before + size

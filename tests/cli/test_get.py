@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 
 from coatcheck import Chain, Reference, Scope
 from coatcheck.cli.app import app
+from coatcheck.integrations.inngest import claim_check
+from coatcheck.integrations.inngest.failures import seal_error
 from coatcheck.integrations.temporal.codec import ClaimCheckCodec, Mode
 from coatcheck.storage.cache import PROCESS_CACHE
 from tests.chains import KEY, OTHER_KEY
@@ -81,6 +83,30 @@ def test_a_reference_gives_the_payload_byte_for_byte(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "raw").stat().st_mode) == 0o600
     assert "--force" in refusal(reference, "--output", tmp_path / "raw")
     assert run(reference, "--output", tmp_path / "raw", "--force").code == 0
+
+
+def test_what_inngest_shows_could_not_be_opened() -> None:
+    async def shown() -> list[tuple[str, bytes]]:
+        async with Chain.from_settings() as chain:
+            check = claim_check(chain)
+            small, large = await check.wrap({"order": 7}), await check.wrap(WORDS)
+            message = await seal_error(check.payloads, ValueError("no such order"))
+            sealed = (await chain.encode(b"short", Scope("default", "run", engine="inngest"))).hex()
+        as_json = json.dumps(WORDS, ensure_ascii=False).encode()
+        return [
+            (json.dumps(small), b'{"order":7}'),
+            (small["__coatcheck__"], b'{"order":7}'),
+            (json.dumps({"customer": 1, **large}), as_json),
+            (str(message), b'"no such order"'),
+            (sealed, b"short"),
+        ]
+
+    for said, payload in asyncio.run(shown()):
+        done = run(said)
+        assert (done.code, done.out) == (0, payload), done.err
+        facts = json.loads(CliRunner().invoke(app, ["inspect", "--json", said]).stdout)
+        assert facts["format version"] == 1
+    assert "cut off" in refusal("coatcheck:wKfE7AE!")
 
 
 def test_a_reference_is_opened_for_its_tenant_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -366,7 +366,7 @@ def _holds(expression: str | None, event: Json, other: Json) -> bool:
 def _value(text: str, event: Json, other: Json) -> Any:
     if not text.startswith(("event.", "async.")):
         return json.loads(text.replace("'", '"'))
-    root, *path = text.split(".")
+    root, *path = re.sub(r"""\[['"](\w+)['"]\]""", r".\1", text).split(".")
     value: Any = event if root == "event" else other
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None

@@ -396,6 +396,28 @@ async def test_a_synchronous_writer_says_that_a_key_has_to_be_loaded(world: Worl
         assert await chain.decode(journal, SCOPE) == SMALL
 
 
+async def test_a_tool_that_took_longer_than_its_key_could_not_save_what_it_had_done(
+    google_world: World, google_kms: GoogleKmsServer
+) -> None:
+    async with google_world.chain(max_age=1.0, deadline=0.3) as chain:
+        first = Checkpoints(chain, run="run", tenant=SCOPE.tenant)
+        await first.save({"step": 1}, 1)
+        async with chain.holding_keys(SCOPE.tenant):
+            google_kms.fault = lambda _: google_kms.error(503)
+            await asyncio.sleep(1.1)
+            await first.save({"step": 2, "charged": LARGE.hex()}, 2)
+            journal = await chain.encode(LARGE, SCOPE)
+            assert await chain.decode(journal, SCOPE) == LARGE
+            async with chain.holding_keys(SCOPE.tenant):
+                assert chain.writer.inline(SMALL, SCOPE)
+            assert chain.writer.inline(SMALL, SCOPE)
+        with pytest.raises(KeyUnavailable):
+            await chain.encode(SMALL, SCOPE)
+        with pytest.raises(KeyUnavailable, match="answers 503"):
+            async with chain.holding_keys(SCOPE.tenant):
+                raise AssertionError("it must not begin")
+
+
 async def test_what_is_no_key_id_of_the_tenant_is_refused_before_any_object_is_fetched(world: World) -> None:
     async with world.chain() as chain:
         reference = Reference.from_bytes(await chain.encode(LARGE, SCOPE))

@@ -12,16 +12,23 @@ import typer
 from coatcheck.cli.failures import told_in_one_line
 from coatcheck.cli.output import check_output, write_output
 from coatcheck.cli.temporal_options import Address, RunId, Server, check_installed
-from coatcheck.errors import ConfigError
+from coatcheck.errors import ConfigError, FormatError
 
-_REFERENCE_START = "wKfE7"
+_OURS = "wKfE7"
 """What base64 of our magic bytes starts with, as far as they alone decide it."""
 _HARMLESS = frozenset("\n\r\t")
 """Characters that do no more to a terminal than text does, although they cannot be printed."""
 
 
 def get(
-    what: Annotated[str, typer.Argument(help="A reference as text, or a workflow ID.", show_default=False)],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A reference or an envelope as it is shown somewhere: base64, hexadecimal, `coatcheck:...` or "
+            '`{"__coatcheck__": "..."}`; or a workflow ID.',
+            show_default=False,
+        ),
+    ],
     *,
     event: Annotated[
         int | None, typer.Option(min=1, help="Of a workflow: which event.", show_default="list them")
@@ -37,7 +44,7 @@ def get(
             "--namespace",
             "--tenant",
             envvar="TEMPORAL_NAMESPACE",
-            help="Of the workflow; of a reference, its tenant.",
+            help="Of the workflow; of anything else, its tenant.",
             show_default="default",
         ),
     ] = None,
@@ -45,20 +52,22 @@ def get(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="List as JSON.")] = False,
 ) -> None:
-    """Bring a payload back: the one behind a reference, or one out of a workflow's history.
+    """Bring a payload back: the one in an envelope or behind a reference, or one out of a workflow's history.
 
     With a workflow ID alone it lists the payloads of the history, and opens none.
     With --event it gives the data of one, opened on the chain that the settings describe.
     """
-    is_reference = what.startswith(_REFERENCE_START)
-    if is_reference and (event or field or run_id):
+    from coatcheck.format.shown import MESSAGE, sealed_in_text  # noqa: PLC0415 - slow to load
+
+    is_sealed = what.removeprefix(MESSAGE).startswith(_OURS) or sealed_in_text(what) is not None
+    if is_sealed and (event or field or run_id):
         raise typer.BadParameter("--event, --field and --run-id are for a workflow, and this is a reference")
-    if not is_reference and event is None and (field or output):
+    if not is_sealed and event is None and (field or output):
         raise typer.BadParameter("--field and --output go with --event: without it payloads are only listed")
     with told_in_one_line("get"):
         if output:
             check_output(output, force=force)
-        if is_reference:
+        if is_sealed:
             _deliver(_behind(what, namespace or "default"), output, force=force)
             return
         check_installed()
@@ -70,17 +79,21 @@ def get(
 
 
 def _behind(text: str, tenant: str) -> bytes:
-    """The payload behind a reference, as it was given to the chain."""
+    """Return the payload that stands behind a text, as it was given to the chain."""
     # Slow to load, and other commands need none of it.
     from coatcheck.chain import Chain  # noqa: PLC0415
-    from coatcheck.format.reference import Reference  # noqa: PLC0415
+    from coatcheck.format.shown import sealed_in_text  # noqa: PLC0415
     from coatcheck.scope import Scope  # noqa: PLC0415
 
-    reference, scope = Reference.from_text(text), Scope(tenant)
+    data, scope = sealed_in_text(text), Scope(tenant)
+    if data is None:
+        raise FormatError(
+            "this is no reference and no envelope", "It was damaged or cut off: copy all of it."
+        )
 
     async def opened() -> bytes:
         async with Chain.from_settings() as chain:
-            return await chain.open_reference(reference, scope)
+            return await chain.open(data, scope)
 
     return asyncio.run(opened())
 

@@ -18,8 +18,8 @@ def inspect(
     what: Annotated[
         str,
         typer.Argument(
-            help="A file, - for standard input, base64 or hexadecimal of an envelope or a reference, or a Temporal "
-            "payload in JSON.",
+            help="A file, - for standard input, an envelope or a reference as it is shown somewhere (base64, hexadecimal, "
+            '`coatcheck:...`, `{"__coatcheck__": "..."}`), or a Temporal payload in JSON.',
             show_default=False,
         ),
     ],

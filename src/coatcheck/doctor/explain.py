@@ -1,9 +1,7 @@
 """What an envelope or a reference says of itself, without a key: nothing is opened, and nothing is verified."""
 
 import base64
-import binascii
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,23 +9,23 @@ from coatcheck.contracts import TENANT_SCOPE_TAG
 from coatcheck.errors import FormatError
 from coatcheck.format.envelope import Envelope
 from coatcheck.format.reference import Reference
-from coatcheck.format.wire import KEY_ID_LENGTH, MAGIC, SUITES, VERSION, is_ours, is_reference
+from coatcheck.format.shown import sealed_in_text
+from coatcheck.format.wire import KEY_ID_LENGTH, SUITES, VERSION, is_ours, is_reference
 
 Fact = str | int | list[str]
 Facts = dict[str, Fact]
 """In the order in which they are shown. Sizes are bytes."""
 
 _NATIVE = b"temporal.api.sdk.v1.ExternalStorageReference"
-_HEX = re.compile(rf"(?i){MAGIC.hex()}([0-9a-f]{{2}})*")
 _NO_KEY = bytes(KEY_ID_LENGTH)
 _WHAT_IT_TAKES = (
-    "Pass an envelope or a reference: the bytes in a file, or base64 or hexadecimal of them; "
+    "Pass an envelope or a reference: the bytes in a file, or base64 or hexadecimal of them, also as Inngest shows it; "
     'or a Temporal payload in JSON: {"metadata": {...}, "data": "..."}.'
 )
 
 
 def explain(given: bytes) -> Facts:
-    """What is known of ``given``: bytes of ours; base64, URL-safe or not, or hexadecimal of them; a Temporal payload in JSON.
+    """Return what is known of ``given``: bytes of ours, or as they are shown somewhere; or a Temporal payload in JSON.
 
     Raises:
         FormatError: It is none of these, or damaged, or of a version not known here. The message does not repeat it.
@@ -35,22 +33,12 @@ def explain(given: bytes) -> Facts:
     if is_ours(given):
         return _ours(given)
     text = given.decode("ascii", "replace").strip()
+    data = sealed_in_text(text)
+    if data is not None:
+        return _ours(data)
     if text.startswith("{"):
         return _temporal(given)
-    data = _decoded(text)
-    if not is_ours(data):
-        raise FormatError("this is nothing of coatcheck's", _WHAT_IT_TAKES)
-    return _ours(data)
-
-
-def _decoded(text: str) -> bytes:
-    if _HEX.fullmatch(text):
-        return bytes.fromhex(text)
-    unpadded = text.rstrip("=").replace("-", "+").replace("_", "/")
-    try:
-        return base64.b64decode(unpadded + "=" * (-len(unpadded) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return b""
+    raise FormatError("this is nothing of coatcheck's", _WHAT_IT_TAKES)
 
 
 def _ours(data: bytes) -> Facts:

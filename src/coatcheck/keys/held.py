@@ -1,4 +1,4 @@
-"""Unwrapped keys of this process, each for a bounded time."""
+"""Unwrapped keys of this process, each for a bounded time, or until the attempt is over that it was loaded for."""
 
 import time
 from collections import OrderedDict
@@ -10,6 +10,7 @@ from typing import Final
 from coatcheck.codecs.keyring import Key
 from coatcheck.errors import ConfigError
 from coatcheck.forks import new_lock
+from coatcheck.keys.lease import current_lease
 
 DEFAULT_MAX_AGE: Final = 300.0
 """Seconds: the cache of the AWS Encryption SDK's own examples holds keys for one to ten minutes."""
@@ -21,7 +22,8 @@ _TENANTS: Final = 4096
 class HeldKeys:
     """The keys of the tenants that were lately in use. Safe to use from several threads.
 
-    What is too old is let go of: whenever anything is done here, and never handed out.
+    What is too old is let go of: whenever anything is done here, and never handed out, except to the attempt that it was loaded
+    for (:class:`~coatcheck.keys.lease.KeyLease`).
 
     Args:
         max_age: Seconds that a key is held before the service is asked again.
@@ -40,7 +42,9 @@ class HeldKeys:
         self._lock = new_lock()
 
     def is_fresh(self, tenant: str, key_id: bytes | None) -> bool:
-        """Tell if a key, or the primary, is held, and need not be renewed yet."""
+        """Tell if a key, or the primary, is held, and need not be renewed yet; the attempt that asks has it from then on."""
+        if self._leased(tenant, key_id) is not None:
+            return True
         with self._lock:
             now = self._clock()
             entry = self._tenants.get(tenant)
@@ -48,7 +52,11 @@ class HeldKeys:
                 return False
             self._tenants.move_to_end(tenant)
             age = self._max_age * (1 if now < entry.postponed_until else _RENEWED_AT)
-            return self._find(tenant, key_id, now - age) is not None
+            held = self._find(tenant, key_id, now - age)
+        if held is None:
+            return False
+        self._lease(tenant, held.key, primary=key_id is None)
+        return True
 
     def is_held(self, tenant: str, key_id: bytes | None) -> bool:
         """Tell if a key, or the primary, can be had."""
@@ -63,15 +71,12 @@ class HeldKeys:
 
     def key(self, tenant: str, key_id: bytes) -> Key | None:
         """A key that is held."""
-        with self._lock:
-            held = self._find(tenant, key_id, self._clock() - self._max_age)
-            return None if held is None else held.key
+        return self._get(tenant, key_id)
 
     def primary_key_id(self, tenant: str) -> bytes | None:
         """Of the primary, if it is held."""
-        with self._lock:
-            held = self._find(tenant, None, self._clock() - self._max_age)
-            return None if held is None else held.key.id
+        key = self._get(tenant, None)
+        return None if key is None else key.id
 
     def key_ids(self, tenant: str) -> tuple[bytes, ...]:
         """Of the keys of a tenant that are held, the primary first."""
@@ -83,7 +88,13 @@ class HeldKeys:
                 if entry is None
                 else [key_id for key_id in entry.keys if self._find(tenant, key_id, since)]
             )
-            return tuple(sorted(held, key=lambda key_id: entry is not None and key_id != entry.primary))
+            primary = b"" if entry is None else entry.primary
+        lease = current_lease()
+        if lease is not None:
+            held += [key_id for key_id in lease.key_ids(self, tenant) if key_id not in held]
+            leased = lease.find(self, tenant, None)
+            primary = primary if leased is None else leased.id
+        return tuple(sorted(held, key=lambda key_id: key_id != primary))
 
     def hold(self, tenant: str, key: Key, *, primary: bool = False) -> None:
         """Hold a key that was unwrapped just now."""
@@ -108,6 +119,24 @@ class HeldKeys:
         """Let go of all keys."""
         with self._lock:
             self._tenants.clear()
+
+    def _get(self, tenant: str, key_id: bytes | None) -> Key | None:
+        leased = self._leased(tenant, key_id)
+        if leased is not None:
+            return leased
+        with self._lock:
+            held = self._find(tenant, key_id, self._clock() - self._max_age)
+        return None if held is None else self._lease(tenant, held.key, primary=key_id is None)
+
+    def _leased(self, tenant: str, key_id: bytes | None) -> Key | None:
+        lease = current_lease()
+        return None if lease is None else lease.find(self, tenant, key_id)
+
+    def _lease(self, tenant: str, key: Key, *, primary: bool) -> Key:
+        lease = current_lease()
+        if lease is not None:
+            lease.keep(self, tenant, key, primary=primary)
+        return key
 
     def _find(self, tenant: str, key_id: bytes | None, since: float) -> "_Held | None":
         entry = self._tenants.get(tenant)

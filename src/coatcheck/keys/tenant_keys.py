@@ -264,10 +264,13 @@ class TenantKeys(KeySource):
     async def _load_all(self, tenant: str) -> None:
         shelf = await self._shelves.of(await self._tag(tenant))
         for number, (slot, record) in enumerate(shelf.keys, start=1):
-            key = self._held.key(tenant, bytes.fromhex(record.key_id))
-            if key is None or number == len(shelf.keys):
-                key = await self._unwrap(record, _context(slot))
-                self._held.hold(tenant, key, primary=number == len(shelf.keys))
+            key_id, is_primary = bytes.fromhex(record.key_id), number == len(shelf.keys)
+            key = self._held.key(tenant, key_id)
+            is_known = not is_primary or (
+                self._held.is_fresh(tenant, None) and self._held.primary_key_id(tenant) == key_id
+            )
+            if key is None or not is_known:
+                self._held.hold(tenant, await self._unwrap(record, _context(slot)), primary=is_primary)
 
     async def _rotate(self, tag: str) -> KeyInfo:
         shelf = await self._add(await self._shelves.of(tag))
@@ -385,5 +388,5 @@ def _info(shelf: Shelf, index: int) -> KeyInfo:
 def _not_loaded() -> KeyUnavailable:
     return KeyUnavailable(
         "the tenant's key is not loaded here",
-        "Await chain.load_keys(tenant) before, and again after max_age.",
+        "Await chain.load_keys(tenant) before, and again after max_age; or use `async with chain.holding_keys(tenant)`.",
     )

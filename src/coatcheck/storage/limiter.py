@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from coatcheck.contracts import Store
 from coatcheck.forks import after_fork, new_lock
@@ -126,17 +126,21 @@ class _Limiters:
 
     def __init__(self) -> None:
         self._lock = new_lock()
-        self._of: WeakKeyDictionary[Store, tuple[Limiter, Limiter]] = WeakKeyDictionary()
+        self._of: WeakKeyDictionary[Store, dict[bool, tuple[Limiter, Limiter]]] = WeakKeyDictionary()
+        self._apart: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 
     def of(self, store: Store) -> tuple[Limiter, Limiter]:
+        loop = asyncio._get_running_loop()  # noqa: SLF001 - as asyncio's own run() asks
         with self._lock:
-            found = self._of.get(store)
-            if found is None:
-                found = self._of[store] = (
-                    Limiter(_OPERATIONS, 256 * 2**20),
-                    Limiter(2 * _OPERATIONS, 64 * 2**20),
-                )
-            return found
+            is_apart = loop is not None and loop in self._apart
+            of_store = self._of.setdefault(store, {})
+            if is_apart not in of_store:
+                of_store[is_apart] = Limiter(_OPERATIONS, 256 * 2**20), Limiter(2 * _OPERATIONS, 64 * 2**20)
+            return of_store[is_apart]
+
+    def set_apart(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            self._apart.add(loop)
 
 
 _OPERATIONS: Final = 64
@@ -145,10 +149,21 @@ _limiters: Final = _Limiters()
 
 
 def limiter_of(store: Store) -> Limiter:
-    """Return the limiter of all who use this store object: of no other, so that a store that hangs keeps nobody else waiting."""
+    """Return the limiter of all who use this store object: of no other, so that a store that hangs keeps nobody else waiting.
+
+    Event loops that were :func:`set_apart` have another one.
+    """
     return _limiters.of(store)[0]
 
 
 def ahead_limiter_of(store: Store) -> Limiter:
     """Return that for what nobody has asked for yet: it must never take the place of what somebody waits for."""
     return _limiters.of(store)[1]
+
+
+def set_apart(loop: asyncio.AbstractEventLoop) -> None:
+    """Give an event loop places of its own to each store: it works for a thread that holds up another event loop.
+
+    What that one has under way keeps its places until it goes on, which it does not before this one is done.
+    """
+    _limiters.set_apart(loop)

@@ -1,0 +1,48 @@
+"""How dashboards, queries and logs show what was sealed, and the way back to its bytes."""
+
+import base64
+import binascii
+import json
+import re
+from typing import Final
+
+from coatcheck.format.wire import MAGIC, is_ours
+
+MARKER: Final = "__coatcheck__"
+"""The key of the JSON object that stands for a value, where only JSON can stand."""
+MESSAGE: Final = "coatcheck:"
+"""What a text begins with that stands for another text, such as the message of an error."""
+_HEX: Final = re.compile(rf"(?i)(?:0x|\\x)?({MAGIC.hex()}(?:[0-9a-f]{{2}})*)")
+
+
+def sealed_in_text(text: str) -> bytes | None:
+    """Return the envelope or the reference in a text as it is shown somewhere; None if there is none.
+
+    That is base64, URL-safe or not, with padding or without; hexadecimal; ``coatcheck:...``; or ``{"__coatcheck__": "..."}``.
+    Quotes around it do not matter.
+    """
+    text = text.strip()
+    if text.startswith("{"):
+        return _in_object(text)
+    text = text.strip("\"'").removeprefix(MESSAGE)
+    found = _HEX.fullmatch(text)
+    data = bytes.fromhex(found[1]) if found else _from_base64(text)
+    return data if is_ours(data) else None
+
+
+def _in_object(text: str) -> bytes | None:
+    try:
+        value = json.loads(text)
+    # RecursionError: JSON may be nested as deep as its writer likes.
+    except (ValueError, RecursionError):
+        return None
+    inner = value.get(MARKER)
+    return sealed_in_text(inner) if isinstance(inner, str) and not inner.startswith("{") else None
+
+
+def _from_base64(text: str) -> bytes:
+    unpadded = text.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(unpadded + "=" * (-len(unpadded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return b""

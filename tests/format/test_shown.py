@@ -1,0 +1,47 @@
+"""What a dashboard shows is found again: in whatever text it stands."""
+
+import base64
+
+import pytest
+
+from coatcheck import Scope
+from coatcheck.format.shown import sealed_in_text
+from tests.chains import encrypted_chain
+
+SCOPE = Scope("tenant", "run")
+
+
+@pytest.mark.parametrize("size", range(300, 306))
+async def test_every_form_in_which_it_is_shown(size: int) -> None:
+    for data in (
+        await encrypted_chain().encode(bytes(10), SCOPE),
+        await encrypted_chain().encode(bytes(size), SCOPE),
+    ):
+        padded = base64.b64encode(data).decode()
+        safe = base64.urlsafe_b64encode(data).decode()
+        for text in (
+            *(padded, padded.rstrip("="), safe, safe.rstrip("="), f"  {safe}\n", f'"{safe}"'),
+            *(data.hex(), data.hex().upper(), f"0x{data.hex()}", f"\\x{data.hex()}"),
+            *(f"coatcheck:{safe.rstrip('=')}", f'"coatcheck:{safe}"'),
+            *(f'{{"__coatcheck__": "{safe}"}}', f'{{"order": 7, "__coatcheck__":"{safe.rstrip("=")}"}}'),
+        ):
+            assert sealed_in_text(text) == data
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "{}",
+        "workflow-7",
+        "coatcheck:",
+        "coatcheck:=hello",
+        "c0",
+        "wKfE7",
+        '{"__coatcheck__": [1]}',
+        "[" * 100_000,
+    ],
+)
+def test_what_is_nothing_of_ours(text: str) -> None:
+    assert sealed_in_text(text) is None

@@ -1,0 +1,83 @@
+"""Keys that outlive their age: within the attempt that they were loaded for, and nowhere else."""
+
+import asyncio
+from contextvars import copy_context
+
+from coatcheck.codecs.keyring import Key
+from coatcheck.concurrency import off_loop
+from coatcheck.keys.held import HeldKeys
+from coatcheck.keys.lease import KeyLease, current_lease
+
+AGE = 10.0
+TENANT = "tenant"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def held_by(clock: Clock) -> tuple[HeldKeys, Key]:
+    held, key = HeldKeys(AGE, clock), Key.generate()
+    held.hold(TENANT, key, primary=True)
+    return held, key
+
+
+def test_what_an_attempt_has_asked_for_it_has_until_its_end_and_others_have_it_for_its_age() -> None:
+    clock, lease = Clock(), KeyLease()
+    held, key = held_by(clock)
+    with lease.active():
+        assert held.is_fresh(TENANT, None)
+        clock.now += 2 * AGE
+        assert held.is_fresh(TENANT, None)
+        assert held.primary_key_id(TENANT) == key.id
+        assert held.key(TENANT, key.id) is key
+        assert held.key_ids(TENANT) == (key.id,)
+    assert held.key(TENANT, key.id) is None
+    assert not held.is_fresh(TENANT, None)
+    with KeyLease().active():
+        assert held.primary_key_id(TENANT) is None
+    with lease.active():
+        lease.end()
+        assert held.primary_key_id(TENANT) is None
+        held.hold(TENANT, key, primary=True)
+        assert held.key(TENANT, key.id) is key
+        clock.now += 2 * AGE
+        assert held.key(TENANT, key.id) is None, "a task that outlives the attempt keeps nothing"
+
+
+def test_an_attempt_seals_all_it_has_under_the_key_that_it_began_with() -> None:
+    clock = Clock()
+    held, key = held_by(clock)
+    with KeyLease().active():
+        assert held.primary_key_id(TENANT) == key.id
+        rotated = Key.generate()
+        held.hold(TENANT, rotated, primary=True)
+        assert held.primary_key_id(TENANT) == key.id
+        assert held.key_ids(TENANT) == (key.id, rotated.id)
+    assert held.primary_key_id(TENANT) == rotated.id
+
+
+def test_the_keys_of_two_sources_are_not_confused() -> None:
+    clock = Clock()
+    (one, key), (other, another) = held_by(clock), held_by(clock)
+    with KeyLease().active():
+        assert (one.primary_key_id(TENANT), other.primary_key_id(TENANT)) == (key.id, another.id)
+        clock.now += 2 * AGE
+        assert (one.primary_key_id(TENANT), other.primary_key_id(TENANT)) == (key.id, another.id)
+
+
+async def test_work_that_was_sent_to_a_thread_did_not_know_whose_it_was() -> None:
+    lease = KeyLease()
+    with lease.active():
+        assert await off_loop(2, 1, current_lease) is lease
+        assert await off_loop(1, 1, current_lease) is lease
+        assert await asyncio.create_task(_current()) is lease
+    assert await off_loop(2, 1, current_lease) is None
+    assert copy_context().run(current_lease) is None
+
+
+async def _current() -> KeyLease | None:
+    return current_lease()
