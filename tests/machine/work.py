@@ -39,6 +39,7 @@ class Work:
         )
         self._count = itertools.count()
         self._swept: set[str] = set()
+        self._rotates = "rotation" in families
         self._names = ("w0", "w1") if "shared names" in families else ("c0", "c1")
 
     def job(self, step: Step) -> Job | None:
@@ -165,7 +166,8 @@ class Work:
                 return
             promise = Promise(encoded, Place("checkpoints", saved.name), data)
             before = set(saved.latest)
-            if recurs:
+            # Two that save at once under two keys are not told of each other: one of their records is shown.
+            if recurs or (self._judge.together and self._rotates):
                 saved.touch(promise, self._oracle.elapsed)
             else:
                 saved.record(promise, self._oracle.elapsed)
