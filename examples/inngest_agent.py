@@ -79,4 +79,4 @@ async def agent(ctx: inngest.Context) -> dict[str, Any]:
 
 
 app = FastAPI()
-inngest.fast_api.serve(app, client, [agent, summarise])
+inngest.fast_api.serve(app, client, middleware.checked([agent, summarise]))

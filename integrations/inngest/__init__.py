@@ -7,9 +7,9 @@
 from coatcheck.extras import brought_by
 
 with brought_by("inngest"):
+    from coatcheck.format.shown import MARKER
     from coatcheck.integrations.inngest.hosts import Host
     from coatcheck.integrations.inngest.libsodium import EncryptionReader
-    from coatcheck.integrations.inngest.marker import MARKER
     from coatcheck.integrations.inngest.middleware import ClaimCheck, claim_check
     from coatcheck.integrations.inngest.payloads import FormatReader
     from coatcheck.integrations.inngest.remote_state import RemoteStateReader

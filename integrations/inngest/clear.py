@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from coatcheck.errors import ConfigError
+from coatcheck.format.shown import MARKER
 from coatcheck.integrations.inngest.expressions import ROOTS, Path, paths_in
-from coatcheck.integrations.inngest.marker import MARKER
 
 ADDED: Final = "_inngest"
 """The field that Inngest itself adds to the data of an event."""

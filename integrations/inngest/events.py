@@ -5,9 +5,10 @@ from typing import Any, Final
 
 from coatcheck.concurrency import all_at_once
 from coatcheck.errors import FormatError
+from coatcheck.format.shown import MARKER
 from coatcheck.integrations.inngest.clear import ADDED, LIFECYCLE, ClearFields
 from coatcheck.integrations.inngest.failures import open_error
-from coatcheck.integrations.inngest.marker import MARKER, is_escaped, sealed_in
+from coatcheck.integrations.inngest.marker import is_escaped, sealed_in
 from coatcheck.integrations.inngest.payloads import Payloads
 from coatcheck.scope import Scope
 

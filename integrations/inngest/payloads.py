@@ -9,10 +9,10 @@ from coatcheck.chain import Chain
 from coatcheck.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.errors import CoatcheckError, LimitExceeded
 from coatcheck.format.reference import Reference
+from coatcheck.format.shown import MARKER
 from coatcheck.format.wire import is_ours, is_reference
 from coatcheck.integrations.inngest.marker import (
     MARKED_SIZE,
-    MARKER,
     escaped,
     from_json,
     is_escaped,

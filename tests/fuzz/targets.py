@@ -19,6 +19,7 @@ from coatcheck.errors import CoatcheckError, FormatError, LimitExceeded
 from coatcheck.format.checksum import Checksum
 from coatcheck.format.envelope import INLINE, Envelope, EnvelopeHeader
 from coatcheck.format.reference import Reference
+from coatcheck.format.shown import MARKER
 from coatcheck.format.suites import Suites
 from coatcheck.format.transforms import Transforms
 from coatcheck.integrations.inngest import marker
@@ -164,7 +165,7 @@ def inngest_marker(data: bytes) -> None:
         return
     if isinstance(value, dict):
         sealed = marker.sealed_in(value)
-        assert sealed is None or marker.marked(sealed)[marker.MARKER] == value[marker.MARKER]
+        assert sealed is None or marker.marked(sealed)[MARKER] == value[MARKER]
         if sealed is not None or marker.is_escaped(value):
             assert marker.looks_marked(marker.to_json(value))
 

@@ -126,17 +126,21 @@ class _Limiters:
 
     def __init__(self) -> None:
         self._lock = new_lock()
-        self._of: WeakKeyDictionary[Store, dict[bool, tuple[Limiter, Limiter]]] = WeakKeyDictionary()
+        self._of: WeakKeyDictionary[Store, tuple[Limiter, Limiter]] = WeakKeyDictionary()
+        self._of_those_apart: WeakKeyDictionary[Store, tuple[Limiter, Limiter]] = WeakKeyDictionary()
         self._apart: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 
     def of(self, store: Store) -> tuple[Limiter, Limiter]:
         loop = asyncio._get_running_loop()  # noqa: SLF001 - as asyncio's own run() asks
         with self._lock:
-            is_apart = loop is not None and loop in self._apart
-            of_store = self._of.setdefault(store, {})
-            if is_apart not in of_store:
-                of_store[is_apart] = Limiter(_OPERATIONS, 256 * 2**20), Limiter(2 * _OPERATIONS, 64 * 2**20)
-            return of_store[is_apart]
+            of = self._of if loop is None or loop not in self._apart else self._of_those_apart
+            found = of.get(store)
+            if found is None:
+                found = of[store] = (
+                    Limiter(_OPERATIONS, 256 * 2**20),
+                    Limiter(2 * _OPERATIONS, 64 * 2**20),
+                )
+            return found
 
     def set_apart(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
