@@ -85,7 +85,7 @@ class CheckpointWriter:
         """
         if self.stand is None or self.stand.checkpoint is None:
             tip = await self._records.tip()
-            self._ledger.begin(tip)
+            await self._ledger.begin(tip)
             reference = await self._chain.put(payload, self._scope)
         else:
             reference, tip = await self._put_and_look(payload)

@@ -337,7 +337,7 @@ class Checkpoints:
         checkpoint = what if isinstance(what, Checkpoint) else None
         reference = what.reference if isinstance(what, Checkpoint) else what
         if checkpoint and checkpoint.tip:
-            self._ledger.begin(checkpoint.tip)
+            await self._ledger.begin(checkpoint.tip)
         payload = await self._chain.open_reference(reference, self._scope)
         try:
             state = await off_loop(len(payload), DECODE_INLINE_UP_TO, unpack, payload, into)

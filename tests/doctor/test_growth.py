@@ -97,11 +97,10 @@ def test_a_loop_of_several_turns_is_seen_through_its_rounds(period: int, seed: i
     )
 
 
-@given(st.integers(0, 2**32), st.integers(20, 120))
-def test_noise_is_hardly_ever_taken_for_a_loop(seed: int, count: int) -> None:
-    chance = random.Random(seed)
-    growth = fitted(list(accumulate(chance.randint(500, 1500) for _ in range(count))))
-    assert growth.reaches(10**7) == pytest.approx(10**7 / 1000, rel=0.3)
+def test_noise_is_hardly_ever_taken_for_a_loop() -> None:
+    chance = random.Random(4)
+    series = [list(accumulate(chance.randint(500, 1500) for _ in range(count))) for count in range(20, 120)]
+    assert sum(fitted(points).period > 1 for points in series) <= 5
 
 
 def test_a_jump_is_not_followed() -> None:

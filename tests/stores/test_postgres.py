@@ -95,7 +95,7 @@ class TestPostgresStore(StoreSuite):
 
     async def raw_get(self, store: Store, key: str) -> bytes | None:
         assert isinstance(store, PostgresStore)
-        query = sql.SQL("SELECT size FROM {} WHERE key = %s").format(sql.Identifier(store.table))
+        query = sql.SQL("SELECT data FROM {} WHERE key = %s").format(sql.Identifier(store.table))
         try:
             row = self.admin.execute(query, [f"some/where/{key}"]).fetchone()
         except psycopg.errors.UndefinedTable:

@@ -14,7 +14,6 @@ from coatcheck import (
     ConfigError,
     GCSStore,
     S3Store,
-    Scope,
     Store,
     StoreDenied,
     StoreUnavailable,
@@ -25,7 +24,7 @@ from tests.engines.gcs import GCSServer
 from tests.engines.portal import Portal, page
 from tests.engines.responder import responding, xml_error
 from tests.retention.aged_store import AgedStore
-from tests.retention.sweeping import TENANT, Live, chain_on, sweep_of, swept_twice
+from tests.retention.sweeping import ORIGIN, Live, chain_on, scope_of, sweep_of, swept_twice
 from tests.stores.s3_fixtures import REGION, Bucket, session_of
 
 SCOPE = f"{'ab' * 16}/{'cd' * 16}/"
@@ -170,7 +169,7 @@ async def test_what_s3_answers_about_versions(
 
 async def swept(store: Store) -> None:
     aged = AgedStore(store)
-    scope = Scope(TENANT, "dead")
+    scope = scope_of("dead")
     await chain_on(aged).encode_all(
         [bytes([turn]) * 900 + secrets.token_bytes(900) for turn in range(3)], scope
     )
@@ -181,7 +180,7 @@ async def swept(store: Store) -> None:
 async def test_a_sweep_leaves_no_version_in_s3(versioned: Versioned) -> None:
     store = versioned.store()
     await swept(store)
-    assert versioned.versions() == []
+    assert [key for key, _ in versioned.versions() if ORIGIN not in key] == []
     await store.close()
 
 
@@ -193,7 +192,7 @@ async def test_a_sweep_that_may_not_delete_versions_says_so_and_goes_on() -> Non
     from coatcheck import MemoryStore  # noqa: PLC0415 - one test of this file needs it
 
     store = Denying(MemoryStore())
-    await chain_on(store).encode(secrets.token_bytes(900), Scope(TENANT, "dead"))
+    await chain_on(store).encode(secrets.token_bytes(900), scope_of("dead"))
     report = await swept_twice(sweep_of(store, Live()), store)
     assert (report.deleted, report.versions_left) == (1, True)
 
@@ -240,4 +239,4 @@ async def test_gcs_deletes_what_is_not_current_and_nothing_else(gcs: GCSStore, g
 
 async def test_a_sweep_leaves_no_generation_in_gcs(gcs: GCSStore, gcs_server: GCSServer) -> None:
     await swept(gcs)
-    assert generations(gcs_server, gcs) == []
+    assert [key for key, _ in generations(gcs_server, gcs) if ORIGIN not in key] == []

@@ -174,11 +174,17 @@ class Ledger:
             raise next((error for error in errors if not isinstance(error, PayloadNotFound)), errors[0])
         return records
 
-    def begin(self, newest: Position | None) -> None:
+    async def begin(self, newest: Position | None) -> None:
         """Forget what this process knows of the scope if its newest record is an earlier one than this process knows.
 
         So it was deleted, and perhaps begun anew: what was there may be gone, and is nothing to build on.
+
+        Raises:
+            KeyUnavailable: A key of the tenant has to be loaded and cannot be had now.
         """
+        if self._suites.loads_keys:
+            await self._suites.sealing.load_primary(self._scope.tenant)
+            await self._suites.sealing.load_all(self._scope.tenant)
         known = self._memory().newest_record
         if newest is None or (known is not None and newest < known):
             self.forget()

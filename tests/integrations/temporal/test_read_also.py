@@ -270,9 +270,11 @@ async def test_a_claim_outside_of_what_was_configured_causes_no_io(
 async def test_an_object_in_the_s3_bucket_is_not_trusted(bucket: Bucket) -> None:
     driver = S3StorageDriver(S3Writer(bucket), bucket.name)
     reader = s3_reader(bucket).within("default")
+    small = s3_reader(bucket, max_payload=100_000).within("default")
     claim = await stored(driver)
     with pytest.raises(LimitExceeded, match="at most 100000 were expected"):
-        await retrieve(s3_reader(bucket, max_payload=100_000).within("default"), claim)
+        await retrieve(small, claim)
+    await small.close()
     key = claim.claim_data["key"]
     bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"other")
     with pytest.raises(IntegrityError, match="not what the history says") as caught:
@@ -286,6 +288,7 @@ async def test_an_object_in_the_s3_bucket_is_not_trusted(bucket: Bucket) -> None
     bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"\xff")
     with pytest.raises(FormatError, match="no payload"):
         await retrieve(reader, changed(claim, key=key, hash_value=digest))
+    await reader.close()
 
 
 async def test_an_object_in_the_gcs_bucket_is_not_trusted(
