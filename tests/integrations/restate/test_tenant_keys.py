@@ -54,7 +54,7 @@ class World:
     def chain(self, max_age: float = AGE) -> Chain:
         """One of a process of its own."""
         service = GoogleKms(self._name, endpoint_url=self.kms.endpoint)
-        keys = TenantKeys(self.store, service, label="test", max_age=max_age, deadline=0.3)
+        keys = TenantKeys(self.store, service, label="test", max_age=max_age, deadline=1.0)
         return Chain(Zstd(), Encrypt(keys), Offload(self.store, over=1024), cache=PayloadCache(0))
 
     def goes_down(self) -> None:
