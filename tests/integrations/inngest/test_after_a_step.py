@@ -142,7 +142,7 @@ async def test_a_request_whose_key_cannot_be_had_begins_nothing_and_says_why(
             begun.append(ctx.attempt)
 
         kms.fault = lambda _: kms.error(503)
-        async with served(app, [buy]):
+        async with served(app, [buy]), closing(outside), chain:
             run = await outside.run("buy", order=1)
         assert (run["status"], begun) == ("Failed", [])
         assert re.search("answers 503|key service", run["output"]["message"]), run
