@@ -51,7 +51,7 @@ _AMAZON: Final = (".amazonaws.com", ".amazonaws.com.cn")
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where S3 is."""
+    """The location of S3."""
 
     endpoint: str
     region: str
@@ -60,7 +60,7 @@ class Site:
 
     @property
     def is_amazon(self) -> bool:
-        """Whether it is Amazon's own service."""
+        """True if it is Amazon's own service."""
         return (urlsplit(self.endpoint).hostname or "").endswith(_AMAZON)
 
 
@@ -93,7 +93,7 @@ class AwsIdentity:
         after_fork(self._start_anew)
 
     async def credentials(self) -> "ReadOnlyCredentials":
-        """What to sign the next request with.
+        """Return what to sign the next request with.
 
         Raises:
             ConfigError: There are none, or they are set up wrongly.
@@ -162,7 +162,7 @@ class AwsIdentity:
         raise failure
 
     def site(self) -> Site:
-        """Where requests go. Reads files, and can take a quarter of a second.
+        """Return where requests go. Reads files, and can take a quarter of a second.
 
         Raises:
             ConfigError: The AWS configuration cannot be used.
@@ -213,7 +213,7 @@ class AwsIdentity:
 
 
 def address_of(bucket: str, endpoint: str, *, path_style: bool | None) -> tuple[SplitResult, bool]:
-    """Where requests for a bucket go, and whether it stands in their path."""
+    """Return where requests for a bucket go, and whether it stands in their path."""
     address = urlsplit(endpoint)
     in_path = path_style
     if in_path is None:
@@ -254,7 +254,7 @@ def _unusable(error: Exception) -> ConfigError:
 
 
 def _typed(error: Exception) -> CoatcheckError:
-    """What a provider of credentials raised. None of its words, which may quote an answer, but for those about settings."""
+    """Return our error for that of a provider of credentials, quoting it only on settings: it may quote an answer."""
     from botocore import exceptions as botocore  # noqa: PLC0415 - optional
 
     if isinstance(error, OSError) and error.filename:

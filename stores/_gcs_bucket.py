@@ -1,4 +1,4 @@
-"""What a store does with a bucket of Google's, each answer taken only for what was asked. Needs ``coatcheck[gcs]``."""
+"""A store's requests to a bucket of Google's, each answer taken only for what was asked. Needs ``coatcheck[gcs]``."""
 
 import json
 from collections.abc import Mapping

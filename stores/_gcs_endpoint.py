@@ -1,4 +1,4 @@
-"""Where Google Cloud Storage is."""
+"""The endpoint of Google Cloud Storage."""
 
 import os
 from typing import Final
@@ -32,5 +32,5 @@ def endpoint_of(given: str | None) -> str:
 
 
 def is_emulator(endpoint: str) -> bool:
-    """Whether nobody is asked for credentials there: it has no TLS, or the environment names it as an emulator."""
+    """Tell if nobody is asked for credentials there: it has no TLS, or the environment names it as an emulator."""
     return endpoint.startswith("http:") or (bool(os.environ.get(_EMULATOR)) and endpoint == endpoint_of(None))

@@ -41,7 +41,7 @@ def is_already_there(answer: Answer) -> bool:
 
 
 def is_from_google(answer: Answer) -> bool:
-    """Whether an answer bears headers that only Google's servers give, and is no page for people."""
+    """Tell if an answer bears headers that only Google's servers give, and is no page for people."""
     if answer.headers.get("Content-Type", "").startswith("text/html"):
         return False
     return any(name.lower().startswith(("x-goog-", "x-guploader-")) for name in answer.headers)

@@ -109,7 +109,7 @@ class GoogleIdentity:
 
 
 def _typed(error: Exception, credentials: Credentials | None) -> CoatcheckError:
-    """What google-auth raised. None of its words: they may quote a file of keys, or what the token server said."""
+    """Return our error for google-auth's, without its words: they may quote a file of keys or the token server."""
     if credentials is None:
         return _not_found(error)
     if unproven := _unproven(getattr(credentials, "info", None)):

@@ -25,7 +25,7 @@ CONNECT_SECONDS: Final = 10
 _VERBOSE: Final = 2
 """``PQERRORS_VERBOSE``."""
 _STATE: Final = re.compile(r":  ([0-9A-Z]{5}): ")
-"""What stands behind the severity in a verbose error, in any language (libpq's ``pqBuildErrorMessage3``)."""
+"""The SQLSTATE behind the severity in a verbose error, in any language (libpq's ``pqBuildErrorMessage3``)."""
 _REFUSED: Final = "28P01"
 _DEFAULTS: Final[dict[str, Any]] = {
     "connect_timeout": CONNECT_SECONDS,

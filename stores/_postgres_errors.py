@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean to a store. They are told apart by SQLSTATE: servers speak the language they are set to."""
+"""PostgreSQL's errors, as a store sees them, told apart by SQLSTATE: servers speak the language they are set to."""
 
 import re
 from typing import Final

@@ -94,7 +94,7 @@ class Connections:
         return None
 
     async def _answers(self, connection: Connection) -> bool:
-        """Whether the server still knows the connection; it is dropped if not."""
+        """Tell if the server still knows the connection; drop it if not."""
         sound = False
         try:
             async with asyncio.timeout(_CHECK_SECONDS):
@@ -165,7 +165,7 @@ async def open_connections(
 
 
 def _has_news(connection: Connection) -> bool:
-    """Whether the server said something to an idle connection: nearly always that it is closing it."""
+    """Tell if the server said something to an idle connection: nearly always that it is closing it."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))

@@ -1,4 +1,4 @@
-"""What S3's answers mean, and which of them can only be S3's."""
+"""The meaning of S3's answers, and which of them can only be S3's."""
 
 import re
 from hashlib import md5
@@ -64,7 +64,7 @@ def element(answer: Answer, name: str) -> str:
 
 
 def is_written(answer: Answer, data: bytes, checksum: str) -> bool:
-    """Whether a PUT of ``data`` was done: a success that has the checksum sent along, or else the ETag of just these bytes.
+    """Tell if a PUT of ``data`` was done: a success with the checksum sent, or else the ETag of just these bytes.
 
     S3 keeps what it verified, so a checksum of another object is no success.
     """
@@ -77,14 +77,14 @@ def is_written(answer: Answer, data: bytes, checksum: str) -> bool:
 
 
 def is_read(answer: Answer) -> bool:
-    """Whether a GET gave an object: a success with S3's own headers, or else with the ETag of just these bytes."""
+    """Tell if a GET gave an object: a success with S3's own headers, or else with the ETag of just these bytes."""
     if answer.status != HTTPStatus.OK or "ETag" not in answer.headers:
         return False
     return is_from_s3(answer) or _is_md5(answer, answer.body)
 
 
 def is_deleted(answer: Answer) -> bool | None:
-    """Whether a DELETE was done; None where the answer is a success that anybody could have given."""
+    """Tell if a DELETE was done; None where the answer is a success that anybody could have given."""
     if is_no_such_key(answer):
         return True
     if answer.status not in {HTTPStatus.OK, HTTPStatus.NO_CONTENT}:
@@ -93,17 +93,17 @@ def is_deleted(answer: Answer) -> bool | None:
 
 
 def is_no_such_key(answer: Answer) -> bool:
-    """Whether S3 says that there is no such object."""
+    """Tell if S3 says that there is no such object."""
     return answer.status == HTTPStatus.NOT_FOUND and element(answer, "Code") in {"NoSuchKey", "NoSuchVersion"}
 
 
 def is_already_there(answer: Answer) -> bool:
-    """Whether a create met an object. 409 is no proof of one: S3 gives it to a create that met a delete."""
+    """Tell if a create met an object. 409 is no proof of one: S3 gives it to a create that met a delete."""
     return answer.status == HTTPStatus.PRECONDITION_FAILED and element(answer, "Code") == "PreconditionFailed"
 
 
 def is_refused_key(answer: Answer) -> bool:
-    """Whether other credentials may be taken where these were not."""
+    """Tell if other credentials may be taken where these were not."""
     return (
         answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
         and element(answer, "Code") in _REFUSED_KEYS
@@ -111,7 +111,7 @@ def is_refused_key(answer: Answer) -> bool:
 
 
 def is_from_s3(answer: Answer) -> bool:
-    """Whether an answer bears headers that only S3 gives, and is no page for people."""
+    """Tell if an answer bears headers that only S3 gives, and is no page for people."""
     if answer.headers.get("Content-Type", "").startswith("text/html"):
         return False
     return any(name.lower().startswith("x-amz-") for name in answer.headers)
@@ -193,7 +193,7 @@ def judged(
 
 
 def is_locked(code: str, said: str) -> bool:
-    """Whether an object was not deleted or replaced since it is under a lock, not since anybody lacks a permission."""
+    """Tell if an object was not deleted or replaced because of a lock, not because anybody lacks a permission."""
     return code in _MAYBE_LOCKED and _LOCKED.search(said) is not None
 
 
@@ -224,7 +224,7 @@ def _not_s3(answer: Answer, what: str, key: str) -> CoatcheckError:
 
 
 def _is_late(status: int) -> bool:
-    """Whether the same request may succeed later, whoever says so."""
+    """Tell if the same request may succeed later, whoever says so."""
     return status in _LATER or (
         status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED
     )
@@ -238,5 +238,5 @@ def _other_region(bucket: str, asked: str, right: str) -> ConfigError:
 
 
 def _is_md5(answer: Answer, data: bytes) -> bool:
-    """Whether the ETag is that of S3 for ``data``, where it does not encrypt it with a key of KMS."""
+    """Tell if the ETag is that of S3 for ``data``, where it does not encrypt it with a key of KMS."""
     return answer.headers.get("ETag", "").strip('"') == md5(data, usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""What a store does with a bucket of S3, each answer taken only for what was asked. Needs the packages of ``coatcheck[s3]``."""
+"""A store's requests to a bucket of S3, each answer taken only for what was asked. Needs ``coatcheck[s3]``."""
 
 import asyncio
 import base64
@@ -40,7 +40,7 @@ class S3Bucket:
         self._name = name
         self._region = site.region
         self.lists_in_order = site.is_amazon
-        """Whether a listing is promised to be in the order of keys."""
+        """True if a listing is promised to be in the order of keys."""
         self._client = client
         self._kept_with = {"Content-Type": "application/octet-stream", **kept_with}
 

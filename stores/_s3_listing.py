@@ -22,7 +22,7 @@ class Page:
     entries: Sequence[StoredObject]
     """With keys as they are in the bucket."""
     token: str
-    """Of the next page; empty after the last."""
+    """The token of the next page; empty after the last."""
 
 
 def query_of(prefix: str, count: int, token: str) -> dict[str, str]:

@@ -44,7 +44,7 @@ _FULL_DISK_PAUSE = 60.0
 _PAGE = 1000
 """Entries that a listing reads in one hop to a thread."""
 _NO_LINKS = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
-"""What a mount without hard links says; many say EPERM instead."""
+"""Errors of a mount without hard links; many say EPERM instead."""
 
 _Publish = Callable[[str, int, str, int], bool]
 """Gives the temporary file (name, folder) the name of the object (name, folder); whether it was free."""
@@ -127,7 +127,7 @@ class FileStore(Store):
             raise self._typed(error, key) from error
 
     def _path(self, key: str) -> Path:
-        """Where the file of ``key`` stands: for measurements, which look at it from outside."""
+        """Return where the file of ``key`` stands: for measurements, which look at it from outside."""
         names, name = _place(key)
         return self.folder.joinpath(*names, name)
 
@@ -305,7 +305,7 @@ def _link(temporary: str, temporaries: int, name: str, folder: int) -> bool:
 
 
 def _links_at_all(temporary: str, temporaries: int) -> bool:
-    """Whether a second name can be made where a first one could: else it is the mount that has none."""
+    """Tell if a second name can be made where a first one could: else it is the mount that has none."""
     second = secrets.token_hex(16)
     try:
         os.link(temporary, second, src_dir_fd=temporaries, dst_dir_fd=temporaries, follow_symlinks=False)

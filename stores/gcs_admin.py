@@ -50,7 +50,7 @@ async def look(url: str) -> list[BucketFact]:
 
 
 def described(answer: "Answer") -> Mapping[str, Any] | None:
-    """What Google says of a bucket; None where it is somebody else who answers."""
+    """Return what Google says of a bucket; None where it is somebody else who answers."""
     try:
         bucket = json.loads(answer.body)
     except ValueError:

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _UNORDERED = "--x-s3"
-"""How the name of a directory bucket ends."""
+"""Suffix of a directory bucket's name."""
 _S3_KEY_LENGTH = 1024
 _PAGE = 1000
 _BEFORE_SLASH = "-."
-"""What keys have that sorts before their slashes."""
+"""Characters in keys that sort before their slashes."""
 
 
 class S3Store(Store):
@@ -234,7 +234,7 @@ def _folders(key: str, prefix: str) -> list[str]:
 
 
 def _begins_keys(prefix: str) -> bool:
-    """Whether a key can start like this."""
+    """Tell if a key can start like this."""
     try:
         return not prefix or bool(check_key(prefix.removesuffix("/")))
     except ConfigError:

@@ -26,7 +26,7 @@ class Use(NamedTuple):
     """An expression of a function, and which events it is about."""
 
     where: str
-    """What the function calls it: ``cancel``."""
+    """The function's name for it: ``cancel``."""
     text: str
     events: Mapping[str, Collection[str]]
     """Names of the events that each root stands for."""
@@ -82,7 +82,7 @@ class ClearFields:
                     )
 
     def _missing(self, path: Path, event: str) -> str | None:
-        """What to do about a path that Inngest cannot see; None if it can."""
+        """Return what to do about a path that Inngest cannot see; None if it can."""
         names = path.names
         if names and names[0] != _DATA:
             return None

@@ -13,7 +13,7 @@ from coatcheck.integrations.inngest.payloads import Payloads
 from coatcheck.scope import Scope
 
 _TIMER: Final = "inngest/scheduled.timer"
-"""What Inngest itself sends where a trigger is a time table; nobody else may send events of ``inngest/``."""
+"""The event that Inngest itself sends for a time table; nobody else may send events of ``inngest/``."""
 _TIMER_FIELDS: Final = frozenset({"cron"})
 
 

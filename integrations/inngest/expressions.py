@@ -1,4 +1,4 @@
-"""Which fields of events an expression refers to.
+"""Find the fields of events that an expression refers to.
 
 Inngest evaluates expressions (CEL, github.com/google/cel-spec) over events as they were sent. This reads as much of the
 language as it takes to find every path that starts at an event, and refuses what it does not understand.
@@ -16,7 +16,7 @@ _WORDS: Final = frozenset({"true", "false", "null", "in"})
 _MACROS: Final = frozenset({"all", "exists", "exists_one", "map", "filter"})
 """Calls whose first argument names a variable."""
 _LIBRARIES: Final = frozenset({"math", "strings", "lists", "sets", "base64", "optional", "date", "time"})
-"""What stands in front of functions, and is no value."""
+"""Names that stand in front of functions, and are no values."""
 _TOKEN: Final = re.compile(
     r"""\s+ | //[^\n]*
     | (?P<text>[rRbB]{0,2} (?: \"\"\"(?s:(?:\\.|[^\\])*?)\"\"\" | '''(?s:(?:\\.|[^\\])*?)'''
@@ -81,7 +81,7 @@ def _tokens(expression: str) -> Iterator[_Token]:
 
 
 def _variables(tokens: Sequence[_Token]) -> set[str]:
-    """What macros bind: ``tags`` in ``event.data.list.exists(tag, tag == 1)`` has no meaning of its own."""
+    """Names macros bind: ``tags`` in ``event.data.list.exists(tag, tag == 1)`` has no meaning of its own."""
     return {
         tokens[at + 2].text
         for at in range(len(tokens) - 3)

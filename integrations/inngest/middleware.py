@@ -28,7 +28,7 @@ _RUN: Final = "StepRun"
 _INVOKE: Final = "InvokeFunction"
 _INFER: Final = "AIGateway"
 _RETRIES: Final = 4
-"""Of a function that says nothing of them."""
+"""Retries of a function that sets no number of its own."""
 
 _log = logging.getLogger("coatcheck.inngest")
 
@@ -133,7 +133,7 @@ class ClaimCheck:
         return await self.payloads.seal(value, self.payloads.shared)
 
     async def unwrap(self, value: object) -> Any:
-        """What :meth:`wrap` was given; ``value`` itself if it is no such object and the chain takes it.
+        """Return what :meth:`wrap` was given; ``value`` if it is no such object and the chain takes it.
 
         Also the message of an error as a dashboard shows it: ``coatcheck:...``.
 

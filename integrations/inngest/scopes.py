@@ -1,4 +1,4 @@
-"""Whose payloads a run's are."""
+"""The scopes that a run's payloads belong to."""
 
 from typing import Final
 

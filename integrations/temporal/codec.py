@@ -36,7 +36,7 @@ __all__ = ["ENCODING", "ClaimCheckCodec", "Mode"]
 
 _logger: Final = logging.getLogger(__name__)
 _ANSWERS_OF_THE_SERVER: Final = {SignalWithStartWorkflowExecutionResponse.DESCRIPTOR.full_name.encode()}
-"""What the server itself answers a workflow with, as a payload that no chain can have sealed. It names a run."""
+"""Types of the server's own answers to a workflow, payloads no chain can have sealed. They name a run."""
 _TRIED_INLINE: Final = 16
 """Times what may be inline: a larger payload hardly ever gets that small."""
 
@@ -87,7 +87,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         self.read_also = tuple(read_also)
         self.nexus_namespaces = tuple(nexus_namespaces)
         self.notes = Notes()
-        """What workflows say of themselves; see :class:`~coatcheck.integrations.temporal.passing.WorkerInterceptor`."""
+        """Workflows' notes on themselves; see :class:`~coatcheck.integrations.temporal.passing.WorkerInterceptor`."""
 
     def with_context(self, context: SerializationContext) -> Self:
         """The same codec in the scope that ``context`` names."""
@@ -100,7 +100,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         return bound
 
     def agrees_with(self, other: "ClaimCheckCodec") -> bool:
-        """Whether both do the same with the same chain, for whatever namespace and workflow."""
+        """Tell if both do the same with the same chain, for whatever namespace and workflow."""
         return self.chain is other.chain and all(
             getattr(self, name) == getattr(other, name) for name in ("mode", "nexus_namespaces")
         )

@@ -9,7 +9,7 @@ from temporalio.exceptions import ApplicationError
 from coatcheck.errors import CoatcheckError, readable_error
 
 _SAID_BY_THE_SDK: Final = {"Failed decoding arguments", "Failed decoding heartbeat details"}
-"""Of activities: what it raises from an error of ours."""
+"""Messages of the error that the SDK raises from one of ours, in activities."""
 
 
 class ClaimCheckFailureConverter(DefaultFailureConverterWithEncodedAttributes):

@@ -198,7 +198,7 @@ class TemporalRuns(LiveRuns):
                 return found
 
     async def _scheduled(self, namespace: str) -> AsyncIterator[Scope | Series]:
-        """What a schedule's next run may be handed, of all schedules: paused ones too, and those that only failed for long."""
+        """Yield what any schedule's next run may be handed, also of those paused, or that only failed for long."""
         service = self._client.workflow_service
         token = b""
         while True:

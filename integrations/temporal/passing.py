@@ -1,4 +1,4 @@
-"""What is encoded for a moment only: details of heartbeats, arguments and results of queries.
+"""Payloads that are encoded for a moment only: details of heartbeats, arguments and results of queries.
 
 The history never has them: the server keeps the last details of a pending activity, and of a query nothing. As objects they
 would stay until the run is swept. So they are kept inline where they fit.
@@ -27,12 +27,12 @@ from coatcheck.integrations.temporal.sandbox import Notes
 INLINE_UP_TO: Final = 64 * 1024
 """Bytes, sealed. The server keeps details of each pending activity of a workflow, in 8 MiB for everything that is pending."""
 _SHARE: Final = 4
-"""Of the heartbeat's time-out: as long as details are waited for, so that the heartbeat is in time without them."""
+"""Divisor of the heartbeat's time-out: details are waited for so long, so that it is in time without them."""
 
 
 @dataclass(slots=True, eq=False)
 class Passing:
-    """What is encoded now is needed for a moment only."""
+    """A sign that what is encoded now is needed for a moment only."""
 
 
 @dataclass(slots=True, eq=False)

@@ -31,7 +31,7 @@ _Workflow = tuple[str, str]
 
 
 class Notes:
-    """What workflows of a process noted about themselves, until the codec takes it. Safe for any number of threads."""
+    """Notes by a process's workflows on themselves, until the codec takes them. Safe for any number of threads."""
 
     def __init__(self) -> None:
         self._replayed: deque[_Workflow] = deque(maxlen=_MOST)

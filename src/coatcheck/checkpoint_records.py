@@ -1,4 +1,4 @@
-"""What is recorded of a run's checkpoints: a line of steps, and the branches that left it."""
+"""Records of a run's checkpoints: a line of steps, and the branches that left it."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -129,7 +129,7 @@ class Segment(NamedTuple):
     top: int
     """The highest step that belongs to the line."""
     forks: tuple[Position, ...]
-    """Where the branch goes on from, as :attr:`Checkpoint.forks`."""
+    """The positions that the branch goes on from, as :attr:`Checkpoint.forks`."""
 
     @property
     def floor(self) -> int:

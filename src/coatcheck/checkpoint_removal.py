@@ -30,7 +30,7 @@ class Removal:
     def __init__(self, records: CheckpointRecords) -> None:
         self._records = records
         self.gone: list[Position] = []
-        """Where the checkpoints were that :meth:`some` deleted."""
+        """Positions of the checkpoints that :meth:`some` deleted."""
 
     async def all(self) -> int:
         """Delete everything of the run, records first; return how many checkpoints there were."""

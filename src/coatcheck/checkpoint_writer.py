@@ -19,7 +19,7 @@ _NAME_LENGTH: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """Where a writer stands: what it restored or saved last."""
+    """The state that a writer stands at: the last that it restored or saved."""
 
     object_id: bytes
     checkpoint: Checkpoint | None = None
@@ -30,7 +30,7 @@ class Stand:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a new checkpoint goes."""
+    """The place of a new checkpoint."""
 
     position: Position
     forks: tuple[Position, ...]
@@ -54,7 +54,7 @@ class CheckpointWriter:
         self._records = records
         self._ledger = records.ledger
         self.stand: Stand | None = None
-        """What this writer goes on from; None if it has restored and saved nothing."""
+        """The state that this writer goes on from; None if it has restored and saved nothing."""
         # Saves whose outcome is not known: where they would have saved which object.
         self._tried: set[tuple[Position, bytes]] = set()
 
@@ -131,7 +131,7 @@ class CheckpointWriter:
         return both[0], both[1]
 
     async def _place(self, step: int, reference: Reference, tip: Position | None) -> _Place | Checkpoint:
-        """Where a state of a step goes; the checkpoint if that is there already."""
+        """Return the place for a state of a step; the checkpoint if that is there already."""
         stand = self.stand
         if tip is None:
             if stand is not None:

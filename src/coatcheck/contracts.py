@@ -135,7 +135,7 @@ class Sealing(ABC):
     suite: ClassVar[int]
     """The suite's number in every header (``docs/wire-format.md``)."""
     accept_plain: bool = True
-    """Whether the chain takes what no chain wrote, which anyone can write (:meth:`coatcheck.Chain.check_plain`)."""
+    """True if the chain takes what no chain wrote, which anyone can write (:meth:`coatcheck.Chain.check_plain`)."""
     accept_unsealed: bool = False
     """Whether the chain also opens suite 0, which anyone can write."""
 

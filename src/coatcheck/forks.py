@@ -17,7 +17,7 @@ _LONGEST_WAIT: Final = 1.0
 
 
 class _Process:
-    """What this process has to do around its forks."""
+    """The things that this process has to do around its forks."""
 
     def __init__(self) -> None:
         self.renewals: dict[int, tuple[ref[object], Callable[[object], None]]] = {}

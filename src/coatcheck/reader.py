@@ -196,7 +196,7 @@ class _Assembly:
     gone: dict[bytes, PayloadNotFound] = field(default_factory=dict)
     """Those of them that are not there."""
     is_fresh: bool = False
-    """Whether nothing counts that was in memory, but whole payloads: those are right wherever they came from."""
+    """True if nothing in memory counts but whole payloads: those are right wherever they came from."""
 
     @property
     def line(self) -> tuple[bytes, ...]:

@@ -26,7 +26,7 @@ _OF_TESTS = frozenset(
 )
 """Variables of coatcheck's own tests and benchmarks, which run commands that read settings."""
 _FOR_TESTS = "COATCHECK_TEST_"
-"""What all others of them begin with; never a setting."""
+"""The prefix of all others of them; never a setting."""
 _KUBERNETES = re.compile(
     r"(?P<service>.+?)_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )

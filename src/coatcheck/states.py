@@ -217,7 +217,7 @@ def _at(path: str) -> str:
 
 
 def _unsupported(kind: Any, depth: int = 0) -> str:
-    """Where in a type the part is that pydantic does not know."""
+    """Return where in a type the part is that pydantic does not know."""
     if depth > _MAX_DEPTH:
         return ""
     parts: Iterable[tuple[str, Any]]
@@ -237,7 +237,7 @@ def _unsupported(kind: Any, depth: int = 0) -> str:
 
 
 def _unwritable(state: Any, adapter: TypeAdapter[Any]) -> str:
-    """Where in a state the part is that cannot be written as JSON."""
+    """Return where in a state the part is that cannot be written as JSON."""
     for said, write, part in _written_parts(state, adapter):
         try:
             write()
@@ -333,7 +333,7 @@ def _refuse(state: object, what: str) -> NoReturn:
 
 
 def _where(state: Any, depth: int = 0) -> str:
-    """Where in a state the first thing is that is no JSON value."""
+    """Return where in a state the first thing is that is no JSON value."""
     if depth > _MAX_DEPTH:
         return ""
     parts: Iterable[tuple[str, Any]] = ()

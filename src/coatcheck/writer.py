@@ -280,7 +280,7 @@ class Writer:
         return member.bases
 
     async def _are_there(self, draft: "Draft", bases: tuple[bytes, ...]) -> bool:
-        """Whether the store has all that an object is built on, which was perhaps put back without it."""
+        """Tell if the store has all that an object is built on, which was perhaps put back without it."""
         presence, access = draft.presence, draft.room.access
         unknown = [base for base in bases if not presence.are_there([base])]
         return all(await all_at_once(access.is_there(presence.key(base)) for base in unknown))
@@ -325,7 +325,7 @@ class Draft:
 
     @property
     def scope(self) -> ScopeSealer:
-        """What marks of sweeps in its scope are sealed with."""
+        """The sealer of the marks of sweeps in its scope."""
         return ScopeSealer(self.suite, self.key_id, self.run_tag, self.sealer)
 
     @property

@@ -36,7 +36,7 @@ class SweepOptions:
     grace_days: int = 7
     """Between the two looks."""
     max_share: float = DEFAULT_MAX_SHARE
-    """Of all objects, in all partitions together, 0 to 1: if more is on its way out, nothing is done."""
+    """Share of all objects in all partitions together, 0 to 1: if more is on its way out, nothing is done."""
     moved: bool = False
     """The namespaces may be in another cluster, or others of the same names, than the store was swept for before."""
     no_runs: list[str] = field(default_factory=list)

@@ -19,7 +19,7 @@ class Run:
     """A run, and what there is of it in the stores of a chain."""
 
     tags: list[str]
-    """What it is called in the stores, by key."""
+    """The tags that name it in the stores, by key."""
     checkpoints: int = 0
     objects: int = 0
     """All that is stored of it, records among them."""

@@ -53,7 +53,7 @@ class Findings:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was there to be looked at, so that nothing was shown."""
+        """True if nothing was there to be looked at, so that nothing was shown."""
         return not (self.objects or self.records or self.left_out or self.gone or self.problems)
 
 

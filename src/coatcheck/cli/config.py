@@ -90,7 +90,7 @@ def _shown(place: tuple[str, ...], value: object) -> str:
 
 
 def _store(url: str) -> str:
-    """What the store says of itself, which is never its URL."""
+    """Return what the store says of itself, which is never its URL."""
     from coatcheck.registry import open_store  # noqa: PLC0415 - slow to load
 
     try:

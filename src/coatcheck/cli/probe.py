@@ -39,7 +39,7 @@ class Finding:
     fine: bool | None
     """None if it could not be found out."""
     milliseconds: float | None = None
-    """What one call took, the median of several."""
+    """Time of one call, the median of several."""
 
 
 class _Broken(Exception):  # noqa: N818 - it is a finding, not a mistake
@@ -51,7 +51,7 @@ class _Untried(Exception):  # noqa: N818 - it is a finding, not a mistake
 
 
 _ANSWERED: Final = (_Broken, _Untried, PayloadNotFound, StoreDenied, LimitExceeded)
-"""What shows that the store is there: others may mean that it is not."""
+"""Errors that show that the store is there: others may mean that it is not."""
 
 
 class Probe:
@@ -292,7 +292,7 @@ class Probe:
                 await self._store.delete_versions(self._folder)
 
     async def _is_there(self, key: str) -> bool:
-        """Whether the object is there, or may be."""
+        """Tell if the object is there, or may be."""
         try:
             await self._store.get(key, _LARGE)
         except PayloadNotFound:

@@ -76,7 +76,7 @@ def _serve(options: dict[str, str | int | None], *, insecure: bool) -> None:
 
 
 def _summary(chain: "Chain", serving: "ServeSettings", url: str) -> list[str]:
-    """Where payloads are, what opens them, and for whom."""
+    """Return lines that say where payloads are, what opens them, and for whom."""
     from coatcheck.codecs.aead import Encrypt  # noqa: PLC0415 - slow to load
 
     stores = [f"{room.alias} = {room.access.store!r}" for room in chain.storerooms]

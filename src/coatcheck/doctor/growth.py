@@ -68,7 +68,7 @@ class Growth:
 
     @property
     def next_step(self) -> float:
-        """What the next turn adds, as the curve has it."""
+        """The increase at the next turn, according to the curve."""
         return self.at(len(self.points) + 1) - self.points[-1]
 
     def at(self, turn: int) -> float:

@@ -1,4 +1,4 @@
-"""How dashboards, queries and logs show what was sealed, and the way back to its bytes."""
+"""The form in which dashboards, queries and logs show what was sealed, and the way back to its bytes."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ from coatcheck.format.wire import MAGIC, is_ours
 MARKER: Final = "__coatcheck__"
 """The key of the JSON object that stands for a value, where only JSON can stand."""
 MESSAGE: Final = "coatcheck:"
-"""What a text begins with that stands for another text, such as the message of an error."""
+"""Prefix of a text that stands for another text, such as the message of an error."""
 _HEX: Final = re.compile(rf"(?i)(?:0x|\\x)?({MAGIC.hex()}(?:[0-9a-f]{{2}})*)")
 
 

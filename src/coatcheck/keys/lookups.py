@@ -25,7 +25,7 @@ class _Seen(NamedTuple):
 
 
 class Lookups:
-    """What was lately found out about tenants' keys. Safe to use from several threads and event loops.
+    """Recent findings about tenants' keys. Safe to use from several threads and event loops.
 
     The key that a reference is verified with is named by the reference itself, so whoever can write to a journal can make
     a reader look for keys. However many ids are made up, a tenant's keys are listed at most once a second; who asks

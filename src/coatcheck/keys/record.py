@@ -57,7 +57,7 @@ class KeyRecord(_Record):
     """
 
     label: Annotated[str, Field(max_length=64)]
-    """Of the store that it was wrapped for."""
+    """The label of the store that it was wrapped for."""
     service: Annotated[str, Field(max_length=512)]
     """The name of the :class:`~coatcheck.keys.service.KeyService` key that wrapped it."""
     wrapped: bytes

@@ -50,7 +50,7 @@ _FIGURES: Final = 6
 
 @dataclass(slots=True)
 class ScopeMarks:
-    """What the authentic marks of one scope say. Times by the store's clock."""
+    """Findings from the authentic marks of one scope. Times by the store's clock."""
 
     mark: bytes | None = None
     """The id in the mark; None where there is none."""
@@ -65,17 +65,17 @@ class ScopeMarks:
     leased: datetime | None = None
     """When that was made."""
     deletes_until: datetime | None = None
-    """What is older than this goes: its owner, or one before that, took the last look."""
+    """Anything older than this is deleted: its owner, or one before that, took the last look."""
     keep: int = 0
-    """How many of the latest checkpoints keep what they need, while that is done."""
+    """Number of the latest checkpoints that keep what they need, while that is done."""
     highest: int = -1
-    """Of the numbers in the names of its leases, authentic or not."""
+    """The highest of the numbers in the names of its leases, authentic or not."""
     forged: int = 0
     """Marks that are not authentic, or were put back."""
     crowded: bool = False
-    """Whether there are more names than sweeps make, so that not all were looked at."""
+    """True if there are more names than sweeps make, so that not all were looked at."""
     unread: bool = False
-    """Whether the store did not give them."""
+    """True if the store did not give them."""
 
 
 @dataclass(slots=True)
@@ -92,9 +92,9 @@ class ScopeFacts:
     """The last sign of life, a writer's own mark among them; None where there is none left."""
     records: int = 0
     names: dict[str, datetime] = field(default_factory=dict)
-    """Of marks, with when they were written: at most one more than :data:`MOST_MARKS`."""
+    """Names of marks, with when they were written: at most one more than :data:`MOST_MARKS`."""
     marks: ScopeMarks = field(default_factory=ScopeMarks)
-    """What those say."""
+    """The findings from those."""
 
     def add(self, name: str, entry: StoredObject) -> None:
         """Count an object of the scope, which is called ``name`` there."""
@@ -162,12 +162,12 @@ class Index:
         self._base.executemany("INSERT OR IGNORE INTO live VALUES (?, ?)", rows)
 
     def shows(self, tenants: Iterable[str]) -> bool:
-        """Whether anything is needed below one of these prefixes of tenants."""
+        """Tell if anything is needed below one of these prefixes of tenants."""
         ask = "SELECT 1 FROM live WHERE tenant = ? LIMIT 1"
         return any(self._base.execute(ask, (tenant.rstrip("/"),)).fetchone() for tenant in tenants)
 
     def live(self, start: str) -> Iterator[tuple[str, str]]:
-        """What is needed of the tags that begin so, each once, by the tag, with the tenant's tag behind it."""
+        """Yield the needed tags that begin so, each once, by the tag, with the tenant's tag behind it."""
         ask = "SELECT tag, tenant FROM live WHERE tag >= ? AND tag < ? ORDER BY tag, tenant"
         yield from self._base.execute(ask, (start, start + "~"))
 
@@ -178,7 +178,7 @@ class Index:
         return _time_or_none(row[0]) if row else None
 
     def has(self, tenant: str) -> bool:
-        """Whether there is a scope below this prefix of a tenant."""
+        """Tell if there is a scope below this prefix of a tenant."""
         ask = "SELECT 1 FROM scopes WHERE prefix > ? AND prefix < ? LIMIT 1"
         return self._base.execute(ask, (tenant, tenant + "~")).fetchone() is not None
 
@@ -195,7 +195,7 @@ class Index:
             await asyncio.sleep(0)
 
     def set_marks(self, prefix: str, marks: ScopeMarks) -> None:
-        """What the names that :meth:`marked` gave say."""
+        """Set what the names that :meth:`marked` gave say."""
         row = (
             prefix,
             marks.mark,

@@ -22,7 +22,7 @@ class Series:
 
 
 class Origin(NamedTuple):
-    """Where the runs of a tenant are: IDs that no other cluster or namespace has. Empty where the engine tells none."""
+    """The place of a tenant's runs: IDs of one cluster and namespace only. Empty where the engine tells none."""
 
     cluster: str = ""
     namespace: str = ""

@@ -1,4 +1,4 @@
-"""What a store remembers of the clusters and namespaces that it was swept for, sealed under the tenants' keys."""
+"""Records of the clusters and namespaces that a store was swept for, sealed under the tenants' keys."""
 
 import json
 from collections.abc import Collection, Mapping

@@ -69,7 +69,7 @@ class StoreClock:
     """The store's clock, as it was read once, and goes on since."""
 
     begun: datetime
-    """What it said then."""
+    """The time that it showed then."""
     since: float
     """When that was, by :func:`~coatcheck.clock.uptime`."""
 
@@ -222,7 +222,7 @@ class Reaper:
     async def _delete_all(
         self, owner: "_Ownership", until: datetime, needed: frozenset[str], done: Reaped
     ) -> bool:
-        """Whether it was allowed to delete the first of them, so that more than none may be gone."""
+        """Delete them, and tell if the first was allowed, so that more than none may be gone."""
         some: list[StoredObject] = []
         first = True
         async for entry in self._old(owner, until):
@@ -300,7 +300,7 @@ class Reaper:
         await self._ask(lambda: self._store.delete(key))
 
     async def _delete_once(self, key: str) -> bool:
-        """Whether it was allowed. Without another attempt: that could delete what was written since.
+        """Delete it once, and tell if that was allowed: another attempt could delete what was written since.
 
         Raises:
             _GivenUpError: There was no answer. The scope stays claimed for as long as the request can be on its way.

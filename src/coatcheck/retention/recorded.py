@@ -1,4 +1,4 @@
-"""What an engine said, kept in the store while the parts of one sweep need it: an engine is asked once for all of them.
+"""An engine's answer, kept in the store while parts of one sweep need it: it is asked once for all of them.
 
 It is sealed under the first tenant's key: what is not in it is deleted.
 """

@@ -95,6 +95,6 @@ class Report:
 
     @property
     def share(self) -> float:
-        """Of those, what is in scopes that are on their way out, also those that wait: 0 to 1."""
+        """The share of objects in scopes that are on their way out, also those that wait: 0 to 1."""
         condemned = sum(tally.objects for verdict, tally in self.tallies.items() if Verdict(verdict).condemns)
         return condemned / self.objects if self.objects else 0.0

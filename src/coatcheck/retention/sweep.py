@@ -163,7 +163,7 @@ class Sweep:
             return done
 
     async def _known_origins(self) -> tuple[Mapping[str, Origin], set[str]]:
-        """Where the runs are, and the tenants that the store was swept for before. A part leaves that to the whole."""
+        """Return the origins of runs, and the tenants of earlier sweeps. A part leaves that to the whole."""
         if isinstance(self._live, LiveRuns):
             origins: Mapping[str, Origin] = await self._live.origins()
         elif self._live is None:

@@ -18,7 +18,7 @@ TAKEN_OVER_AFTER: Final = timedelta(hours=1)
 
 
 class Verdict(StrEnum):
-    """What is to be done, and in a report what was done."""
+    """The action to take, and in a report the action that was taken."""
 
     LIVE = "live"
     """Nothing: the engine knows a run of it."""
@@ -52,7 +52,7 @@ class Verdict(StrEnum):
 
     @property
     def condemns(self) -> bool:
-        """Whether the scope is on its way out."""
+        """True if the scope is on its way out."""
         return self in (Verdict.MARK, Verdict.WAITING, Verdict.DELETE, Verdict.TRIM, Verdict.UNDER_WAY)
 
 
@@ -133,11 +133,11 @@ class Rules:
         return self.keep_last if old and 0 < self.keep_last < facts.records else None
 
     def is_idle(self, newest: datetime, now: datetime) -> bool:
-        """Whether all of a scope may go, to which something was last written then."""
+        """Tell if all of a scope that was last written to then may go."""
         return self.idle is not None and now - newest > self.idle
 
     def was_written_to(self, facts: ScopeFacts) -> bool:
-        """Whether the scope has anything that it did not have when it was marked, so that the mark means nothing."""
+        """Tell if the scope has anything that it did not have when it was marked, so that the mark is void."""
         until = facts.marks.until
         assert until is not None
         return facts.newest is not None and facts.newest > until

@@ -1,4 +1,4 @@
-"""Which pages may ask: those that are not listed neither read answers nor cause anything."""
+"""The pages that may ask: those that are not listed neither read answers nor cause anything."""
 
 import logging
 import secrets

@@ -23,7 +23,7 @@ _EACH: Final = 1024
 
 
 class Plan(NamedTuple):
-    """What is to be done for a request; nothing has been fetched yet."""
+    """The work to be done for a request; nothing has been fetched yet."""
 
     size: int
     """Bytes that the answer's payloads take at most."""

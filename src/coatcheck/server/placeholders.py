@@ -1,4 +1,4 @@
-"""What stands in an answer for a payload that does not open, so that the others can be shown."""
+"""Placeholders, in an answer, for payloads that do not open, so that the others can be shown."""
 
 import json
 from collections.abc import Mapping
@@ -107,7 +107,7 @@ _WORDS: Final[Mapping[type[Exception], tuple[str, str]]] = {
         "Its log says why, under the number of the request.",
     ),
 }
-"""What happened and what to do, by the type of the error: words that tell nothing of keys, stores and settings."""
+"""Words on what happened and what to do, by the error's type. They tell nothing of keys, stores, settings."""
 
 
 def _in_words(error: Exception) -> tuple[str, str]:

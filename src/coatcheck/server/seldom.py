@@ -1,4 +1,4 @@
-"""What is worth a line in the log, although strangers can make it happen as often as they like."""
+"""Events worth a line in the log, although strangers can make them happen as often as they like."""
 
 import time
 from typing import Final

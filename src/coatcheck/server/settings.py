@@ -49,7 +49,7 @@ class ServeSettings(BaseModel):
     """Whose pages may ask, exactly as browsers name them: ``https://temporal.example.com``. In the environment
     separated by commas. By default the web UI of ``temporal server start-dev``."""
     encode: bool = False
-    """Whether ``/encode`` does anything."""
+    """True if ``/encode`` does anything."""
     download_over: int = Field(default=256 * 1024, ge=0)
     """Bytes. Offloaded payloads above it are offered for download where the caller asks to keep references."""
     max_request: int = Field(default=8 * 2**20, gt=0)

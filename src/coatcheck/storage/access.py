@@ -1,4 +1,4 @@
-"""How the core calls a store: within its limits, again if it may help, and never for longer than it said."""
+"""The core's calls to a store: within its limits, again if it may help, and never for longer than it said."""
 
 import asyncio
 import itertools
@@ -48,7 +48,7 @@ class Access:
 
     @property
     def limiter(self) -> Limiter:
-        """What admits the calls."""
+        """The limiter that admits the calls."""
         return self._limiter or limiter_of(self.store)
 
     def seconds_for(self, size: int) -> float:

@@ -48,7 +48,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class SweepMark:
-    """What is sealed in a mark."""
+    """The contents that are sealed in a mark."""
 
     id: bytes
     """16 random bytes, the same in all marks that go together: nobody can occupy their names beforehand."""
@@ -95,7 +95,7 @@ def deleting_of(name: str) -> tuple[bytes, int] | None:
 
 
 def is_sweeps_own(name: str) -> bool:
-    """Whether a sweep has such names, so that one says nothing of the scope's life, whoever wrote it."""
+    """Tell if a sweep has such names, so that one says nothing of the scope's life, whoever wrote it."""
     return name == SWEEP_MARK or lease_of(name) is not None or deleting_of(name) is not None
 
 

@@ -23,7 +23,7 @@ class _Known(NamedTuple):
 
     bases: tuple[bytes, ...]
     proven: bool
-    """Whether it is there to stay: this process created it, or the store itself gave it after a look for a sweep.
+    """True if it is there to stay: this process created it, or the store itself gave it after a look for a sweep.
     To have read it proves nothing: it may come from a copy, or be on its way out."""
 
 
@@ -75,14 +75,14 @@ class Presence:
         return known.bases if known and (known.proven or object_id in self._listed) else None
 
     def are_there(self, object_ids: Iterable[bytes]) -> bool:
-        """Whether the store itself has shown all of these, so that something can be built on them."""
+        """Tell if the store itself has shown all of these, so that something can be built on them."""
         return all(
             object_id in self._listed or ((known := self._known.get(object_id)) is not None and known.proven)
             for object_id in object_ids
         )
 
     def is_listed(self, object_id: bytes) -> bool:
-        """Whether a listing proves that the object is there to stay. Nobody has looked at what it holds."""
+        """Tell if a listing proves that the object is there to stay. Nobody has looked at what it holds."""
         return object_id in self._listed
 
     def size_listed(self, object_id: bytes) -> int | None:

@@ -41,7 +41,7 @@ _PAGES_REPLAYED: Final = 4
 _MAX_PAGES: Final = 20
 """A larger scope is not a run that is being replayed."""
 _SHARE_OF_DEADLINE: Final = 0.25
-"""How long somebody waits for a listing, which only saves time: of what the call may take in all."""
+"""The share of a call's deadline for which somebody waits for a listing, which only saves time."""
 _IDLE: Final = 60.0
 """Seconds after which nobody will ask for what was fetched ahead."""
 _ENTRY_COST: Final = 400
@@ -180,7 +180,7 @@ class _Window:
         """By when they were written, once all are listed."""
         self._position: dict[str, int] = {}
         self._is_listed = False
-        """Whether the listing came to its end, or was given up."""
+        """True if the listing came to its end, or was given up."""
         self._listing = self._in_background(self._list())
 
         self._ahead: dict[str, asyncio.Task[bytes]] = {}

@@ -62,7 +62,7 @@ class ScopeMemory:
 
     @property
     def is_out_of_date(self) -> bool:
-        """Whether nothing of this holds any more."""
+        """True if nothing of this holds any more."""
         return self.presence.is_out_of_date
 
     def wrote(self, member: Member, payload: bytes, prints: Sketch | None) -> None:

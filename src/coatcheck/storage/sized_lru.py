@@ -17,7 +17,7 @@ class Sized(Protocol):
 
     @property
     def is_out_of_date(self) -> bool:
-        """Whether a new one has to be made in its place."""
+        """True if a new one has to be made in its place."""
         ...
 
 
