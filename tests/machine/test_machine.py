@@ -1,9 +1,9 @@
 """Whatever several processes do with one store, and whatever happens to them: what was acknowledged opens."""
 
+import gc
 import itertools
 import logging
 import os
-import random
 import secrets
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from tests.machine.steps import FAMILIES, random_steps, step_names
 from tests.stores.s3_fixtures import NewStore
 
 STEPS = int(os.environ.get("COATCHECK_MACHINE_STEPS", "1500"))
-SEED = int(os.environ.get("COATCHECK_MACHINE_SEED", random.SystemRandom().randrange(2**32)))
+SEED = int(os.environ.get("COATCHECK_MACHINE_SEED", "7"))
+"""The same each time; the long form is run with others."""
 SLOWLY = max(40, STEPS // 200)
 """Steps where each takes a while."""
 _log = logging.getLogger("tests.machine")
@@ -55,6 +56,7 @@ def test_one_thing_at_a_time(family: str) -> None:
 
 
 @settings(
+    derandomize=True,
     max_examples=max(20, STEPS // 200),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
@@ -71,16 +73,22 @@ def test_on_files(tmp_path: Path) -> None:
     check_on("files", grounds.files(tmp_path, instant=True))
 
 
+leaves_connections = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""A process that is killed closes nothing; here its connections are found by the collector of garbage."""
+
+
 def test_processes_of_the_operating_system(tmp_path: Path) -> None:
     check_on("files, by several processes", grounds.files(tmp_path, instant=False), remote=True)
 
 
+@leaves_connections
 def test_on_s3(new_store: NewStore) -> None:
     replica = new_store(prefix=f"replica-{secrets.token_hex(8)}")
 
     check_on("S3", Ground(lambda: (new_store(), replica), instant=False, deadline=grounds.DEADLINE))
 
 
+@leaves_connections
 def test_on_gcs(gcs_server: GCSServer) -> None:
     google: Any = storage.Client(
         project="tests",
@@ -99,6 +107,7 @@ def test_on_gcs(gcs_server: GCSServer) -> None:
     check_on("GCS", Ground(stores, instant=False, deadline=grounds.DEADLINE))
 
 
+@leaves_connections
 def test_on_postgresql(postgres_server: PostgresServer) -> None:
     name = f"machine_{secrets.token_hex(8)}"
 
@@ -115,6 +124,8 @@ def check_on(name: str, ground: Ground, *, remote: bool = False) -> None:
     outcome = tell(
         itertools.islice(random_steps(SEED, EVERYTHING), SLOWLY), EVERYTHING, ground, remote=remote
     )
+    # What those that were killed have left open is told now, and not to a test that comes later.
+    gc.collect()
 
     _log.info("seed %d, on %s: %s", SEED, name, outcome)
     assert not outcome.broken, f"seed {SEED}: {outcome}"

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,6 +27,8 @@ from tests.integrations.temporal.rollout.work import Diary, InFlight
 from tests.integrations.temporal.workflows import text
 
 _LARGE = 6_000
+PATIENT = timedelta(seconds=60)
+"""For a workflow task: a busy machine is no fault of a roll-out, and a task that fails does so at once."""
 """Bytes: some times as large as what stays inline."""
 
 
@@ -80,7 +83,11 @@ class Drill:
     async def _take(self, step: str, client: Client) -> None:
         """Everything is asked for before the worker of this step is there to do it."""
         started = await client.start_workflow(
-            InFlight.run, text(_LARGE, step), id=f"{step}-{uuid4()}", task_queue=self.queue
+            InFlight.run,
+            text(_LARGE, step),
+            id=f"{step}-{uuid4()}",
+            task_queue=self.queue,
+            task_timeout=PATIENT,
         )
         self.seen.append(started.id)
         updates = [
@@ -132,6 +139,7 @@ class Drill:
                     id=f"{self.queue}-{step}",
                     task_queue=self.queue,
                     memo={"note": text(_LARGE, "note")},
+                    task_timeout=PATIENT,
                 ),
                 spec=ScheduleSpec(),
             ),
