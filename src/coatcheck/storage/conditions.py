@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Final
 from weakref import WeakValueDictionary
 
-from coatcheck.concurrency import all_at_once
 from coatcheck.contracts import Store
 from coatcheck.errors import CoatcheckError, ConfigError
 from coatcheck.storage.access import DEFAULT_DEADLINE, retried
@@ -53,7 +52,12 @@ async def _probe(store: Store) -> None:
     bodies = [secrets.token_bytes(_SIZE) for _ in range(3)]
     first = bodies[:2]
     try:
-        created = await all_at_once(store.create(key, body) for body in first)
+        # Both to their end: one that is cancelled because the other failed may yet take effect, behind the clean-up.
+        outcomes = await asyncio.gather(*(store.create(key, body) for body in first), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        created = [outcome is True for outcome in outcomes]
         again = await store.create(key, bodies[-1])
         kept = await store.get_uncached(key, _SIZE)
     finally:
