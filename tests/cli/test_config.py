@@ -1,4 +1,4 @@
-"""What the settings are, without a secret."""
+"""The settings, without their secrets."""
 
 import json
 import os

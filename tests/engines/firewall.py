@@ -16,7 +16,7 @@ class Firewall(Proxy):
 
     @property
     def known(self) -> int:
-        """How many connections are let through now."""
+        """Number of connections that are let through now."""
         return len(self._known)
 
     def forget(self) -> None:

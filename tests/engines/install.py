@@ -54,7 +54,7 @@ def _pgbouncer() -> str:
 
 
 def _locales() -> str:
-    """What makes a server speak another language."""
+    """Settings that make a server speak another language."""
     if not shutil.which("localedef") or not LOCALE_SOURCES.exists():
         _install("locales")
     return f"ready in {LOCALE_SOURCES}"

@@ -1,4 +1,4 @@
-"""What a dashboard shows is found again: in whatever text it stands."""
+"""Texts that a dashboard shows are found again, wherever they stand."""
 
 import base64
 

@@ -115,7 +115,7 @@ class Memo:
 
 
 async def opened_memo(check: ClaimCheck, value: Any) -> Any:
-    """What a function is given for a step whose result stands so in the run state."""
+    """Return the value that a function is given for a step whose result stands so in the run state."""
     scope, memo = check.payloads.run(RUN), Memo(value)
     [data] = await check.payloads.open_all([value], scope)
     middleware: Any = _ClaimCheckMiddleware(check, None, None)  # type: ignore[arg-type]
