@@ -93,7 +93,6 @@ class HttpClient:
         self._endpoint = endpoint
         self._timeout = timeout
         tls = _tls(ca_bundle) if endpoint.startswith("https:") else None
-        # No method of this object: in a cycle, connections could be finalised before the generator that closes them.
         self._connections = PerLoop(partial(_open, endpoint, tls, connections))
 
     async def ask(self, request: Request, key: str) -> Answer:

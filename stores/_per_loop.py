@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Generic, TypeVar
+from weakref import finalize
 
 from coatcheck.forks import abandon, after_fork
 
@@ -23,7 +24,7 @@ class PerLoop(Generic[_T]):
 
     def __init__(self, opened: Callable[[], AsyncGenerator[_T, None]]) -> None:
         self._opened = opened
-        self._held: dict[asyncio.AbstractEventLoop, tuple[_T, AsyncGenerator[_T, None]]] = {}
+        self._keep_apart()
         after_fork(self._start_anew)
 
     async def get(self) -> _T:
@@ -48,9 +49,17 @@ class PerLoop(Generic[_T]):
             elif loop.is_running():
                 await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_finish(holder), loop))
 
+    def _keep_apart(self) -> None:
+        self._held: dict[asyncio.AbstractEventLoop, tuple[_T, AsyncGenerator[_T, None]]] = {}
+        # Held by the finalizer as well: the garbage collector finalises what is in a cycle with this object in any order,
+        # and a resource must not go before the generator that closes it.
+        self._dropped = finalize(self, self._held.clear)
+        self._dropped.atexit = False
+
     def _start_anew(self) -> None:
+        self._dropped.detach()
         abandon(self._held)
-        self._held = {}
+        self._keep_apart()
 
 
 async def _finish(holder: AsyncGenerator[_T, None]) -> None:

@@ -1,10 +1,14 @@
 """A web application that used its store before gunicorn forked its workers: ``gunicorn --preload``."""
 
 import asyncio
+import faulthandler
 import os
 from collections.abc import Callable, Iterable
 
 from coatcheck.registry import open_store
+
+_PATIENCE = 25.0
+"""Seconds: more than any request to the store may take."""
 
 store = open_store(os.environ["FORK_STORE"])
 
@@ -22,7 +26,9 @@ asyncio.run(_prepare())
 
 
 def application(_environ: object, start_response: Callable[..., object]) -> Iterable[bytes]:
-    """Write and read in the worker."""
+    """Write and read in the worker; where that hangs, the log tells at what."""
+    faulthandler.dump_traceback_later(_PATIENCE, exit=True)
     body = asyncio.run(_use(f"worker-{os.getpid()}"))
+    faulthandler.cancel_dump_traceback_later()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]

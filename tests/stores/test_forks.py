@@ -161,10 +161,10 @@ def test_chain_in_a_pool_of_forked_processes(url: str) -> None:
 
 
 def test_gunicorn_that_preloads(url: str, tmp_path: Path) -> None:
-    port = free_port()
+    port, log = free_port(), tmp_path / "gunicorn.log"
     command = [
         *(sys.executable, "-m", "gunicorn", "--preload", "--workers", "2", "--bind", f"127.0.0.1:{port}"),
-        *("--timeout", "30", "--worker-tmp-dir", str(tmp_path), "tests.stores.fork_app:application"),
+        *("--timeout", "90", "--worker-tmp-dir", str(tmp_path), "tests.stores.fork_app:application"),
     ]
 
     def up() -> bool:
@@ -172,7 +172,11 @@ def test_gunicorn_that_preloads(url: str, tmp_path: Path) -> None:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     environment = {**os.environ, "FORK_STORE": url, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with running(command, tmp_path / "gunicorn.log", up=up, environment=environment):
-        answers = [httpx.get(f"http://127.0.0.1:{port}/", timeout=30) for _ in range(6)]
-    assert {answer.status_code for answer in answers} == {200}, (tmp_path / "gunicorn.log").read_text()
+    with running(command, log, up=up, environment=environment):
+        try:
+            answers = [httpx.get(f"http://127.0.0.1:{port}/", timeout=60) for _ in range(6)]
+        except httpx.TransportError as error:
+            error.add_note(log.read_text())
+            raise
+    assert {answer.status_code for answer in answers} == {200}, log.read_text()
     assert all(answer.text.startswith("parent worker-") for answer in answers)
