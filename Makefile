@@ -67,7 +67,7 @@ verify: engines
 	@echo '== keys: services, rotation, rekey, shredding, with runs in flight'
 	$(BIN)/python -m pytest -q tests/keys tests/integrations/temporal/test_rotation.py tests/integrations/restate/test_tenant_keys.py
 	@echo '== faults: of each kind for each store, damage, a slow store inside a workflow task'
-	$(BIN)/python -m pytest -q -n 2 tests/test_tampering.py tests/storage/test_access.py tests/stores/test_fault_matrix.py tests/stores/test_file_faults.py tests/stores/cached/test_disk.py tests/stores/test_faults_in_temporal.py
+	$(BIN)/python -m pytest -q -n 2 tests/pipeline/test_tampering.py tests/storage/test_client.py tests/stores/test_fault_matrix.py tests/stores/test_file_faults.py tests/stores/cached/test_disk.py tests/stores/test_faults_in_temporal.py
 	@echo '== faults: 10,000 operations in bad weather, 1,000 writers killed for each store'
 	COATCHECK_SOAK_OPERATIONS=10000 COATCHECK_SOAK_KILLS=1000 $(BIN)/python -m pytest $(FIGURES) tests/stores/test_fault_soak.py tests/stores/test_kills.py
 	@echo '== several processes, stores and engines, whatever happens: 100,000 steps in memory, 80,000 of one thing at a time, 500 on each real store'

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import charts, glance, report
-from benchmarks.machine import Noise, facts
-from benchmarks.records import note
-from benchmarks.suite import PARTS, Outcome, Part, run
+from benchmarks.charting import charts
+from benchmarks.harness import glance, report
+from benchmarks.harness.machine import Noise, facts
+from benchmarks.harness.records import note
+from benchmarks.harness.suite import PARTS, Outcome, Part, run
 
 _BUILD = Path(__file__).parents[1] / "build"
 _PARTIAL = _BUILD / "benchmarks"

@@ -9,12 +9,12 @@ import asyncio
 
 from temporalio.client import Client
 
-from benchmarks import targets
-from benchmarks.command import arguments, on_real_servers, show
+from benchmarks.charting.ways import CODEC, COMPRESS_ONLY, PLAIN, SDK
 from benchmarks.engines.s3 import S3, s3
-from benchmarks.history_process import Settings, process_of
-from benchmarks.records import Record, note, values
-from benchmarks.ways import CODEC, COMPRESS_ONLY, PLAIN, SDK
+from benchmarks.harness import targets
+from benchmarks.harness.command import arguments, on_real_servers, show
+from benchmarks.harness.records import Record, note, values
+from benchmarks.history.process import Settings, process_of
 from coatcheck.cli.demo.history import read_history
 from coatcheck.cli.demo.server import dev_server
 

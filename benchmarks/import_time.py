@@ -12,10 +12,10 @@ import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from benchmarks import targets
-from benchmarks.command import arguments, show
 from benchmarks.engines import sdk_storage
-from benchmarks.records import Record, medians, values
+from benchmarks.harness import targets
+from benchmarks.harness.command import arguments, show
+from benchmarks.harness.records import Record, medians, values
 
 _SECONDS = 60.0
 _MEASURE = """

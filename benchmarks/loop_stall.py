@@ -15,12 +15,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import DataConverter, PayloadCodec
 
-from benchmarks import targets
-from benchmarks.command import arguments, show
-from benchmarks.data import payloads
-from benchmarks.history_cases import CompressOnly
-from benchmarks.records import Record, values
-from benchmarks.ways import COMPRESS_ONLY
+from benchmarks.charting.ways import COMPRESS_ONLY
+from benchmarks.harness import targets
+from benchmarks.harness.command import arguments, show
+from benchmarks.harness.records import Record, values
+from benchmarks.history.cases import CompressOnly
+from benchmarks.loads.data import payloads
 from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, PayloadCache, Scope, Zstd
 from coatcheck.integrations.temporal import wrap_data_converter
 

@@ -17,13 +17,13 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetStickyTaskQueueRequest
 from temporalio.client import Client, WorkflowHandle
 
-from benchmarks import targets
-from benchmarks.command import arguments, on_real_servers, show
+from benchmarks.charting.ways import CODEC, PLAIN, SDK
 from benchmarks.engines.helper import Helper
 from benchmarks.engines.s3 import S3, s3
-from benchmarks.history_process import Settings, process_of
-from benchmarks.records import Record, medians, note, values
-from benchmarks.ways import CODEC, PLAIN, SDK
+from benchmarks.harness import targets
+from benchmarks.harness.command import arguments, on_real_servers, show
+from benchmarks.harness.records import Record, medians, note, values
+from benchmarks.history.process import Settings, process_of
 from coatcheck.cli.demo.agent import AgentWorkflow, Talk
 from coatcheck.cli.demo.server import dev_server
 

@@ -12,9 +12,9 @@ import statistics
 import tempfile
 from collections.abc import Iterator
 
-from benchmarks.command import arguments, show
-from benchmarks.data import payloads
-from benchmarks.records import Record, in_turn, median_ratio
+from benchmarks.harness.command import arguments, show
+from benchmarks.harness.records import Record, in_turn, median_ratio
+from benchmarks.loads.data import payloads
 from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, PayloadCache, Scope, Zstd
 from coatcheck.format.envelope import EnvelopeHeader, object_context
 

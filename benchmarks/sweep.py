@@ -19,14 +19,14 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from benchmarks.command import arguments, show
-from benchmarks.records import Record, note
+from benchmarks.harness.command import arguments, show
+from benchmarks.harness.records import Record, note
 from coatcheck import Encrypt, FileStore, Key, Keyring, Scope
-from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.live import LiveRuns
+from coatcheck.retention.rules import Rules
 from coatcheck.retention.sweep import Sweep
-from coatcheck.retention.verdict import Rules
-from coatcheck.storage.markers import SWEEP_MARK, SweepMark, opened_mark, seal_mark
+from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.sweep_marks import SWEEP_MARK, SweepMark, opened_mark, seal_mark
 
 TENANT = "default"
 ENGINE = "temporal"
@@ -57,9 +57,9 @@ def scope_of(number: int) -> Scope:
     return Scope(TENANT, f"run-{number}", engine=ENGINE)
 
 
-def addresses() -> Addresses:
+def addresses() -> ScopePrefixes:
     """Of a keyring with one key."""
-    return Addresses([Encrypt(Keyring(Key(bytes(32))))])
+    return ScopePrefixes([Encrypt(Keyring(Key(bytes(32))))])
 
 
 async def fill(folder: Path, objects: int) -> None:

@@ -17,11 +17,11 @@ import time
 import zlib
 from collections.abc import Iterator
 
-from benchmarks import targets
-from benchmarks.command import arguments, show
-from benchmarks.data import payloads, transcript
-from benchmarks.records import Record, in_turn, median_ratio, values
-from benchmarks.ways import COMPRESS_ONLY
+from benchmarks.charting.ways import COMPRESS_ONLY
+from benchmarks.harness import targets
+from benchmarks.harness.command import arguments, show
+from benchmarks.harness.records import Record, in_turn, median_ratio, values
+from benchmarks.loads.data import payloads, transcript
 from coatcheck import Chain, Encrypt, Key, Keyring, MemoryStore, Offload, PayloadCache, Scope, Zstd
 from coatcheck.format.envelope import EnvelopeHeader, object_context
 

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from coatcheck.codecs.keyring import Key, KeySource
-from coatcheck.contracts import TENANT_SCOPE_TAG, Sealer, Sealing, joined_run_tag
+from coatcheck.contracts.keys import Key, KeySource
+from coatcheck.contracts.sealing import TENANT_SCOPE_TAG, Sealer, Sealing, joined_run_tag
 from coatcheck.errors import ConfigError, IntegrityError
 from coatcheck.scope import Scope
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import zstandard
 
-from coatcheck.contracts import DeltaCodec
+from coatcheck.contracts.codec import DeltaCodec
 from coatcheck.errors import ConfigError, FormatError, LimitExceeded
 
 if sys.version_info >= (3, 14):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key
+from coatcheck.contracts.store import DEFAULT_LIMIT, Store, StoredObject, check_key
 from coatcheck.errors import ConfigError, LimitExceeded, PayloadNotFound
-from coatcheck.forks import new_lock
-from coatcheck.stores._cache_folder import CacheFolder
-from coatcheck.stores._overlaps import Overlaps
+from coatcheck.runtime.forks import new_lock
+from coatcheck.stores._cache.folder import CacheFolder
+from coatcheck.stores._cache.overlaps import Overlaps
 
 DEFAULT_MAX_BYTES = 1 << 30
 

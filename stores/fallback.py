@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key
+from coatcheck.contracts.store import DEFAULT_LIMIT, Store, StoredObject, check_key
 from coatcheck.errors import CoatcheckError, ConfigError, LimitExceeded, PayloadNotFound, StoreUnavailable
 
 DEFAULT_PATIENCE = 2.0

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from platformdirs import user_data_path
 
-from coatcheck.contracts import (
+from coatcheck.contracts.store import (
     DEFAULT_LIMIT,
     MAX_SEGMENT_LENGTH,
     Store,
@@ -26,7 +26,7 @@ from coatcheck.contracts import (
     check_size,
 )
 from coatcheck.errors import ConfigError, PayloadNotFound, StoreDenied, StoreError, StoreUnavailable
-from coatcheck.stores._folders import Folders, NotOursError, check_regular, open_file, path_of, write_all
+from coatcheck.stores._file.folders import Folders, NotOursError, check_regular, open_file, path_of, write_all
 
 _T = TypeVar("_T")
 

@@ -4,15 +4,9 @@ import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from coatcheck.contracts import (
-    DEFAULT_LIMIT,
-    MAX_KEY_LENGTH,
-    Store,
-    StoredObject,
-    check_key,
-)
+from coatcheck.contracts.store import DEFAULT_LIMIT, MAX_KEY_LENGTH, Store, StoredObject, check_key
 from coatcheck.errors import ConfigError
-from coatcheck.stores._gcs_endpoint import endpoint_of
+from coatcheck.stores._gcs.endpoint import endpoint_of
 from coatcheck.stores._listing_order import ListingOrder
 
 if TYPE_CHECKING:
@@ -70,8 +64,8 @@ class GCSStore(Store):
         timeout: float = 30.0,
     ) -> None:
         try:
-            from coatcheck.stores._gcs_bucket import GCSBucket  # noqa: PLC0415 - optional
-            from coatcheck.stores._gcs_client import GCSClient  # noqa: PLC0415 - optional
+            from coatcheck.google.client import GCSClient  # noqa: PLC0415 - optional
+            from coatcheck.stores._gcs.bucket import GCSBucket  # noqa: PLC0415 - optional
         except ImportError as missing:
             raise ConfigError(
                 f"{missing.name} is not installed", "Run: pip install 'coatcheck[gcs]'"

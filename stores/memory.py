@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key, check_size
+from coatcheck.contracts.store import DEFAULT_LIMIT, Store, StoredObject, check_key, check_size
 from coatcheck.errors import PayloadNotFound
 
 

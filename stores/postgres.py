@@ -5,7 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC
 from typing import Any, LiteralString
 
-from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key, check_size, first_in_order
+from coatcheck.contracts.store import (
+    DEFAULT_LIMIT,
+    Store,
+    StoredObject,
+    check_key,
+    check_size,
+    first_in_order,
+)
 from coatcheck.errors import ConfigError, LimitExceeded, PayloadNotFound
 
 _TABLE = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?")
@@ -73,7 +80,7 @@ class PostgresStore(Store):
         password: Callable[[], str | Awaitable[str]] | None = None,
     ) -> None:
         try:
-            from coatcheck.stores._postgres_table import Table  # noqa: PLC0415 - optional
+            from coatcheck.stores._postgres.table import Table  # noqa: PLC0415 - optional
         except ImportError as missing:
             raise ConfigError(
                 f"psycopg cannot be used: {missing}", "Run: pip install 'coatcheck[postgres]'"

@@ -8,17 +8,17 @@ from importlib.util import find_spec
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from coatcheck.contracts import DEFAULT_LIMIT, MAX_KEY_LENGTH, Store, StoredObject, check_key
+from coatcheck.contracts.store import DEFAULT_LIMIT, MAX_KEY_LENGTH, Store, StoredObject, check_key
 from coatcheck.errors import ConfigError
-from coatcheck.forks import abandon, after_fork
-from coatcheck.stores._aws_identity import AwsIdentity
+from coatcheck.runtime.forks import abandon, after_fork
 from coatcheck.stores._listing_order import ListingOrder
+from coatcheck.stores._s3.identity import AwsIdentity
 
 if TYPE_CHECKING:
     import boto3
     from mypy_boto3_s3 import S3Client as Boto3
 
-    from coatcheck.stores._s3_bucket import S3Bucket
+    from coatcheck.stores._s3.bucket import S3Bucket
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _UNORDERED = "--x-s3"
@@ -188,8 +188,8 @@ class S3Store(Store):
         return held if held is not None else await asyncio.to_thread(self._open)
 
     def _open(self) -> "S3Bucket":
-        from coatcheck.stores._s3_bucket import S3Bucket  # noqa: PLC0415 - optional, and slow to load
-        from coatcheck.stores._s3_client import S3Client  # noqa: PLC0415 - optional, and slow to load
+        from coatcheck.stores._s3.bucket import S3Bucket  # noqa: PLC0415 - optional, and slow to load
+        from coatcheck.stores._s3.client import S3Client  # noqa: PLC0415 - optional, and slow to load
 
         with self._opening:
             if self._held is None:
@@ -209,7 +209,7 @@ class S3Store(Store):
         return headers
 
     def _delete_versions(self, prefix: str) -> None:
-        from coatcheck.stores._s3_versions import delete_noncurrent  # noqa: PLC0415 - optional
+        from coatcheck.stores._s3.versions import delete_noncurrent  # noqa: PLC0415 - optional
 
         with self._opening:
             if self._boto3 is None:

@@ -28,7 +28,7 @@ from coatcheck import (
     StoreUnavailable,
     Zstd,
 )
-from coatcheck.contracts import DEFAULT_LIMIT
+from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.format.wire import MAGIC
 from tests.chains import (
     CODECS,

@@ -87,8 +87,13 @@ def test_the_top_level_folders_have_no_init_file(module: str) -> None:
 def test_dependencies_point_one_way() -> None:
     """Contracts know nobody; codecs and stores know only contracts; the core knows neither; nobody knows the cli."""
     package = Path(str(coatcheck.__file__)).parent
-    foundation = {"coatcheck.contracts", "coatcheck.errors", "coatcheck.scope"}
-    tools = {"coatcheck.clock", "coatcheck.concurrency", "coatcheck.forks", "coatcheck.telemetry"}
+    foundation = {"coatcheck.contracts.store", "coatcheck.errors", "coatcheck.scope"}
+    tools = {
+        "coatcheck.runtime.clock",
+        "coatcheck.runtime.concurrency",
+        "coatcheck.runtime.forks",
+        "coatcheck.telemetry",
+    }
     exchangeable = ("coatcheck.codecs", "coatcheck.stores")
     outside = ("coatcheck.cli", "coatcheck.integrations")
     after_the_fact = ("coatcheck.audit", "coatcheck.retention")
@@ -105,11 +110,13 @@ def test_dependencies_point_one_way() -> None:
                 "errors.py": False,
                 "scope.py": known,
                 "clock.py": False,
-                "concurrency.py": imported == "coatcheck.forks",
+                "concurrency.py": imported == "coatcheck.runtime.forks",
                 "forks.py": False,
                 "telemetry.py": imported == "coatcheck._version",
                 "codecs": known or imported.startswith("coatcheck.codecs."),
-                "stores": known or imported == "coatcheck.forks" or imported.startswith("coatcheck.stores."),
+                "stores": known
+                or imported == "coatcheck.runtime.forks"
+                or imported.startswith("coatcheck.stores."),
                 "testing": known or imported.startswith("coatcheck.testing"),
                 "format": known or imported.startswith("coatcheck.format."),
                 "storage": known

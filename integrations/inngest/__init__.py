@@ -4,15 +4,15 @@
 ``coatcheck[inngest]``.
 """
 
-from coatcheck.extras import brought_by
+from coatcheck.runtime.extras import require_extra
 
-with brought_by("inngest"):
+with require_extra("inngest"):
     from coatcheck.format.shown import MARKER
     from coatcheck.integrations.inngest.hosts import Host
-    from coatcheck.integrations.inngest.libsodium import EncryptionReader
     from coatcheck.integrations.inngest.middleware import ClaimCheck, claim_check
+    from coatcheck.integrations.inngest.migration.libsodium import EncryptionReader
+    from coatcheck.integrations.inngest.migration.remote_state import RemoteStateReader
     from coatcheck.integrations.inngest.payloads import FormatReader
-    from coatcheck.integrations.inngest.remote_state import RemoteStateReader
     from coatcheck.integrations.inngest.step_report import StepReport
 
 __all__ = [

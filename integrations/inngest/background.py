@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
 from coatcheck.errors import ConfigError
-from coatcheck.forks import after_fork
+from coatcheck.runtime.forks import after_fork
 from coatcheck.storage.limiter import set_apart
 
 _T = TypeVar("_T")

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from coatcheck.concurrency import all_at_once
 from coatcheck.errors import FormatError
 from coatcheck.format.shown import MARKER
 from coatcheck.integrations.inngest.clear import ADDED, LIFECYCLE, ClearFields
 from coatcheck.integrations.inngest.failures import open_error
 from coatcheck.integrations.inngest.marker import is_escaped, sealed_in
 from coatcheck.integrations.inngest.payloads import Payloads
+from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.scope import Scope
 
 _TIMER: Final = "inngest/scheduled.timer"

@@ -9,7 +9,6 @@ from typing import Any, Final
 import inngest
 
 from coatcheck.chain import Chain
-from coatcheck.concurrency import all_at_once
 from coatcheck.errors import CoatcheckError, ConfigError
 from coatcheck.integrations.inngest.background import wait_for
 from coatcheck.integrations.inngest.clear import ClearFields, Use, uses_of
@@ -22,6 +21,7 @@ from coatcheck.integrations.inngest.payloads import FormatReader, Payloads
 from coatcheck.integrations.inngest.step_report import StepReport, StepReports
 from coatcheck.keys.lease import KeyLease
 from coatcheck.offload import DEFAULT_THRESHOLD
+from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.scope import Scope
 
 _RUN: Final = "StepRun"

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from coatcheck.chain import Chain
-from coatcheck.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.errors import CoatcheckError, LimitExceeded
 from coatcheck.format.reference import Reference
 from coatcheck.format.shown import MARKER
@@ -23,6 +22,7 @@ from coatcheck.integrations.inngest.marker import (
     to_json,
 )
 from coatcheck.integrations.inngest.scopes import run_scope
+from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.scope import Scope
 
 _MOST_INLINE: Final = 4 * 2**20 - 64 * 1024

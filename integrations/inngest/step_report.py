@@ -8,7 +8,7 @@ from typing import Final
 from opentelemetry import metrics
 
 from coatcheck._version import __version__
-from coatcheck.forks import new_lock
+from coatcheck.runtime.forks import new_lock
 
 _RUNS: Final = 4096
 """Runs that are remembered."""

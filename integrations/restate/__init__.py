@@ -4,9 +4,9 @@
 (``docs/restate.md``). Needs the extra ``coatcheck[restate]``.
 """
 
-from coatcheck.extras import brought_by
+from coatcheck.runtime.extras import require_extra
 
-with brought_by("restate"):
+with require_extra("restate"):
     from coatcheck.integrations.restate.claim_check import ClaimCheck
     from coatcheck.integrations.restate.client import ClaimCheckClient
 

@@ -13,14 +13,14 @@ from restate.serde import DefaultSerde, Serde
 from restate.server import parse_path
 
 from coatcheck.chain import Chain
-from coatcheck.concurrency import ENCODE_INLINE_UP_TO, off_loop
 from coatcheck.errors import CoatcheckError, ConfigError
 from coatcheck.format.reference import Reference
-from coatcheck.integrations.restate.barrier import behind_barrier, current_barrier
 from coatcheck.integrations.restate.client import ClaimCheckClient
 from coatcheck.integrations.restate.codec import ClaimCheckCodec
+from coatcheck.integrations.restate.durability_gate import behind_barrier, current_barrier
 from coatcheck.integrations.restate.scopes import scope_of
 from coatcheck.integrations.restate.serde import ClaimCheckSerde
+from coatcheck.runtime.concurrency import ENCODE_INLINE_UP_TO, off_loop
 from coatcheck.scope import Scope
 
 _ON_LAMBDA = "AWS_LAMBDA_FUNCTION_NAME"

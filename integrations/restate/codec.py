@@ -7,12 +7,12 @@ from restate.exceptions import SdkInternalException
 from restate.server_context import restate_context_is_replaying
 
 from coatcheck.chain import Chain
-from coatcheck.concurrency import ENCODE_INLINE_UP_TO
 from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, LimitExceeded
 from coatcheck.format.wire import is_ours, is_reference
 from coatcheck.integrations.restate.attempt import check_lease, flush
-from coatcheck.integrations.restate.barrier import current_barrier
+from coatcheck.integrations.restate.durability_gate import current_barrier
 from coatcheck.integrations.restate.scopes import current_scope, names_of_input
+from coatcheck.runtime.concurrency import ENCODE_INLINE_UP_TO
 from coatcheck.scope import Scope
 
 _FOR_GOOD = (FormatError, IntegrityError, LimitExceeded)

@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from coatcheck.integrations.restate.admin import Admin
 from coatcheck.integrations.restate.scopes import ENGINE, keyed_scope
-from coatcheck.retention.live import LiveRuns, Origin, RunTag
-from coatcheck.retention.references import MARK, TEXT_MARK, run_tags_in
+from coatcheck.retention.live import MARK, TEXT_MARK, LiveRuns, Origin, RunTag, run_tags_in
 from coatcheck.scope import Scope
 
 _INVOCATIONS: Final = (

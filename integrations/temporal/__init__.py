@@ -4,15 +4,15 @@
 ``coatcheck[temporal]``.
 """
 
-from coatcheck.extras import brought_by
+from coatcheck.runtime.extras import require_extra
 
-with brought_by("temporal"):
+with require_extra("temporal"):
     from coatcheck.integrations.temporal.codec import ENCODING, ClaimCheckCodec, Mode
-    from coatcheck.integrations.temporal.datadog import DataDogReader
     from coatcheck.integrations.temporal.history import history_from_json
+    from coatcheck.integrations.temporal.migration.datadog import DataDogReader
+    from coatcheck.integrations.temporal.migration.sdk_drivers import GCSDriverReader, S3DriverReader
     from coatcheck.integrations.temporal.native import from_native
     from coatcheck.integrations.temporal.plugin import ClaimCheckPlugin, wrap_data_converter
-    from coatcheck.integrations.temporal.sdk_drivers import GCSDriverReader, S3DriverReader
 
 __all__ = [
     "ENCODING",

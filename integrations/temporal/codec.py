@@ -21,7 +21,6 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 
 from coatcheck.chain import Chain
-from coatcheck.concurrency import all_at_once
 from coatcheck.errors import CoatcheckError, ConfigError, FormatError, IntegrityError
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import is_reference
@@ -30,6 +29,7 @@ from coatcheck.integrations.temporal.passing import INLINE_UP_TO, Heartbeats, pa
 from coatcheck.integrations.temporal.sandbox import Notes
 from coatcheck.integrations.temporal.schedules import is_scheduling
 from coatcheck.integrations.temporal.scopes import workflow_scope
+from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.scope import Scope
 
 __all__ = ["ENCODING", "ClaimCheckCodec", "Mode"]

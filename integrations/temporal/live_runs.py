@@ -18,7 +18,7 @@ the tenant, as schedules do; what an update gave back is in the history of its r
 
 Visibility may be behind: a run that began is listed a moment later. A scope is deleted only if two sweeps, a grace apart,
 were told of no run of it and nothing was written to it between them, so all that has to hold is that a run is listed less
-than a grace after it began (:data:`~coatcheck.retention.verdict.MIN_GRACE`). What visibility lost for good is taken for
+than a grace after it began (:data:`~coatcheck.retention.rules.MIN_GRACE`). What visibility lost for good is taken for
 dead: after it was restored or rebuilt, wait with sweeping until it is whole.
 """
 
@@ -47,11 +47,10 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from coatcheck.concurrency import all_at_once
 from coatcheck.errors import CoatcheckError, ConfigError
 from coatcheck.integrations.temporal.scopes import ENGINE, workflow_scope
-from coatcheck.retention.live import LiveRuns, Origin, RunTag, Series
-from coatcheck.retention.references import run_tags_in
+from coatcheck.retention.live import LiveRuns, Origin, RunTag, Series, run_tags_in
+from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.scope import Scope
 
 _PAGE: Final = 1000

@@ -23,9 +23,9 @@ from coatcheck.errors import ConfigError
 from coatcheck.integrations.temporal.codec import ClaimCheckCodec, Mode
 from coatcheck.integrations.temporal.completions import CompletionInterceptor
 from coatcheck.integrations.temporal.failures import ClaimCheckFailureConverter
+from coatcheck.integrations.temporal.migration.read_also import OfNamespace
 from coatcheck.integrations.temporal.native import ClaimCheckDriver
 from coatcheck.integrations.temporal.passing import PassingInterceptor, WorkerInterceptor
-from coatcheck.integrations.temporal.read_also import OfNamespace
 from coatcheck.integrations.temporal.schedules import ScheduleInterceptor
 from coatcheck.scope import Scope
 

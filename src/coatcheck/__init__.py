@@ -10,21 +10,20 @@ from coatcheck._version import __version__
 
 if TYPE_CHECKING:
     from coatcheck.chain import Chain as Chain
-    from coatcheck.checkpoints import Checkpoint as Checkpoint
-    from coatcheck.checkpoints import Checkpoints as Checkpoints
-    from coatcheck.checkpoints import DamagedCheckpoint as DamagedCheckpoint
-    from coatcheck.checkpoints import idempotency_key as idempotency_key
+    from coatcheck.checkpoints.checkpoints import Checkpoint as Checkpoint
+    from coatcheck.checkpoints.checkpoints import Checkpoints as Checkpoints
+    from coatcheck.checkpoints.checkpoints import DamagedCheckpoint as DamagedCheckpoint
+    from coatcheck.checkpoints.checkpoints import idempotency_key as idempotency_key
     from coatcheck.codecs.aead import Encrypt as Encrypt
-    from coatcheck.codecs.keyring import Key as Key
-    from coatcheck.codecs.keyring import Keyring as Keyring
-    from coatcheck.codecs.keyring import KeySource as KeySource
     from coatcheck.codecs.zstd import Zstd as Zstd
-    from coatcheck.contracts import Codec as Codec
-    from coatcheck.contracts import DeltaCodec as DeltaCodec
-    from coatcheck.contracts import Sealer as Sealer
-    from coatcheck.contracts import Sealing as Sealing
-    from coatcheck.contracts import Store as Store
-    from coatcheck.contracts import StoredObject as StoredObject
+    from coatcheck.contracts.codec import Codec as Codec
+    from coatcheck.contracts.codec import DeltaCodec as DeltaCodec
+    from coatcheck.contracts.keys import Key as Key
+    from coatcheck.contracts.keys import KeySource as KeySource
+    from coatcheck.contracts.sealing import Sealer as Sealer
+    from coatcheck.contracts.sealing import Sealing as Sealing
+    from coatcheck.contracts.store import Store as Store
+    from coatcheck.contracts.store import StoredObject as StoredObject
     from coatcheck.errors import CheckpointConflict as CheckpointConflict
     from coatcheck.errors import CoatcheckError as CoatcheckError
     from coatcheck.errors import ConfigError as ConfigError
@@ -39,11 +38,12 @@ if TYPE_CHECKING:
     from coatcheck.format.reference import Reference as Reference
     from coatcheck.keys.aws import AwsKms as AwsKms
     from coatcheck.keys.google import GoogleKms as GoogleKms
-    from coatcheck.keys.service import KeyService as KeyService
+    from coatcheck.keys.keyring import Keyring as Keyring
+    from coatcheck.keys.kms import KeyService as KeyService
     from coatcheck.keys.tenant_keys import TenantKeys as TenantKeys
     from coatcheck.offload import Offload as Offload
     from coatcheck.scope import Scope as Scope
-    from coatcheck.settings import Settings as Settings
+    from coatcheck.settings.model import Settings as Settings
     from coatcheck.storage.cache import CacheStats as CacheStats
     from coatcheck.storage.cache import PayloadCache as PayloadCache
     from coatcheck.stores.cached import CachedStore as CachedStore
@@ -56,11 +56,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "chain": ("Chain",),
-    "checkpoints": ("Checkpoint", "Checkpoints", "DamagedCheckpoint", "idempotency_key"),
+    "checkpoints.checkpoints": ("Checkpoint", "Checkpoints", "DamagedCheckpoint", "idempotency_key"),
     "codecs.aead": ("Encrypt",),
-    "codecs.keyring": ("Key", "KeySource", "Keyring"),
+    "contracts.keys": ("Key", "KeySource"),
+    "keys.keyring": ("Keyring",),
     "codecs.zstd": ("Zstd",),
-    "contracts": ("Codec", "DeltaCodec", "Sealer", "Sealing", "Store", "StoredObject"),
+    "contracts.codec": ("Codec", "DeltaCodec"),
+    "contracts.sealing": ("Sealer", "Sealing"),
+    "contracts.store": ("Store", "StoredObject"),
     "errors": (
         "CheckpointConflict",
         "CoatcheckError",
@@ -77,11 +80,11 @@ _HOMES = {
     "format.reference": ("Reference",),
     "keys.aws": ("AwsKms",),
     "keys.google": ("GoogleKms",),
-    "keys.service": ("KeyService",),
+    "keys.kms": ("KeyService",),
     "keys.tenant_keys": ("TenantKeys",),
     "offload": ("Offload",),
     "scope": ("Scope",),
-    "settings": ("Settings",),
+    "settings.model": ("Settings",),
     "storage.cache": ("CacheStats", "PayloadCache"),
     "stores.cached": ("CachedStore",),
     "stores.fallback": ("FallbackStore",),

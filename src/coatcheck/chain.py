@@ -6,26 +6,26 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
-from coatcheck.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
-from coatcheck.contracts import Codec, Sealing, Store
+from coatcheck.contracts.codec import Codec
+from coatcheck.contracts.sealing import Sealing
+from coatcheck.contracts.store import Store
 from coatcheck.errors import ConfigError, IntegrityError, KeyUnavailable
+from coatcheck.format.codec_pipeline import CodecPipeline
 from coatcheck.format.envelope import Envelope
 from coatcheck.format.reference import Reference
-from coatcheck.format.suites import Suites
-from coatcheck.format.transforms import Transforms
+from coatcheck.format.suites import SealingPolicy
 from coatcheck.format.wire import is_ours, is_reference
 from coatcheck.keys.lease import KeyLease, current_lease
-from coatcheck.offload import Offload
-from coatcheck.reader import Reader
+from coatcheck.offload import MAX_PAYLOAD, Offload
+from coatcheck.pipeline.decode import Reader
+from coatcheck.pipeline.encode import Writer
+from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.scope import Scope
 from coatcheck.storage.cache import PROCESS_CACHE, PayloadCache
-from coatcheck.storage.ledger import Ledger
-from coatcheck.storage.storeroom import Storeroom
+from coatcheck.storage.records import Ledger
+from coatcheck.storage.scoped_store import ScopedStore
 from coatcheck.telemetry import counting_errors
-from coatcheck.writer import Writer
 
-MAX_PAYLOAD = 256 * 2**20
-"""Bytes: 256 MiB."""
 _REPLAYING = 1024
 """Scopes that are remembered from when they were said to be replayed until their tenant's key is loaded."""
 
@@ -64,12 +64,12 @@ class Chain:
         self._steps = steps
         self.decode_only = decode_only
         self.max_payload = max_payload
-        self._suites = Suites(sealing)
-        transforms = Transforms(codecs, max_payload)
-        self._storerooms: dict[str, Storeroom] = {}
+        self._suites = SealingPolicy(sealing)
+        transforms = CodecPipeline(codecs, max_payload)
+        self._storerooms: dict[str, ScopedStore] = {}
         if offload is not None:
             for alias, store in offload.stores.items():
-                self._storerooms[alias] = Storeroom(
+                self._storerooms[alias] = ScopedStore(
                     alias, store, offload.deadline, cache, transforms, max_payload=max_payload
                 )
         self.writer = Writer(
@@ -84,12 +84,12 @@ class Chain:
 
     @classmethod
     def from_settings(cls) -> "Chain":
-        """The chain that ``coatcheck.toml`` and the ``COATCHECK_*`` variables describe (:mod:`coatcheck.settings`).
+        """The chain that ``coatcheck.toml`` and the ``COATCHECK_*`` variables describe (:mod:`coatcheck.settings.model`).
 
         Raises:
             ConfigError: A setting is wrong, or there is no key where encryption is on, as it is by default.
         """
-        from coatcheck.settings import Settings  # noqa: PLC0415 - settings build a chain: they import this module
+        from coatcheck.settings.model import Settings  # noqa: PLC0415 - settings build a chain: they import this module
 
         return Settings.load().chain()
 
@@ -121,7 +121,7 @@ class Chain:
         return self.storerooms[0].access.store
 
     @property
-    def storerooms(self) -> tuple[Storeroom, ...]:
+    def storerooms(self) -> tuple[ScopedStore, ...]:
         """The stores that payloads are read from, the one for new objects first; raises as :attr:`store`."""
         if not self._storerooms:
             raise ConfigError("this chain has no store", "Add Offload(store) to it.")

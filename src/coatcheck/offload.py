@@ -3,11 +3,13 @@
 import re
 from collections.abc import Mapping
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.errors import ConfigError
 from coatcheck.format.wire import NAME_PATTERN
-from coatcheck.storage.access import DEFAULT_DEADLINE
+from coatcheck.storage.client import DEFAULT_DEADLINE
 
+MAX_PAYLOAD = 256 * 2**20
+"""Bytes: 256 MiB."""
 DEFAULT_THRESHOLD = 2048
 """Bytes. A history of 51,200 events reaches 50 MB if its events average 1 KB, and payloads stand in about every
 third event: below 2 KB a payload, a Temporal history meets its event limit before its size limit."""

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from coatcheck import Chain, Checkpoints, Encrypt, Keyring, MemoryStore, Offload, Scope, Zstd
 from coatcheck.audit.usage import OLDER, Census, Kind, Usage, _choose
-from coatcheck.contracts import StoredObject
-from coatcheck.retention.addresses import Addresses
+from coatcheck.contracts.store import StoredObject
 from coatcheck.retention.sweep import store_time
-from coatcheck.storage.markers import SWEEP_MARK
+from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.sweep_marks import SWEEP_MARK
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import KEY, TENANT, chain_on, keys_of
 
@@ -21,7 +21,7 @@ def conversation(turns: int) -> list[bytes]:
 
 
 async def usage(store: AgedStore, sample: int = 100, tenant: str = TENANT) -> Usage:
-    names = dict.fromkeys(await Addresses(chain_on(store).sealings).of_tenant(tenant), tenant)
+    names = dict.fromkeys(await ScopePrefixes(chain_on(store).sealings).of_tenant(tenant), tenant)
     return await Census(store, names, sample=sample).usage(await store_time(store))
 
 

@@ -4,9 +4,9 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.command import arguments, show
-from benchmarks.records import Record
-from benchmarks.targets import Target
+from benchmarks.harness.command import arguments, show
+from benchmarks.harness.records import Record
+from benchmarks.harness.targets import Target
 
 parser = arguments(__doc__)
 parser.add_argument("does")

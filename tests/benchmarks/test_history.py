@@ -8,12 +8,13 @@ from collections.abc import Iterable
 import boto3
 import pytest
 
-from benchmarks import growth, history_temporal, recovery, replay
+from benchmarks import growth, recovery, replay
+from benchmarks.charting.ways import CODEC, COMPRESS_ONLY, OURS, PLAIN, SDK
 from benchmarks.engines import sdk_storage
 from benchmarks.engines.http_proxy import KINDS
 from benchmarks.engines.s3 import REGION, s3
-from benchmarks.records import Record
-from benchmarks.ways import CODEC, COMPRESS_ONLY, OURS, PLAIN, SDK
+from benchmarks.harness.records import Record
+from benchmarks.history import temporal as history_temporal
 from tests.engines.requirement import unavailable
 
 TURNS = 3

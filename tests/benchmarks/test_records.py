@@ -1,6 +1,6 @@
 """Records, as they are laid out and kept."""
 
-from benchmarks.records import Layout, Record, from_json, in_turn, medians, to_json
+from benchmarks.harness.records import Layout, Record, from_json, in_turn, medians, to_json
 
 
 def test_a_column_for_each_way_and_a_row_for_each_figure() -> None:

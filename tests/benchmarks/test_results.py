@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import charts, drawing, glance
-from benchmarks.records import from_json, values
+from benchmarks.charting import charts, drawing
+from benchmarks.harness import glance
+from benchmarks.harness.records import from_json, values
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -24,7 +25,9 @@ def test_the_readme_shows_the_results_that_are_there(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_bytes(glance.README.read_bytes())
     glance.rewrite(page)
-    assert page.read_text("utf-8") == glance.README.read_text("utf-8"), "run python -m benchmarks.glance"
+    assert page.read_text("utf-8") == glance.README.read_text("utf-8"), (
+        "run python -m benchmarks.harness.glance"
+    )
 
 
 def test_a_page_without_a_place_for_the_table_is_left_alone(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from functools import cache, partial
 
 import pytest
 
-from benchmarks import series, virtual_time
-from benchmarks.counted import Counted
-from benchmarks.schemes import Coatcheck
+from benchmarks.loads import series, virtual_time
+from benchmarks.loads.counted import Counted
+from benchmarks.loads.schemes import Coatcheck
 from coatcheck import MemoryStore, Zstd
 
 DELAY = 0.05

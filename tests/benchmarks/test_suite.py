@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks.__main__ as runner
-from benchmarks.suite import PARTS, Part, run
+from benchmarks.harness.suite import PARTS, Part, run
 
 
 def part(does: str, folder: Path, limit: float = 60.0) -> Part:

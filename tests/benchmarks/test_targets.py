@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks import targets
-from benchmarks.targets import Target, Verdict
+from benchmarks.harness import targets
+from benchmarks.harness.targets import Target, Verdict
 
 
 def test_a_target_is_met_up_to_its_bound() -> None:

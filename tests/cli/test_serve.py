@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from coatcheck import Chain, Encrypt, FileStore, Keyring, Offload, PayloadCache, Zstd
-from coatcheck.server.settings import JwtSettings, ServeSettings
-from coatcheck.settings import Settings
+from coatcheck.settings.model import Settings
+from coatcheck.settings.serve import JwtSettings, ServeSettings
 from tests.chains import KEY, OTHER_KEY
 from tests.server.issuer import issuing, token
 from tests.server.process import SECONDS, SERVE, started, variables

@@ -27,8 +27,8 @@ from coatcheck import (
     StoreUnavailable,
 )
 from coatcheck.cli.app import app
-from coatcheck.cli.probe import Finding, Probe
-from coatcheck.contracts import DEFAULT_LIMIT
+from coatcheck.cli.stores.probe import Finding, Probe
+from coatcheck.contracts.store import DEFAULT_LIMIT
 from tests.distributions import lay_out
 from tests.engines.gcs import GCSServer
 from tests.engines.postgres import PostgresServer

@@ -13,16 +13,17 @@ from typing import Any
 
 from coatcheck.chain import Chain
 from coatcheck.codecs.aead import Encrypt
-from coatcheck.codecs.keyring import Key, Keyring
 from coatcheck.codecs.zstd import Zstd
+from coatcheck.contracts.keys import Key
 from coatcheck.errors import CoatcheckError, FormatError, LimitExceeded
 from coatcheck.format.checksum import Checksum
+from coatcheck.format.codec_pipeline import CodecPipeline
 from coatcheck.format.envelope import INLINE, Envelope, EnvelopeHeader
 from coatcheck.format.reference import Reference
 from coatcheck.format.shown import MARKER
-from coatcheck.format.suites import Suites
-from coatcheck.format.transforms import Transforms
+from coatcheck.format.suites import SealingPolicy
 from coatcheck.integrations.inngest import marker
+from coatcheck.keys.keyring import Keyring
 from coatcheck.scope import Scope
 from coatcheck.server import messages
 from coatcheck.server.payloads import PayloadDesk
@@ -42,11 +43,11 @@ BASE = bytes(range(256)) * 16
 """What deltas are decoded against; :mod:`tests.fuzz.corpus` makes some."""
 _FRAME = Zstd().encode(BASE) or b""
 
-_suites = Suites(_ENCRYPT)
+_suites = SealingPolicy(_ENCRYPT)
 _sealed_chain = Chain(Zstd(), _ENCRYPT, max_payload=CAP)
 _plain_chain = Chain(Zstd(), max_payload=CAP)
-_plain_suites = Suites(None)
-_transforms = Transforms((Zstd(),), CAP)
+_plain_suites = SealingPolicy(None)
+_transforms = CodecPipeline((Zstd(),), CAP)
 _desk = PayloadDesk(_sealed_chain, download_over=100, max_response=CAP)
 _loop = asyncio.new_event_loop()
 

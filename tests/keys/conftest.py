@@ -7,7 +7,7 @@ import pytest
 
 from coatcheck.keys.aws import AwsKms
 from coatcheck.keys.google import GoogleKms
-from coatcheck.keys.service import KeyService
+from coatcheck.keys.kms import KeyService
 from tests.engines.aws_kms import AwsKmsServer, session
 from tests.engines.google_kms import GoogleKmsServer
 from tests.engines.google_kms import google_kms as serving_google_kms

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from coatcheck import Chain, IntegrityError, Key, Keyring, KeyUnavailable, Scope
 from coatcheck.cli.app import app
-from coatcheck.cli.key_file import rotate_file
+from coatcheck.cli.keys.key_file import rotate_file
 from tests.chains import KEY, OTHER_KEY
 from tests.engines.aws_kms import REGION, AwsKmsServer
 

@@ -6,7 +6,7 @@ from coatcheck import Chain, Encrypt, MemoryStore, TenantKeys
 from tests.chains import SCOPE
 from tests.engines.aws_kms import AwsKmsServer
 from tests.keys.conftest import of_aws
-from tests.test_forks import in_child
+from tests.runtime.test_forks import in_child
 
 PAYLOAD = b"payload"
 

@@ -3,10 +3,10 @@
 import asyncio
 from contextvars import copy_context
 
-from coatcheck.codecs.keyring import Key
-from coatcheck.concurrency import off_loop
-from coatcheck.keys.held import HeldKeys
+from coatcheck.contracts.keys import Key
+from coatcheck.keys.key_cache import KeyCache
 from coatcheck.keys.lease import KeyLease, current_lease
+from coatcheck.runtime.concurrency import off_loop
 
 AGE = 10.0
 TENANT = "tenant"
@@ -19,8 +19,8 @@ class Clock:
         return self.now
 
 
-def held_by(clock: Clock) -> tuple[HeldKeys, Key]:
-    held, key = HeldKeys(AGE, clock), Key.generate()
+def held_by(clock: Clock) -> tuple[KeyCache, Key]:
+    held, key = KeyCache(AGE, clock), Key.generate()
     held.hold(TENANT, key, primary=True)
     return held, key
 

@@ -24,8 +24,7 @@ from coatcheck import (
     Zstd,
 )
 from coatcheck.format.reference import Reference
-from coatcheck.keys.record import KeyRecord
-from coatcheck.keys.shelf import NAMES, Shelves, Slot
+from coatcheck.keys.key_store import NAMES, KeyRecord, KeyVersion, Shelves
 from coatcheck.stores.gcs import GCSStore
 from tests.chains import SCOPE, history, keys_in
 from tests.engines.careless_proxy import CarelessProxy
@@ -253,7 +252,7 @@ async def test_a_record_that_was_moved_or_edited_opens_nothing(world: World) -> 
         await keys.load_primary(tenant)
     await keys.rotate("a")
     [a1, a2], [b1] = await keys.list("a"), await keys.list("b")
-    names = [Slot(key.tenant_tag, key.number).name for key in (a1, a2, b1)]
+    names = [KeyVersion(key.tenant_tag, key.number).name for key in (a1, a2, b1)]
     data = [await world.store.get(name) for name in names]
     record = KeyRecord.from_bytes(data[1], "")
     forged = [

@@ -6,12 +6,12 @@ from functools import cache
 from typing import Final, NamedTuple, TypeVar
 
 from coatcheck import Chain, Checkpoints, Encrypt, Key, Keyring, Offload, PayloadCache, Scope, Store, Zstd
-from coatcheck.contracts import DEFAULT_LIMIT, StoredObject
+from coatcheck.contracts.store import DEFAULT_LIMIT, StoredObject
 from coatcheck.format.reference import Reference
-from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.live import LiveRuns, Origin, RunTag, Series
+from coatcheck.retention.rules import Rules
 from coatcheck.retention.sweep import DEFAULT_MAX_SHARE, Sweep
-from coatcheck.retention.verdict import Rules
+from coatcheck.storage.prefixes import ScopePrefixes
 
 _T = TypeVar("_T")
 
@@ -133,7 +133,7 @@ def sweep_of(chain: Chain, engine: str, cluster: str, shown: Shown, *, careful: 
     """What an operator runs for an engine: ``careful`` by default, or one who allows all of it to be swept."""
     return Sweep(
         chain.store,
-        Addresses(chain.sealings),
+        ScopePrefixes(chain.sealings),
         _Engine(engine, cluster, shown),
         engine=engine,
         tenants=(TENANT,),
@@ -148,7 +148,7 @@ def checkpoint_sweep_of(chain: Chain, keep_days: int | None, keep_last: int) -> 
     idle = timedelta(days=keep_days) if keep_days is not None else None
     return Sweep(
         chain.store,
-        Addresses(chain.sealings),
+        ScopePrefixes(chain.sealings),
         None,
         engine="checkpoints",
         tenants=(TENANT,),
@@ -159,4 +159,6 @@ def checkpoint_sweep_of(chain: Chain, keep_days: int | None, keep_last: int) -> 
 
 async def kept_by(chain: Chain, engine: str, shown: Shown) -> tuple[str, ...]:
     """What the keys of all begin with that may stay while an engine shows this."""
-    return tuple([prefix async for prefix in _Engine(engine, "", shown).prefixes(Addresses(chain.sealings))])
+    return tuple(
+        [prefix async for prefix in _Engine(engine, "", shown).prefixes(ScopePrefixes(chain.sealings))]
+    )

@@ -9,12 +9,12 @@ from typing import Final
 
 import pytest
 
-from coatcheck import clock
+from coatcheck.runtime import clock
 from tests.machine.process import skew
 from tests.retention import calendars
 
 _real_time: Final = time.time
-_real_uptime: Final = clock.uptime
+_real_uptime: Final = clock.boottime
 
 
 class Clocks:
@@ -36,8 +36,8 @@ class Clocks:
                 # What a store stamps objects with is right, whoever writes them.
                 if name.startswith("coatcheck.stores.") and hasattr(module, "datetime"):
                     patch.setattr(module, "datetime", datetime)
-                if name.startswith("coatcheck.") and getattr(module, "uptime", None) is _real_uptime:
-                    patch.setattr(module, "uptime", self._uptime)
+                if name.startswith("coatcheck.") and getattr(module, "boottime", None) is _real_uptime:
+                    patch.setattr(module, "boottime", self._uptime)
             yield
 
     def _uptime(self) -> float:

@@ -6,8 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from coatcheck.contracts import TENANT_SCOPE_TAG
-from coatcheck.storage.markers import is_object, is_record, split
+from coatcheck.contracts.sealing import TENANT_SCOPE_TAG
+from coatcheck.format.layout import is_object, is_record, split
 from tests.machine.adapter import KEYS, chain_on, kept_by
 from tests.machine.crew import Crew, Ground, Job
 from tests.machine.door import FOR_GOOD, MISHAPS, OPERATIONS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from coatcheck import Encrypt, Keyring
 from coatcheck.format.suites import ScopeSealer
-from coatcheck.storage.markers import SweepMark, is_sweeps_own, opened_mark, seal_mark
+from coatcheck.storage.sweep_marks import SweepMark, is_sweeps_own, opened_mark, seal_mark
 from tests.chains import KEY
 
 _SEALING = Encrypt(Keyring(KEY))

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from coatcheck import Store
-from coatcheck.contracts import DEFAULT_LIMIT, StoredObject
+from coatcheck.contracts.store import DEFAULT_LIMIT, StoredObject
 from coatcheck.retention.sweep import store_time
 
 

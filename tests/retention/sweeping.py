@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 
 from coatcheck import Chain, Encrypt, Key, Keyring, MemoryStore, Offload, PayloadCache, Scope, Store, Zstd
 from coatcheck.format.suites import ScopeSealer
-from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.live import LiveRuns
 from coatcheck.retention.report import Report
+from coatcheck.retention.rules import Rules
 from coatcheck.retention.sweep import Sweep, store_time
-from coatcheck.retention.verdict import Rules
-from coatcheck.storage.access import Access
-from coatcheck.storage.markers import SWEEP_MARK, SweepMark, lease, read_mark, seal_mark
+from coatcheck.storage.client import Access
+from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.sweep_marks import SWEEP_MARK, SweepMark, lease, read_mark, seal_mark
 from tests.retention.aged_store import AgedStore
 
 TENANT = "tenant"
@@ -68,7 +68,7 @@ def sweep_of(
     moved: bool = False,
 ) -> Sweep:
     """A sweep that minds no share, and no engine that shows nothing, unless it is told to."""
-    addresses = Addresses(chain_on(store, keyring).sealings)
+    addresses = ScopePrefixes(chain_on(store, keyring).sealings)
     return Sweep(
         store,
         addresses,
@@ -84,7 +84,7 @@ def sweep_of(
 
 async def sealer_of(prefix: str) -> ScopeSealer:
     """What a sweep seals its marks in a scope with."""
-    addresses = Addresses(chain_on(MemoryStore()).sealings)
+    addresses = ScopePrefixes(chain_on(MemoryStore()).sealings)
     await addresses.of_tenant(TENANT)
     return await addresses.sealer_at(prefix)
 

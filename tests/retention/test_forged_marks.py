@@ -8,9 +8,9 @@ import pytest
 
 from coatcheck import Chain, MemoryStore, Offload, PayloadCache, Store, StoredObject, StoreUnavailable, Zstd
 from coatcheck.errors import StoreDenied
-from coatcheck.retention.addresses import Addresses
-from coatcheck.retention.verdict import Rules, Verdict
-from coatcheck.storage.markers import (
+from coatcheck.retention.rules import Action, Rules
+from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.sweep_marks import (
     LAST_LEASE,
     SWEEP_ALIVE,
     SWEEP_DELETING,
@@ -48,7 +48,7 @@ def payload(run: str, turn: int = 0) -> bytes:
 async def kept(store: Store, run: str) -> tuple[str, list[bytes]]:
     """The prefix of a scope with three payloads, and what a journal has of them."""
     encoded = await chain_on(store).encode_all([payload(run, turn) for turn in range(3)], scope_of(run))
-    (prefix,) = await Addresses(chain_on(store).sealings).of(scope_of(run))
+    (prefix,) = await ScopePrefixes(chain_on(store).sealings).of(scope_of(run))
     return prefix, encoded
 
 
@@ -70,7 +70,7 @@ async def test_planted_marks_deleted_a_live_scope(content: bytes) -> None:
     for _ in range(3):
         await store.age(LONG)
         report = await sweep_of(store, Live("live")).run()
-        assert (report.of(Verdict.LIVE).scopes, report.deleted) == (1, 0)
+        assert (report.of(Action.LIVE).scopes, report.deleted) == (1, 0)
         assert report.forged == 4
     assert await opens(store, "live", encoded)
 
@@ -81,11 +81,11 @@ async def test_planted_marks_kept_a_dead_scope_or_hastened_its_end() -> None:
     for name in PLANTED:
         await store.replace(prefix + name, b"")
     await store.age(LONG)
-    assert (await sweep_of(store, Live()).run()).of(Verdict.MARK).scopes == 1
+    assert (await sweep_of(store, Live()).run()).of(Action.MARK).scopes == 1
     assert len(await objects(store, prefix)) == 3
     await store.age(LONG)
     report = await sweep_of(store, Live()).run()
-    assert report.of(Verdict.DELETE).scopes == 1
+    assert report.of(Action.DELETE).scopes == 1
     assert await keys_of(store, [prefix]) == []
 
 
@@ -145,7 +145,7 @@ async def test_more_planted_leases_than_anybody_can_look_at_are_said_to_be_so() 
         await chain_on(store).encode(payload("run"), scope_of("run"))
     await store.age(LONG)
     report = await sweep_of(store, Live()).run()
-    assert (report.of(Verdict.FORGED).scopes, report.deleted, report.forged) == (1, 0, 1001)
+    assert (report.of(Action.FORGED).scopes, report.deleted, report.forged) == (1, 0, 1001)
 
 
 async def test_marks_that_were_put_back_deleted_what_was_written_since() -> None:
@@ -219,7 +219,7 @@ async def test_what_a_sweep_began_to_delete_is_left_if_the_engine_shows_it_by_no
     await store.delete(first.key)
     await store.age(timedelta(hours=2))
     report = await sweep_of(store, Live("run")).run()
-    assert report.of(Verdict.SPARE).scopes == 1
+    assert report.of(Action.SPARE).scopes == 1
     assert await keys_of(store, [prefix]) == [whole]
     # A new run is not handed a delta without its base.
     encoded = await chain_on(store).encode_all([payload("run", turn) for turn in range(3)], scope_of("run"))
@@ -240,7 +240,7 @@ async def test_a_scope_that_was_half_deleted_is_finished_if_it_is_still_dead() -
     await store.delete(prefix + SWEEP_MARK)
     await store.age(timedelta(hours=2))
     report = await sweep_of(store, Live()).run()
-    assert (report.of(Verdict.DELETE).scopes, report.deleted) == (1, 3)
+    assert (report.of(Action.DELETE).scopes, report.deleted) == (1, 3)
     assert await keys_of(store, [prefix]) == []
 
 
@@ -254,7 +254,7 @@ async def test_numbers_that_somebody_occupied_stop_no_sweep() -> None:
     await store.create(prefix + deleting(mark.id, 0), b"")
     await store.age(LONG)
     report = await sweep_of(store, Live()).run()
-    assert (report.of(Verdict.DELETE).scopes, report.deleted, report.forged) == (1, 3, 3)
+    assert (report.of(Action.DELETE).scopes, report.deleted, report.forged) == (1, 3, 3)
     assert await keys_of(store, [prefix]) == []
 
 
@@ -265,7 +265,7 @@ async def test_the_last_number_that_there_is_is_said_to_be_occupied() -> None:
     mark = await marked(store, prefix)
     await store.create(prefix + lease(mark.id, LAST_LEASE), b"")
     await store.age(LONG)
-    assert (await sweep_of(store, Live()).run()).of(Verdict.FORGED).scopes == 1
+    assert (await sweep_of(store, Live()).run()).of(Action.FORGED).scopes == 1
 
 
 async def test_two_sweeps_with_different_graces_leave_no_half() -> None:
@@ -290,6 +290,6 @@ async def test_without_keys_a_mark_is_found_to_be_damaged_and_no_more() -> None:
     store = AgedStore(MemoryStore())
     chain = Chain(Zstd(), Offload(store, over=256), cache=PayloadCache(0))
     await chain.encode(payload("run"), scope_of("run"))
-    (prefix,) = await Addresses(chain.sealings).of(scope_of("run"))
+    (prefix,) = await ScopePrefixes(chain.sealings).of(scope_of("run"))
     await store.replace(prefix + SWEEP_MARK, b"")
     await chain.encode(payload("run"), scope_of("run"))

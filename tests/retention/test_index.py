@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coatcheck.contracts import StoredObject
+from coatcheck.contracts.store import StoredObject
 from coatcheck.retention import index as module
 from coatcheck.retention.index import Index, ScopeFacts
-from coatcheck.storage.markers import SWEEP_ALIVE, SWEEP_MARK, deleting, lease
+from coatcheck.storage.sweep_marks import SWEEP_ALIVE, SWEEP_MARK, deleting, lease
 
 SCOPES = [f"{'ab' * 16}/{number:032x}/" for number in range(1, 4)]
 ID = bytes(range(16))

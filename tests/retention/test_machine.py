@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from coatcheck.errors import CoatcheckError, LimitExceeded, StoreUnavailable
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import is_reference
-from coatcheck.retention.addresses import Addresses
+from coatcheck.storage.prefixes import ScopePrefixes
 from tests.retention.sweeping import GRACE, scope_of
 from tests.retention.world import Asker, Run, Worker, World
 
@@ -48,7 +48,7 @@ class Machine(RuleBasedStateMachine):
         self.world.lead_clocks(self.patch)
         self.workers = [Worker(self.world) for _ in range(2)]
         self.sweepers: list[Asker] = []
-        self.addresses = Addresses(self.workers[0].chain.sealings)
+        self.addresses = ScopePrefixes(self.workers[0].chain.sealings)
 
     def teardown(self) -> None:
         try:

@@ -8,10 +8,10 @@ import pytest
 
 from coatcheck import Checkpoints, Key, Keyring, MemoryStore, Scope, Store
 from coatcheck.errors import CoatcheckError, ConfigError, LimitExceeded
-from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.live import Origin
+from coatcheck.retention.rules import Action, Rules
 from coatcheck.retention.sweep import DEFAULT_MAX_SHARE
-from coatcheck.retention.verdict import Rules, Verdict
+from coatcheck.storage.prefixes import ScopePrefixes
 from tests.chains import history
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import (
@@ -105,9 +105,9 @@ async def test_another_cluster_or_namespace_of_the_same_name_was_asked(other: Or
         with pytest.raises(ConfigError, match="--moved"):
             await work()
     assert await keys_of(store) == before
-    assert (await sweep_of(store, Placed("run", origin=other), moved=True).run()).of(Verdict.MARK).scopes == 1
+    assert (await sweep_of(store, Placed("run", origin=other), moved=True).run()).of(Action.MARK).scopes == 1
     # From now on it is the other way round.
-    assert (await sweep_of(store, Placed("run", origin=other)).run()).of(Verdict.WAITING).scopes == 1
+    assert (await sweep_of(store, Placed("run", origin=other)).run()).of(Action.WAITING).scopes == 1
     if other.cluster:
         with pytest.raises(ConfigError, match="--moved"):
             await sweep_of(store, Placed("run")).run()
@@ -183,7 +183,7 @@ async def test_a_sweep_of_one_engine_marked_what_another_had_written() -> None:
     for _ in range(2):
         await store.age(LONG)
         assert (await sweep_of(store, None, engine="inngest").run()).objects <= 1
-    addresses = Addresses(chain_on(store).sealings)
+    addresses = ScopePrefixes(chain_on(store).sealings)
     inngests = set(await keys_of(store, await addresses.of(Scope(TENANT, "run", engine="inngest"))))
     left = set(await keys_of(store))
     assert everything - left == {key for key in everything if key.split("/")[1].startswith("03")}

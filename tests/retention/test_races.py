@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 from coatcheck import Store, StoredObject, StoreUnavailable
-from coatcheck.contracts import DEFAULT_LIMIT
-from coatcheck.retention.verdict import Verdict
-from coatcheck.storage.markers import SWEEP_LEASE
+from coatcheck.contracts.store import DEFAULT_LIMIT
+from coatcheck.retention.rules import Action
+from coatcheck.storage.sweep_marks import SWEEP_LEASE
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import LONG, Live, chain_on, scope_of, sweep_of
 from tests.stores.s3_fixtures import NewStore
@@ -73,7 +73,7 @@ async def races(store: AgedStore, numbers: range) -> Counter[str]:
     for run in runs:
         await writer.encode_all(payloads(run), scope_of(run))
     await store.age(LONG)
-    assert (await sweep_of(store, Live()).run()).of(Verdict.MARK).scopes == len(runs)
+    assert (await sweep_of(store, Live()).run()).of(Action.MARK).scopes == len(runs)
     await store.age(LONG)
     watched = Watched(store)
     sweeper = sweep_of(watched, Live())

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import KEY_ID_LENGTH, MAC_LENGTH, OBJECT_ID_LENGTH, TAG_LENGTH
-from coatcheck.retention.references import run_tags_in
+from coatcheck.retention.live import run_tags_in
 
 _FIELDS = st.fixed_dictionaries(
     {

@@ -12,16 +12,16 @@ import pytest
 
 from coatcheck import Checkpoints, MemoryStore, Scope, Store, StoredObject, StoreUnavailable
 from coatcheck.errors import ConfigError, StoreDenied, StoreError
-from coatcheck.retention import pace
-from coatcheck.retention.addresses import Addresses
+from coatcheck.retention import rate_limit as pace
 from coatcheck.retention.index import Index
-from coatcheck.retention.recorded import RecordedScopes, record
+from coatcheck.retention.live_snapshot import RecordedScopes, record
+from coatcheck.retention.rules import Action, Rules
 from coatcheck.retention.sweep import Sweep, noted
-from coatcheck.retention.verdict import Rules, Verdict
-from coatcheck.storage.access import Access
-from coatcheck.storage.ledger import Position, Records
+from coatcheck.storage.client import Access
 from coatcheck.storage.limiter import Limiter
-from coatcheck.storage.markers import SWEEP_MARK
+from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.records import Position, Records
+from coatcheck.storage.sweep_marks import SWEEP_MARK
 from tests.chains import history
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import (
@@ -52,7 +52,7 @@ async def put(store: Store, *runs: str, count: int = 3) -> None:
 
 
 async def prefix_of(run: str) -> str:
-    (prefix,) = await Addresses(chain_on(MemoryStore()).sealings).of(scope_of(run))
+    (prefix,) = await ScopePrefixes(chain_on(MemoryStore()).sealings).of(scope_of(run))
     return prefix
 
 
@@ -85,11 +85,11 @@ async def test_a_lock_on_everything_ended_every_sweep_even_a_dry_one() -> None:
     await put(store, "live", "dead")
     store.deletes = lambda _: True
     await store.age(LONG)
-    assert (await sweep_of(store, Live("live")).look()).of(Verdict.MARK).scopes == 1
+    assert (await sweep_of(store, Live("live")).look()).of(Action.MARK).scopes == 1
     await sweep_of(store, Live("live")).run()
     await store.age(LONG)
     report = await sweep_of(store, Live("live")).run()
-    assert (report.of(Verdict.DENIED).scopes, report.of(Verdict.LIVE).scopes, report.deleted) == (1, 1, 0)
+    assert (report.of(Action.DENIED).scopes, report.of(Action.LIVE).scopes, report.deleted) == (1, 1, 0)
     assert len(await objects(store, "dead")) == 3
 
 
@@ -101,7 +101,7 @@ async def test_a_scope_whose_newest_object_is_locked_is_left_whole_and_goes_when
     newest = max(locked, key=listed.__getitem__)
     store.deletes = lambda key: key == newest
     report = await swept_twice(sweep_of(store, Live()), store)
-    assert (report.of(Verdict.DENIED).scopes, report.of(Verdict.DELETE).scopes) == (1, 1)
+    assert (report.of(Action.DENIED).scopes, report.of(Action.DELETE).scopes) == (1, 1)
     assert (report.deleted, report.denied) == (3, 1)
     assert await objects(store, "locked") == locked
     # Whoever comes back meanwhile is not kept waiting.
@@ -119,7 +119,7 @@ async def test_a_sweep_goes_on_past_a_denied_deletion_and_tries_it_again() -> No
     oldest = min(locked, key=listed.__getitem__)
     store.deletes = lambda key: key == oldest
     report = await swept_twice(sweep_of(store, Live()), store)
-    assert (report.of(Verdict.DENIED).scopes, report.of(Verdict.DELETE).scopes) == (1, 1)
+    assert (report.of(Action.DENIED).scopes, report.of(Action.DELETE).scopes) == (1, 1)
     assert (report.deleted, report.denied) == (5, 1)
     with pytest.raises(StoreUnavailable, match="being swept"):
         await put(store, "locked")
@@ -136,7 +136,7 @@ async def test_a_scope_that_the_store_fails_for_ended_the_sweep() -> None:
     store.replaces = lambda key: key == bad
     await store.age(LONG)
     report = await sweep_of(store, Live()).run()
-    assert (report.of(Verdict.DENIED).scopes, report.of(Verdict.MARK).scopes) == (1, 1)
+    assert (report.of(Action.DENIED).scopes, report.of(Action.MARK).scopes) == (1, 1)
 
 
 async def test_a_store_that_is_gone_ends_the_sweep() -> None:
@@ -180,7 +180,7 @@ async def test_a_run_of_a_hundred_thousand_checkpoints_was_never_trimmed() -> No
     for step in range(count - keep, count):
         await saved.save(random.Random(step).randbytes(900), step)
     chain = chain_on(store)
-    addresses = Addresses(chain.sealings)
+    addresses = ScopePrefixes(chain.sealings)
     (prefix,) = await addresses.of(Scope(TENANT, "large", engine="checkpoints"))
     records = Records(Access(store), await addresses.sealer_at(prefix))
     for step in range(count - keep):
@@ -191,7 +191,7 @@ async def test_a_run_of_a_hundred_thousand_checkpoints_was_never_trimmed() -> No
     report = await swept_twice(
         sweep_of(store, None, rules=Rules(grace=GRACE, idle=None, keep_last=keep)), store
     )
-    assert report.of(Verdict.TRIM).scopes == 2
+    assert report.of(Action.TRIM).scopes == 2
     assert [one.step for one in await history(small)] == [3, 4]
     fresh = Checkpoints(chain_on(store), run="large", tenant=TENANT)
     assert [one.step for one in await history(fresh)] == [count - 2, count - 1]
@@ -214,7 +214,7 @@ async def test_a_record_that_was_damaged_on_its_way_is_fetched_once_more() -> No
     for step in range(5):
         await saved.save(random.Random(step).randbytes(900), step)
     report = await swept_twice(sweep_of(store, None, rules=Rules(grace=GRACE, idle=None, keep_last=2)), store)
-    assert (report.of(Verdict.TRIM).scopes, store.damaged) == (1, 1)
+    assert (report.of(Action.TRIM).scopes, store.damaged) == (1, 1)
 
 
 class Slow(MemoryStore):
@@ -289,7 +289,7 @@ class Beat:
 
 
 async def test_judging_millions_of_scopes_kept_the_worker_from_its_heartbeat() -> None:
-    addresses = Addresses(chain_on(MemoryStore()).sealings)
+    addresses = ScopePrefixes(chain_on(MemoryStore()).sealings)
     (tenant,) = await addresses.of_tenant(TENANT)
     store = Many(SCOPES, tenant)
     (place,) = await addresses.own_places(TENANT)
@@ -315,7 +315,7 @@ async def test_judging_millions_of_scopes_kept_the_worker_from_its_heartbeat() -
             no_runs=(TENANT,),
         )
         for work in (sweep.look, sweep.run):
-            assert (await work()).of(Verdict.LIVE).scopes == SCOPES
+            assert (await work()).of(Action.LIVE).scopes == SCOPES
         with Index() as index:
             assert [count async for count in noted(live, addresses, index)][-1] == SCOPES
     finally:

@@ -8,8 +8,8 @@ import pytest
 
 from coatcheck import Chain, Checkpoints, Encrypt, Keyring, Offload, PayloadCache, Store
 from coatcheck.errors import CheckpointConflict, StoreUnavailable
-from coatcheck.retention.verdict import Rules, Verdict
-from coatcheck.storage.markers import SWEEP_LEASE
+from coatcheck.retention.rules import Action, Rules
+from coatcheck.storage.sweep_marks import SWEEP_LEASE
 from coatcheck.stores.cached import CachedStore
 from coatcheck.stores.memory import MemoryStore
 from tests.retention.aged_store import AgedStore
@@ -125,7 +125,7 @@ async def test_a_deletion_was_repeated_after_somebody_had_written_anew() -> None
     await store.age(LONG)
     await sweep_of(store, Live()).run()
     await store.age(LONG)
-    assert (await sweep_of(store, Live()).run()).of(Verdict.UNDER_WAY).scopes == 1
+    assert (await sweep_of(store, Live()).run()).of(Action.UNDER_WAY).scopes == 1
     assert store.lost is not None
     assert await store.get(store.lost) == b"written since"
     await store.age(timedelta(hours=2))

@@ -19,10 +19,10 @@ from coatcheck import (
     StoreUnavailable,
 )
 from coatcheck.errors import CoatcheckError, ConfigError, KeyUnavailable, LimitExceeded, StoreDenied
-from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.live import LiveRuns
-from coatcheck.retention.verdict import Rules, Verdict
-from coatcheck.storage.markers import SWEEP_ALIVE
+from coatcheck.retention.rules import Action, Rules
+from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.sweep_marks import SWEEP_ALIVE
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import (
     ENGINE,
@@ -65,12 +65,12 @@ async def test_two_graces_later_what_no_run_knows_is_gone_and_all_else_is_there(
     journals = await written(store, "live", "dead")
     await store.age(LONG)
     first = await sweep_of(store, Live("live")).run()
-    assert (first.of(Verdict.MARK).scopes, first.of(Verdict.LIVE).scopes, first.deleted) == (1, 1, 0)
+    assert (first.of(Action.MARK).scopes, first.of(Action.LIVE).scopes, first.deleted) == (1, 1, 0)
     waiting = await sweep_of(store, Live("live")).run()
-    assert (waiting.of(Verdict.WAITING).scopes, waiting.deleted) == (1, 0)
+    assert (waiting.of(Action.WAITING).scopes, waiting.deleted) == (1, 0)
     await store.age(LONG)
     last = await sweep_of(store, Live("live")).run()
-    assert (last.of(Verdict.DELETE).scopes, last.deleted, last.freed) == (1, 3, last.of(Verdict.DELETE).size)
+    assert (last.of(Action.DELETE).scopes, last.deleted, last.freed) == (1, 3, last.of(Action.DELETE).size)
     assert await is_there(store, "live", journals["live"])
     assert not await is_there(store, "dead", journals["dead"])
     assert all(len(key.rpartition("/")[2]) == 64 for key in await keys_of(store))
@@ -82,7 +82,7 @@ async def test_a_look_changes_nothing() -> None:
     await store.age(LONG)
     before = await keys_of(store)
     report = await sweep_of(store, Live()).look()
-    assert (report.dry, report.of(Verdict.MARK).scopes, report.share) == (True, 1, 1.0)
+    assert (report.dry, report.of(Action.MARK).scopes, report.share) == (True, 1, 1.0)
     assert await keys_of(store) == before
 
 
@@ -97,7 +97,7 @@ async def test_what_is_young_is_not_even_asked_about() -> None:
 
     store = AgedStore(MemoryStore())
     await written(store, "young")
-    assert (await sweep_of(store, Unasked()).run()).of(Verdict.YOUNG).scopes == 1
+    assert (await sweep_of(store, Unasked()).run()).of(Action.YOUNG).scopes == 1
 
 
 async def test_a_run_that_comes_back_between_the_looks_is_spared() -> None:
@@ -106,10 +106,10 @@ async def test_a_run_that_comes_back_between_the_looks_is_spared() -> None:
     await store.age(LONG)
     await sweep_of(store, Live()).run()
     await store.age(LONG)
-    assert (await sweep_of(store, Live("back")).run()).of(Verdict.SPARE).scopes == 1
+    assert (await sweep_of(store, Live("back")).run()).of(Action.SPARE).scopes == 1
     # The tombstone stands, and means nothing any more: what was written to show that counts as life.
     await store.age(LONG - timedelta(days=2))
-    assert (await sweep_of(store, Live()).run()).of(Verdict.YOUNG).scopes == 1
+    assert (await sweep_of(store, Live()).run()).of(Action.YOUNG).scopes == 1
     assert await is_there(store, "back", journals["back"])
 
 
@@ -121,7 +121,7 @@ async def test_a_share_above_the_allowed_one_stops_everything() -> None:
     with pytest.raises(LimitExceeded, match="50% of 6 objects"):
         await sweep_of(store, Live("live"), max_share=0.49).run()
     assert await keys_of(store) == before
-    assert (await sweep_of(store, Live("live"), max_share=0.5).run()).of(Verdict.MARK).scopes == 1
+    assert (await sweep_of(store, Live("live"), max_share=0.5).run()).of(Action.MARK).scopes == 1
 
 
 async def test_an_engine_that_fails_stops_everything() -> None:
@@ -148,7 +148,7 @@ async def test_a_rotation_hides_no_live_run_and_no_dead_one() -> None:
     before = await written(store, "live", "dead", keyring=Keyring(old))
     after = await written(store, "live", "dead", keyring=Keyring(new, old))
     report = await swept_twice(sweep_of(store, Live("live"), keyring=Keyring(new, old)), store)
-    assert report.of(Verdict.DELETE).scopes == 2
+    assert report.of(Action.DELETE).scopes == 2
     for journal in (before["live"], after["live"]):
         assert await is_there(store, "live", journal, Keyring(new, old))
     for journal in (before["dead"], after["dead"]):
@@ -204,11 +204,11 @@ async def test_a_sweep_that_was_interrupted_an_instant_ago_is_left_to_its_owner(
     await store.age(LONG)
     await sweep_of(store, Live()).run()
     await store.age(LONG)
-    (scope,) = await Addresses(chain_on(store).sealings).of(scope_of("dead"))
+    (scope,) = await ScopePrefixes(chain_on(store).sealings).of(scope_of("dead"))
     await claimed(store, scope)
-    assert (await sweep_of(store, Live()).run()).of(Verdict.UNDER_WAY).scopes == 1
+    assert (await sweep_of(store, Live()).run()).of(Action.UNDER_WAY).scopes == 1
     await store.age(timedelta(hours=1, minutes=1))
-    assert (await sweep_of(store, Live()).run()).of(Verdict.DELETE).scopes == 1
+    assert (await sweep_of(store, Live()).run()).of(Action.DELETE).scopes == 1
 
 
 async def test_a_writer_that_finds_its_payload_in_a_marked_scope_takes_the_scope_back() -> None:
@@ -226,7 +226,7 @@ async def test_a_writer_that_finds_its_payload_in_a_marked_scope_takes_the_scope
 async def test_a_writer_is_refused_while_the_scope_is_deleted_and_never_told_of_what_goes() -> None:
     store = AgedStore(MemoryStore())
     await written(store, "dead")
-    (scope,) = await Addresses(chain_on(store).sealings).of(scope_of("dead"))
+    (scope,) = await ScopePrefixes(chain_on(store).sealings).of(scope_of("dead"))
     await marked(store, scope)
     await claimed(store, scope)
     with pytest.raises(StoreUnavailable, match="being swept"):

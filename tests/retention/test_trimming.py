@@ -19,11 +19,11 @@ from coatcheck import (
     StoredObject,
     StoreUnavailable,
 )
-from coatcheck.contracts import DEFAULT_LIMIT
+from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.errors import ConfigError
 from coatcheck.retention.report import Report
-from coatcheck.retention.verdict import Rules, Verdict
-from coatcheck.storage.markers import SWEEP_DELETING, SWEEP_LEASE
+from coatcheck.retention.rules import Action, Rules
+from coatcheck.storage.sweep_marks import SWEEP_DELETING, SWEEP_LEASE
 from tests.chains import history
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import GRACE, KEY, LONG, TENANT, chain_on, keys_of, sweep_of
@@ -71,7 +71,7 @@ async def test_the_latest_restore_and_the_others_are_gone(count: int, keep: int)
         assert await read(store).restore(checkpoint.reference) == states(count)[checkpoint.step]
     needed = {object_id for one in left for object_id in (one.reference.object_id, *one.reference.bases)}
     assert len(await keys_of(store)) == len(left) + len(needed)
-    assert report.of(Verdict.TRIM).scopes == (count > keep)
+    assert report.of(Action.TRIM).scopes == (count > keep)
 
 
 async def test_a_state_that_is_no_longer_kept_is_not_found() -> None:
@@ -101,7 +101,7 @@ async def test_a_trimmed_run_is_not_marked_again_and_goes_on() -> None:
     await swept_twice(store)
     before = await keys_of(store)
     report = await swept_twice(store)
-    assert (report.of(Verdict.YOUNG).scopes, await keys_of(store)) == (1, before)
+    assert (report.of(Action.YOUNG).scopes, await keys_of(store)) == (1, before)
     await read(store).save(states(9)[-1], 8)
     assert [one.step for one in await history(read(store))] == [5, 6, 7, 8]
 
@@ -113,7 +113,7 @@ async def test_old_runs_go_whole_and_younger_ones_are_trimmed() -> None:
     await store.age(LONG)
     await saved(store, 6, "younger")
     report = await swept_twice(store, rules)
-    assert (report.of(Verdict.DELETE).scopes, report.of(Verdict.TRIM).scopes) == (1, 1)
+    assert (report.of(Action.DELETE).scopes, report.of(Action.TRIM).scopes) == (1, 1)
     assert await history(read(store, "old")) == []
     assert len(await history(read(store, "younger"))) == KEEP
 
@@ -125,7 +125,7 @@ async def test_a_run_that_may_be_kept_longer_than_it_was_marked_for_is_kept() ->
     await sweep(store, Rules(grace=GRACE, idle=GRACE))
     await store.age(LONG)
     longer = Rules(grace=GRACE, idle=timedelta(days=365))
-    assert (await sweep(store, longer)).of(Verdict.YOUNG).scopes == 1
+    assert (await sweep(store, longer)).of(Action.YOUNG).scopes == 1
     assert len(await history(read(store))) == 6
 
 
@@ -156,7 +156,7 @@ async def test_a_damaged_record_keeps_everything() -> None:
     await store.replace(key, b"damaged")
     before = await keys_of(store)
     report = await swept_twice(store)
-    assert (report.of(Verdict.UNREADABLE).scopes, report.deleted) == (1, 0)
+    assert (report.of(Action.UNREADABLE).scopes, report.deleted) == (1, 0)
     assert await keys_of(store) == before
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from coatcheck import Chain, Encrypt, Key, Keyring, Offload, PayloadCache, PayloadNotFound, Scope, Store, Zstd
-from coatcheck.contracts import DEFAULT_LIMIT, StoredObject, check_key
-from coatcheck.retention.addresses import Addresses
+from coatcheck.contracts.store import DEFAULT_LIMIT, StoredObject, check_key
 from coatcheck.retention.live import LiveRuns
 from coatcheck.retention.report import Report
+from coatcheck.retention.rules import Rules
 from coatcheck.retention.sweep import Sweep
-from coatcheck.retention.verdict import Rules
 from coatcheck.storage import conditions
+from coatcheck.storage.prefixes import ScopePrefixes
 from tests.retention import calendars
 from tests.retention.sweeping import ENGINE, GRACE, TENANT, scope_of
 
@@ -208,11 +208,11 @@ class World:
         """Until ``patch`` is undone, all clocks and calendars of coatcheck are this world's, and no call has a deadline."""
         calendars.lead(patch, self.calendar)
         for module in _MODULES:
-            patch.setattr(f"coatcheck.{module}.uptime", self.uptime)
+            patch.setattr(f"coatcheck.{module}.boottime", self.boottime)
         for module in ("reaper", "sweep"):
             patch.setattr(f"coatcheck.retention.{module}.REQUEST_SECONDS", 1e9)
 
-    def uptime(self) -> float:
+    def boottime(self) -> float:
         """What processes measure waiting with."""
         return self.elapsed.total_seconds()
 
@@ -267,7 +267,7 @@ class World:
         self.elapsed += span
 
     def sweep(self, asker: Asker) -> Awaitable[Report]:
-        addresses = Addresses(Worker(self).chain.sealings)
+        addresses = ScopePrefixes(Worker(self).chain.sealings)
         rules = Rules(grace=GRACE, idle=GRACE)
         return Sweep(
             asker.store,

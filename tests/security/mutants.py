@@ -28,7 +28,7 @@ STAGES = (
     (
         "tests/format/test_envelope.py",
         "tests/format/test_reference.py",
-        "tests/codecs/test_keyring.py",
+        "tests/keys/test_keyring.py",
         "tests/published/test_sealing.py",
         "tests/published/test_hkdf.py",
         "tests/published/test_hmac.py",

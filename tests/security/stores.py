@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from coatcheck import MemoryStore, StoredObject
-from coatcheck.contracts import DEFAULT_LIMIT
+from coatcheck.contracts.store import DEFAULT_LIMIT
 
 
 class WatchedStore(MemoryStore):

@@ -14,8 +14,8 @@ import pytest
 from coatcheck import FormatError, Zstd
 from coatcheck.codecs.zstd import zstd
 from coatcheck.format.checksum import Checksum
+from coatcheck.format.codec_pipeline import CodecPipeline
 from coatcheck.format.envelope import INLINE, EnvelopeHeader
-from coatcheck.format.transforms import Transforms
 from tests.chains import SCOPE
 from tests.codecs.test_zstd import forged_frame
 from tests.security.bomb_process import CAP
@@ -103,4 +103,4 @@ def test_an_object_found_in_the_store_went_through_as_many_codecs_as_it_said() -
     codecs = ("zstd-delta", *("zstd",) * 254)
     header = EnvelopeHeader(0, bytes(4), bytes(16), codecs, CAP, bases=(bytes(32),))
     with pytest.raises(FormatError, match="255 codecs"):
-        Transforms((Zstd(),), CAP).place(zeros(CAP), header)
+        CodecPipeline((Zstd(),), CAP).place(zeros(CAP), header)

@@ -26,7 +26,7 @@ from coatcheck import (
     TenantKeys,
     Zstd,
 )
-from coatcheck.contracts import DEFAULT_LIMIT
+from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.storage.limiter import _limiters
 from tests.chains import KEY, SCOPE, Reverse, history
 

@@ -19,7 +19,7 @@ from coatcheck import (
     Scope,
     Zstd,
 )
-from coatcheck.contracts import Sealing
+from coatcheck.contracts.sealing import Sealing
 from coatcheck.format.checksum import Checksum
 from coatcheck.format.wire import MAGIC
 from tests.chains import KEY, OTHER_KEY, SCOPE

@@ -15,7 +15,7 @@ from coatcheck import Chain, Scope
 from coatcheck.integrations.temporal import ClaimCheckCodec, Mode
 from coatcheck.server.app import create_app
 from coatcheck.server.listening import Server, bind, url_of
-from coatcheck.server.settings import ServeSettings
+from coatcheck.settings.serve import ServeSettings
 
 NAMESPACE = "tenant-a"
 SCOPE = Scope(NAMESPACE, "order-7")

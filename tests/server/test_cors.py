@@ -4,7 +4,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from coatcheck.server.settings import ServeSettings
+from coatcheck.settings.serve import ServeSettings
 from tests.chains import encrypted_chain
 from tests.server.serving import JSON, NAMESPACE, CodecServer, plain, serving, to_json
 

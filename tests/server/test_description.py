@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coatcheck.server.openapi import describe
-from coatcheck.server.settings import ServeSettings
+from coatcheck.settings.serve import ServeSettings
 from tests.chains import encrypted_chain
 from tests.server.issuer import issuing, token
 from tests.server.serving import CodecServer, serving

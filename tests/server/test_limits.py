@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from coatcheck import MemoryStore
-from coatcheck.contracts import DEFAULT_LIMIT
+from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.server.messages import MAX_PAYLOADS
 from tests.chains import encrypted_chain
 from tests.server.serving import (

@@ -19,7 +19,7 @@ from coatcheck import (
     StoreUnavailable,
     Zstd,
 )
-from coatcheck.contracts import DEFAULT_LIMIT
+from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.format.reference import Reference
 from coatcheck.integrations.temporal import ENCODING, ClaimCheckCodec, Mode, from_native
 from tests.chains import KEY, OTHER_KEY, encrypted_chain, keys_in, plain_chain

@@ -29,7 +29,7 @@ from temporalio.worker import Worker
 from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, PayloadCache, Zstd
 from coatcheck.format.reference import Reference
 from coatcheck.integrations.temporal import ClaimCheckPlugin, Mode
-from coatcheck.server.settings import ServeSettings
+from coatcheck.settings.serve import ServeSettings
 from tests.chains import KEY, OTHER_KEY
 from tests.docs.blocks import blocks, commands
 from tests.engines.chromium import browsing

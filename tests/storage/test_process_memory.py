@@ -8,13 +8,13 @@ from collections.abc import Callable
 import pytest
 
 from coatcheck import Chain, Encrypt, Keyring, MemoryStore, Offload, PayloadCache, Scope, Zstd
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.format.checksum import Checksum
 from coatcheck.format.envelope import Body, EnvelopeHeader, object_context
 from coatcheck.format.suites import scope_sealer
+from coatcheck.storage.base_index import Member
 from coatcheck.storage.cache import store_name
-from coatcheck.storage.lineage import Member
-from coatcheck.storage.scope_memory import PROCESS_SCOPES, ScopeMemory
+from coatcheck.storage.scope_state import PROCESS_SCOPES, ScopeState
 from coatcheck.storage.sized_lru import SizedLru
 from tests.chains import KEY, SCOPE, keys_in, plain_chain
 
@@ -56,14 +56,14 @@ def test_a_cache_of_tiny_entries_grew_far_beyond_its_bound(fill: Callable[[Paylo
 
 
 def test_lineages_were_not_counted() -> None:
-    def filled() -> SizedLru[ScopeMemory]:
-        scopes: SizedLru[ScopeMemory] = SizedLru(8 * MIB)
+    def filled() -> SizedLru[ScopeState]:
+        scopes: SizedLru[ScopeState] = SizedLru(8 * MIB)
         store, cache = MemoryStore(), PayloadCache(0)
         chain = Chain(Zstd(), Offload(store), cache=cache)
         transforms = chain.writer._transforms
         for scope in range(400):
             for _ in range(20):
-                memory = scopes.of(0, str(scope), lambda: ScopeMemory(cache, transforms, store, "a/b/"))
+                memory = scopes.of(0, str(scope), lambda: ScopeState(cache, transforms, store, "a/b/"))
                 prints = frozenset(int.from_bytes(os.urandom(8)) for _ in range(8))
                 memory._lineage.add(_member(), prints)
                 memory.presence.wrote(os.urandom(32), (os.urandom(32), os.urandom(32)))

@@ -5,7 +5,7 @@ import faulthandler
 import os
 from collections.abc import Callable, Iterable
 
-from coatcheck.registry import open_store
+from coatcheck.settings.registry import open_store
 
 _PATIENCE = 25.0
 """Seconds: more than any request to the store may take."""

@@ -1,6 +1,6 @@
 """Every operation of a store, and what becomes of it."""
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.errors import CoatcheckError
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.errors import CoatcheckError, LimitExceeded, StoreDenied, StoreUnavailable
 from coatcheck.stores.gcs import GCSStore
 from coatcheck.stores.s3 import S3Store

@@ -32,8 +32,8 @@ from coatcheck import (
     StoreUnavailable,
     Zstd,
 )
-from coatcheck.states import pack
-from coatcheck.storage.ledger import Position
+from coatcheck.format.states import pack
+from coatcheck.storage.records import Position
 from coatcheck.stores.file import FileStore
 from coatcheck.stores.gcs import GCSStore
 from coatcheck.stores.postgres import PostgresStore

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject
+from coatcheck.contracts.store import DEFAULT_LIMIT, Store, StoredObject
 from coatcheck.errors import (
     CoatcheckError,
     ConfigError,

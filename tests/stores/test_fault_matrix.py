@@ -30,7 +30,7 @@ from coatcheck import (
     Zstd,
 )
 from coatcheck.format.reference import Reference
-from coatcheck.storage.access import Access
+from coatcheck.storage.client import Access
 from coatcheck.storage.limiter import Limiter, limiter_of
 from tests.chains import KEY
 from tests.engines.fault_proxy import DAMAGE, Fault, FaultProxy, Plan, Proxy, Request
@@ -282,7 +282,7 @@ async def test_an_object_that_is_gone_is_told_at_once(store: Store) -> None:
 
 
 async def test_damage_where_it_lies_is_always_noticed(store: Store) -> None:
-    """Bits and ends here and there; ``tests/test_tampering.py`` tries every one of them."""
+    """Bits and ends here and there; ``tests/pipeline/test_tampering.py`` tries every one of them."""
     async with chain_on(store) as chain:
         reference = await chain.encode(PAYLOAD, SCOPE)
         [key] = await keys_in(store)

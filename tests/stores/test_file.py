@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.stores.file import FileStore
 from coatcheck.testing import StoreSuite
 

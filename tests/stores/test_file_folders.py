@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from coatcheck import ConfigError, FileStore, LimitExceeded, PayloadNotFound, StoreDenied
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.errors import CoatcheckError
 from tests.engines import exfat
 

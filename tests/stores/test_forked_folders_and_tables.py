@@ -17,15 +17,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.stores.cached import CachedStore
 from coatcheck.stores.fallback import FallbackStore
 from coatcheck.stores.file import FileStore
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.stores.postgres import PostgresStore
 from tests.engines.postgres import PostgresServer
+from tests.runtime.test_forks import in_child
 from tests.stores.cached.parts import KEY, Inner
-from tests.test_forks import in_child
 
 KINDS = ["file", "cached", "fallback", "postgres", "cached postgres"]
 _SECONDS = 30

@@ -16,16 +16,16 @@ import httpx
 import pytest
 
 from coatcheck import Chain, Encrypt, GCSStore, Keyring, Offload, PayloadCache, PostgresStore, Scope, Zstd
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.errors import PayloadNotFound
-from coatcheck.registry import open_store
+from coatcheck.settings.registry import open_store
 from tests.chains import KEY
 from tests.engines.gcs import GCSServer
 from tests.engines.postgres import PostgresServer
 from tests.engines.process import free_port, running
+from tests.runtime.test_forks import in_child
 from tests.stores.s3_fixtures import REGION, Bucket
 from tests.stores.test_fault_matrix import gcs, postgres
-from tests.test_forks import in_child
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 

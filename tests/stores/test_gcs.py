@@ -16,7 +16,7 @@ from google.api_core.exceptions import NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage  # type: ignore[import-untyped]
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.errors import ConfigError, PayloadNotFound, StoreUnavailable
 from coatcheck.stores.gcs import GCSStore
 from coatcheck.testing import StoreSuite

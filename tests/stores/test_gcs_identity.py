@@ -25,7 +25,7 @@ from coatcheck.errors import (
     StoreDenied,
     StoreUnavailable,
 )
-from coatcheck.stores._google_identity import GoogleIdentity
+from coatcheck.google.identity import GoogleIdentity
 from coatcheck.stores.gcs import GCSStore
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from coatcheck import Chain, Checkpoints, Encrypt, Keyring, Offload, PayloadCache, Scope, Zstd
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.format.reference import Reference
 from tests.chains import KEY
 from tests.engines.fault_proxy import Fault, FaultProxy, Request

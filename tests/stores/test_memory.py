@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import StoreSuite
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.errors import CoatcheckError, ConfigError, LimitExceeded, PayloadNotFound, StoreError
 from coatcheck.stores.gcs import GCSStore
 from tests.engines.fault_proxy import Fault, Request, _Upstream

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.errors import (
     CoatcheckError,
     ConfigError,
@@ -445,8 +445,8 @@ def test_no_connections_is_a_mistake() -> None:
 
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "coatcheck.stores._postgres_table", raising=False)
-    monkeypatch.delitem(sys.modules, "coatcheck.stores._postgres_errors", raising=False)
+    monkeypatch.delitem(sys.modules, "coatcheck.stores._postgres.table", raising=False)
+    monkeypatch.delitem(sys.modules, "coatcheck.stores._postgres.errors", raising=False)
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ConfigError, match=r"pip install 'coatcheck\[postgres\]'"):
         PostgresStore("postgresql://127.0.0.1/d")

@@ -14,9 +14,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.errors import CoatcheckError, ConfigError, StoreDenied, StoreUnavailable
-from coatcheck.stores import _postgres_pool
+from coatcheck.stores._postgres import pool as _postgres_pool
 from coatcheck.stores.postgres import PostgresStore
 from coatcheck.testing import StoreSuite
 from tests.engines.firewall import Firewall
@@ -214,7 +214,7 @@ async def test_password_that_is_none_is_an_error_without_it(
 async def test_password_that_does_not_come_is_not_waited_for_for_ever(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coatcheck.stores._postgres_connection.CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr("coatcheck.stores._postgres.connection.CONNECT_SECONDS", 0.05)
 
     async def never() -> str:
         await asyncio.Event().wait()

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.errors import CoatcheckError, ConfigError, LimitExceeded, StoreDenied, StoreUnavailable
 from coatcheck.stores.postgres import PostgresStore
 from coatcheck.testing import StoreSuite

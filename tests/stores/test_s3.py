@@ -11,9 +11,9 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 from botocore.session import Session as BotocoreSession
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.errors import ConfigError, StoreUnavailable
-from coatcheck.stores._aws_identity import address_of
+from coatcheck.stores._s3.identity import address_of
 from coatcheck.stores.s3 import S3Store
 from coatcheck.testing import StoreSuite
 from tests.engines.fault_proxy import Fault, FaultProxy

@@ -5,7 +5,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from coatcheck.contracts import StoredObject
+from coatcheck.contracts.store import StoredObject
 from coatcheck.errors import (
     CoatcheckError,
     ConfigError,

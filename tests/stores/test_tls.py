@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth.credentials import AnonymousCredentials, Credentials
 
 from coatcheck.errors import CoatcheckError, ConfigError, StoreUnavailable
-from coatcheck.registry import open_store
-from coatcheck.stores import gcs_admin, s3_admin, s3_lifecycle
+from coatcheck.settings.registry import open_store
+from coatcheck.stores.admin import gcs as gcs_admin
+from coatcheck.stores.admin import s3 as s3_admin
+from coatcheck.stores.admin import s3_lifecycle
 from coatcheck.stores.gcs import GCSStore
 from coatcheck.stores.s3 import S3Store
 from tests.engines.fault_proxy import Fault, FaultProxy

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coatcheck import ConfigError, FileStore
-from coatcheck.registry import open_store
+from coatcheck.settings.registry import open_store
 from coatcheck.stores.gcs import GCSStore
 from coatcheck.stores.postgres import PostgresStore
 from coatcheck.stores.s3 import S3Store

@@ -18,7 +18,7 @@ from coatcheck import (
     StoreDenied,
     StoreUnavailable,
 )
-from coatcheck.retention.verdict import Verdict
+from coatcheck.retention.rules import Action
 from tests.engines.fault_proxy import Request
 from tests.engines.gcs import GCSServer
 from tests.engines.portal import Portal, page
@@ -63,7 +63,7 @@ class Versioned:
 @pytest.fixture
 def versioned(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Versioned:
     """On a server that is taken for one that can: nobody writes while versions are deleted here."""
-    monkeypatch.setattr("coatcheck.stores._s3_versions._LOSES_WRITES", ())
+    monkeypatch.setattr("coatcheck.stores._s3.versions._LOSES_WRITES", ())
     return Versioned(bucket)
 
 
@@ -174,7 +174,7 @@ async def swept(store: Store) -> None:
         [bytes([turn]) * 900 + secrets.token_bytes(900) for turn in range(3)], scope
     )
     report = await swept_twice(sweep_of(aged, Live()), aged)
-    assert (report.of(Verdict.DELETE).scopes, report.deleted, report.versions_left) == (1, 3, False)
+    assert (report.of(Action.DELETE).scopes, report.deleted, report.versions_left) == (1, 3, False)
 
 
 async def test_a_sweep_leaves_no_version_in_s3(versioned: Versioned) -> None:

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import boto3
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.stores.file import FileStore
 from coatcheck.stores.gcs import GCSStore
 from coatcheck.stores.postgres import PostgresStore

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject
+from coatcheck.contracts.store import DEFAULT_LIMIT, Store, StoredObject
 from coatcheck.errors import PayloadNotFound
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import StoreSuite

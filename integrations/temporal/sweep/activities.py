@@ -23,14 +23,15 @@ from coatcheck.integrations.temporal.live_runs import TemporalRuns
 from coatcheck.integrations.temporal.scopes import ENGINE
 from coatcheck.integrations.temporal.sweep.options import ACT, ASK, FORGET, LOOK, Part, SweepOptions
 from coatcheck.integrations.temporal.sweep.workflow import HEARTBEAT_TIMEOUT
-from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import Index
+from coatcheck.retention.live_snapshot import RecordedScopes, forget, forget_older, record
 from coatcheck.retention.origins import Origins
-from coatcheck.retention.pace import REQUEST_SECONDS, Pace
-from coatcheck.retention.recorded import RecordedScopes, forget, forget_older, record
+from coatcheck.retention.rate_limit import REQUEST_SECONDS, RateLimiter
 from coatcheck.retention.report import Report
-from coatcheck.retention.sweep import Progress, Sweep, check_shown, clean_up, noted, store_time
-from coatcheck.storage.access import Access
+from coatcheck.retention.sweep import Sweep, check_shown, clean_up, noted, store_time
+from coatcheck.runtime.progress import Progress
+from coatcheck.storage.client import Access
+from coatcheck.storage.prefixes import ScopePrefixes
 
 _HEARTBEAT_EVERY: Final = HEARTBEAT_TIMEOUT.total_seconds() / 5
 _FINAL: Final = (ConfigError, IntegrityError, LimitExceeded, PayloadNotFound, StoreDenied)
@@ -53,7 +54,7 @@ class SweepActivities:
         self._chain = chain
         self._client = client
         self._store = chain.store
-        self._pace = Pace(requests_per_second)
+        self._pace = RateLimiter(requests_per_second)
 
     @property
     def all(self) -> list[Callable[..., Any]]:
@@ -69,7 +70,7 @@ class SweepActivities:
         """
         async with _at_work() as progress:
             rules = options.rules()
-            addresses = Addresses(self._chain.sealings)
+            addresses = ScopePrefixes(self._chain.sealings)
             runs = TemporalRuns(
                 self._client,
                 options.namespaces,
@@ -117,7 +118,7 @@ class SweepActivities:
     def _sweep(self, part: Part, progress: Progress) -> Sweep:
         return Sweep(
             self._store,
-            Addresses(self._chain.sealings),
+            ScopePrefixes(self._chain.sealings),
             RecordedScopes(
                 self._store, part.options.namespaces[0], _answer(part.sweep, part.begun), part.digits
             ),

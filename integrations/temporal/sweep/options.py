@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from coatcheck.errors import ConfigError
+from coatcheck.retention.rules import Rules
 from coatcheck.retention.sweep import DEFAULT_MAX_SHARE
-from coatcheck.retention.verdict import Rules
 
 TASK_QUEUE: Final = "coatcheck-sweep"
 """The one that :func:`create_schedule` takes if it is told no other."""

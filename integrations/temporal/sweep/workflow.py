@@ -9,11 +9,11 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 
-from coatcheck.concurrency import all_at_once
 from coatcheck.errors import LimitExceeded
 from coatcheck.integrations.temporal.sweep.options import ACT, ASK, FORGET, LOOK, Part, SweepOptions
-from coatcheck.retention.recorded import parts
+from coatcheck.retention.live_snapshot import parts
 from coatcheck.retention.report import Report
+from coatcheck.runtime.concurrency import all_at_once
 
 HEARTBEAT_TIMEOUT: Final = timedelta(seconds=20)
 """After this long without a word another worker takes a partition over."""

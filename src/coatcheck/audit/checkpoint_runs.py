@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from coatcheck.chain import Chain
-from coatcheck.checkpoint_records import Checkpoint
+from coatcheck.checkpoints.records import Checkpoint
 from coatcheck.errors import FormatError, IntegrityError, LimitExceeded, PayloadNotFound
-from coatcheck.retention.addresses import Addresses
+from coatcheck.format.layout import is_record, split
 from coatcheck.scope import engine_code
-from coatcheck.storage.ledger import Records
-from coatcheck.storage.markers import is_record, split
-from coatcheck.storage.storeroom import Storeroom
+from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.records import Records
+from coatcheck.storage.scoped_store import ScopedStore
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ async def find_runs(chain: Chain, tenant: str, progress: Callable[[str, int], No
     Raises:
         CoatcheckError: A store cannot or will not be listed, or a key cannot be had.
     """
-    addresses = Addresses(chain.sealings)
+    addresses = ScopePrefixes(chain.sealings)
     found: dict[str, Run] = {}
     listed = 0
     engine = engine_code("checkpoints").to_bytes().hex()
@@ -74,7 +74,7 @@ async def find_runs(chain: Chain, tenant: str, progress: Callable[[str, int], No
     return sorted(found.values(), key=_when, reverse=True)
 
 
-async def _latest(room: Storeroom, addresses: Addresses, prefix: str) -> Checkpoint | None:
+async def _latest(room: ScopedStore, addresses: ScopePrefixes, prefix: str) -> Checkpoint | None:
     records = Records(room.access, await addresses.sealer_at(prefix))
     for entry in await records.newest(1):
         try:

@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from coatcheck.concurrency import all_at_once
-from coatcheck.contracts import Store, StoredObject
+from coatcheck.contracts.store import Store, StoredObject
 from coatcheck.errors import FormatError, PayloadNotFound
 from coatcheck.format.envelope import Envelope
-from coatcheck.retention.sweep import Progress
-from coatcheck.storage.access import Access
-from coatcheck.storage.markers import SWEEP_ALIVE, is_object, is_record, is_sweeps_own, split
+from coatcheck.format.layout import is_object, is_record, split
+from coatcheck.runtime.concurrency import all_at_once
+from coatcheck.runtime.progress import Progress
+from coatcheck.storage.client import Access
+from coatcheck.storage.sweep_marks import SWEEP_ALIVE, is_sweeps_own
 
 AGES: Final = {
     "1d": timedelta(days=1),

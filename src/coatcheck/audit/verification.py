@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from coatcheck.chain import Chain
-from coatcheck.checkpoints import Checkpoint
-from coatcheck.concurrency import DECODE_INLINE_UP_TO, off_loop
-from coatcheck.contracts import StoredObject
+from coatcheck.checkpoints.checkpoints import Checkpoint
+from coatcheck.contracts.store import StoredObject
 from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, LimitExceeded, PayloadNotFound
+from coatcheck.format.layout import is_object, is_record, split
 from coatcheck.format.suites import ScopeSealer
-from coatcheck.retention.addresses import Addresses
-from coatcheck.retention.sweep import Progress
+from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, off_loop
+from coatcheck.runtime.progress import Progress
 from coatcheck.scope import Scope
-from coatcheck.storage.ledger import Records
-from coatcheck.storage.markers import is_object, is_record, split
-from coatcheck.storage.storeroom import Storeroom
+from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.records import Records
+from coatcheck.storage.scoped_store import ScopedStore
 
 _AT_ONCE: Final = 16
 
@@ -80,7 +80,7 @@ class Verification:
         progress: Progress | None = None,
     ) -> None:
         self._chain = chain
-        self._addresses = Addresses(chain.sealings)
+        self._addresses = ScopePrefixes(chain.sealings)
         self._tenants = tenants
         self._scopes = scopes
         self._sample = sample
@@ -98,7 +98,7 @@ class Verification:
         found = Findings()
         places = asyncio.Semaphore(_AT_ONCE)
 
-        async def look(room: Storeroom, prefix: str, name: str, stored: StoredObject) -> None:
+        async def look(room: ScopedStore, prefix: str, name: str, stored: StoredObject) -> None:
             try:
                 await self._look(found, room, await self._sealer(prefix), name, stored)
             finally:
@@ -120,7 +120,9 @@ class Verification:
         found.problems.sort(key=lambda problem: problem.key)
         return found
 
-    async def _listed(self, room: Storeroom, found: Findings) -> AsyncIterator[tuple[str, str, StoredObject]]:
+    async def _listed(
+        self, room: ScopedStore, found: Findings
+    ) -> AsyncIterator[tuple[str, str, StoredObject]]:
         """Objects and records with their scope's prefix and their name in it."""
         if self._scopes:
             starts = [prefix for scope in self._scopes for prefix in await self._addresses.of(scope)]
@@ -146,7 +148,7 @@ class Verification:
         return self._sealers[prefix]
 
     async def _look(
-        self, found: Findings, room: Storeroom, of: ScopeSealer, name: str, stored: StoredObject
+        self, found: Findings, room: ScopedStore, of: ScopeSealer, name: str, stored: StoredObject
     ) -> None:
         try:
             if is_record(name):
@@ -162,7 +164,7 @@ class Verification:
         except (FormatError, IntegrityError, LimitExceeded, PayloadNotFound) as error:
             found.problems.append(Problem(stored.key, error))
 
-    async def _check_object(self, room: Storeroom, of: ScopeSealer, name: str, stored: StoredObject) -> int:
+    async def _check_object(self, room: ScopedStore, of: ScopeSealer, name: str, stored: StoredObject) -> int:
         """Bytes of the payload."""
         object_id = bytes.fromhex(name)
         try:
@@ -175,7 +177,7 @@ class Verification:
         return len(payload)
 
     async def _opened(
-        self, room: Storeroom, of: ScopeSealer, object_id: bytes, stored: StoredObject
+        self, room: ScopedStore, of: ScopeSealer, object_id: bytes, stored: StoredObject
     ) -> bytes:
         try:
             # A copy would say nothing of the object itself.
@@ -189,7 +191,7 @@ class _GoneError(Exception):
     """It was there when it was listed."""
 
 
-async def _check_record(room: Storeroom, of: ScopeSealer, stored: StoredObject) -> None:
+async def _check_record(room: ScopedStore, of: ScopeSealer, stored: StoredObject) -> None:
     records = Records(room.access, of)
     entry = records.entry(stored)
     if entry is None:

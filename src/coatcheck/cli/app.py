@@ -11,11 +11,11 @@ from coatcheck.cli.demo.command import demo
 from coatcheck.cli.doctor.command import doctor
 from coatcheck.cli.get import get
 from coatcheck.cli.inspect import inspect
-from coatcheck.cli.keys import keys, rekey
+from coatcheck.cli.keys.command import keys, rekey
 from coatcheck.cli.serve import serve
-from coatcheck.cli.store import store
+from coatcheck.cli.stores.store import store
+from coatcheck.cli.stores.verify import verify
 from coatcheck.cli.sweep.command import sweep
-from coatcheck.cli.verify import verify
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 

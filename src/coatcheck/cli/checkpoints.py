@@ -19,8 +19,8 @@ from coatcheck.errors import ConfigError, FormatError, PayloadNotFound
 
 if TYPE_CHECKING:
     from coatcheck.audit.checkpoint_runs import Run as FoundRun
-    from coatcheck.checkpoints import Checkpoint, Checkpoints, DamagedCheckpoint
-    from coatcheck.retention.sweep import Progress
+    from coatcheck.checkpoints.checkpoints import Checkpoint, Checkpoints, DamagedCheckpoint
+    from coatcheck.runtime.progress import Progress
 
 _T = TypeVar("_T")
 
@@ -114,7 +114,7 @@ async def _list(
 
 class _Table:
     def __init__(self) -> None:
-        from coatcheck.checkpoints import DamagedCheckpoint  # noqa: PLC0415 - slow to load
+        from coatcheck.checkpoints.checkpoints import DamagedCheckpoint  # noqa: PLC0415 - slow to load
 
         self._begun = False
         self._damaged = DamagedCheckpoint
@@ -144,7 +144,7 @@ class _Json:
         self._before = "[\n"
 
     def row(self, found: "Checkpoint | DamagedCheckpoint") -> None:
-        from coatcheck.checkpoints import Checkpoint  # noqa: PLC0415 - slow to load
+        from coatcheck.checkpoints.checkpoints import Checkpoint  # noqa: PLC0415 - slow to load
 
         facts = (
             found.model_dump(mode="json")
@@ -299,7 +299,7 @@ async def _chain() -> AsyncIterator[Any]:
 
 
 def _checkpoints(chain: Any, run: str, tenant: str) -> "Checkpoints":
-    from coatcheck.checkpoints import Checkpoints  # noqa: PLC0415 - slow to load
+    from coatcheck.checkpoints.checkpoints import Checkpoints  # noqa: PLC0415 - slow to load
 
     return Checkpoints(chain, run=run, tenant=tenant)
 

@@ -10,7 +10,7 @@ from coatcheck.cli.failures import told_in_one_line
 from coatcheck.errors import ConfigError
 
 if TYPE_CHECKING:
-    from coatcheck.settings import Settings
+    from coatcheck.settings.model import Settings
 
 config = typer.Typer(no_args_is_help=True, help="Say what the settings are.")
 
@@ -29,7 +29,7 @@ def show(
     Nothing is connected to. Settings that cannot be used are an error, as everywhere.
     """
     with told_in_one_line("config show"):
-        from coatcheck.settings import Settings, sources  # noqa: PLC0415 - slow to load
+        from coatcheck.settings.model import Settings, sources  # noqa: PLC0415 - slow to load
 
         settings = Settings.load()
         file, of_file, of_variables = sources()
@@ -91,7 +91,7 @@ def _shown(place: tuple[str, ...], value: object) -> str:
 
 def _store(url: str) -> str:
     """Return what the store says of itself, which is never its URL."""
-    from coatcheck.registry import open_store  # noqa: PLC0415 - slow to load
+    from coatcheck.settings.registry import open_store  # noqa: PLC0415 - slow to load
 
     try:
         return repr(open_store(url))
@@ -114,7 +114,7 @@ def _origin(place: tuple[str, ...], file: str, of_file: Any, of_variables: Any) 
 
 
 def _keys(settings: "Settings") -> str:
-    from coatcheck.codecs.keyring import Keyring  # noqa: PLC0415 - slow to load
+    from coatcheck.keys.keyring import Keyring  # noqa: PLC0415 - slow to load
 
     if not settings.encrypt:
         return "none: encrypt is false, and payloads are readable"

@@ -11,7 +11,7 @@ import typer
 
 from coatcheck.cli.failures import told_in_one_line
 from coatcheck.cli.output import check_output, write_output
-from coatcheck.cli.temporal_options import Address, RunId, Server, check_installed
+from coatcheck.cli.temporal.options import Address, RunId, Server, check_installed
 from coatcheck.errors import ConfigError, FormatError
 
 _OURS = "wKfE7"
@@ -100,7 +100,7 @@ def _behind(text: str, tenant: str) -> bytes:
 
 def _of_event(workflow_id: str, run_id: str | None, server: Server, number: int, field: str | None) -> bytes:
     from coatcheck.cli.doctor.bar import Bar  # noqa: PLC0415 - slow to load
-    from coatcheck.cli.workflow_payloads import data_of  # noqa: PLC0415 - temporalio is optional
+    from coatcheck.cli.temporal.payloads import data_of  # noqa: PLC0415 - temporalio is optional
 
     with Bar() as bar:
         return asyncio.run(data_of(workflow_id, run_id, server, bar, number=number, where=field))
@@ -109,7 +109,7 @@ def _of_event(workflow_id: str, run_id: str | None, server: Server, number: int,
 def _list(workflow_id: str, run_id: str | None, server: Server, *, as_json: bool) -> None:
     from coatcheck.cli.doctor.bar import Bar  # noqa: PLC0415 - slow to load
     from coatcheck.cli.doctor.words import printable  # noqa: PLC0415 - slow to load
-    from coatcheck.cli.workflow_payloads import payloads  # noqa: PLC0415 - temporalio is optional
+    from coatcheck.cli.temporal.payloads import payloads  # noqa: PLC0415 - temporalio is optional
 
     with Bar() as bar:
         found = asyncio.run(payloads(workflow_id, run_id, server, bar))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from coatcheck.retention.sweep import Progress
+    from coatcheck.runtime.progress import Progress
 
 _T = TypeVar("_T")
 

@@ -11,7 +11,7 @@ from coatcheck.errors import ConfigError
 
 if TYPE_CHECKING:
     from coatcheck.chain import Chain
-    from coatcheck.server.settings import ServeSettings
+    from coatcheck.settings.serve import ServeSettings
 
 _NEEDS = frozenset({"google", "jwt", "prometheus_client", "starlette", "temporalio", "uvicorn"})
 
@@ -54,8 +54,8 @@ def _serve(options: dict[str, str | int | None], *, insecure: bool) -> None:
 
     from coatcheck.server.app import create_app  # noqa: PLC0415
     from coatcheck.server.listening import bind, listen  # noqa: PLC0415
-    from coatcheck.server.settings import ServeSettings  # noqa: PLC0415
-    from coatcheck.settings import Settings  # noqa: PLC0415
+    from coatcheck.settings.model import Settings  # noqa: PLC0415
+    from coatcheck.settings.serve import ServeSettings  # noqa: PLC0415
 
     settings = Settings.load()
     given = {name: value for name, value in options.items() if value is not None}
@@ -91,7 +91,7 @@ def _summary(chain: "Chain", serving: "ServeSettings", url: str) -> list[str]:
 
 
 def _callers(serving: "ServeSettings", url: str) -> str:
-    from coatcheck.server.settings import is_loopback  # noqa: PLC0415 - slow to load
+    from coatcheck.settings.serve import is_loopback  # noqa: PLC0415 - slow to load
 
     if serving.jwt is not None:
         return f"tokens of {serving.jwt.issuer} for {serving.jwt.audience}, by their {serving.jwt.permissions_claim}"

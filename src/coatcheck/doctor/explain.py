@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from coatcheck.contracts import TENANT_SCOPE_TAG
+from coatcheck.contracts.sealing import TENANT_SCOPE_TAG
 from coatcheck.errors import FormatError
 from coatcheck.format.envelope import Envelope
 from coatcheck.format.reference import Reference

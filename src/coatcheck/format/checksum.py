@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from blake3 import blake3
 
-from coatcheck.contracts import TENANT_SCOPE_TAG, Sealer, Sealing, joined_run_tag
+from coatcheck.contracts.sealing import TENANT_SCOPE_TAG, Sealer, Sealing, joined_run_tag
 from coatcheck.errors import IntegrityError, KeyUnavailable
 from coatcheck.format.wire import KEY_ID_LENGTH, TAG_LENGTH
 from coatcheck.scope import Scope

@@ -4,10 +4,11 @@ import hmac
 from functools import lru_cache
 from typing import NamedTuple
 
-from coatcheck.contracts import SERIES_TAG_LENGTH, TENANT_SCOPE_TAG, Sealer, Sealing
+from coatcheck.contracts.sealing import SERIES_TAG_LENGTH, TENANT_SCOPE_TAG, Sealer, Sealing
 from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, KeyUnavailable
 from coatcheck.format.checksum import Checksum
 from coatcheck.format.envelope import EnvelopeHeader
+from coatcheck.format.layout import scope_prefix
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import SUITES
 from coatcheck.scope import Scope
@@ -27,7 +28,7 @@ class ScopeSealer(NamedTuple):
         return scope_prefix(self.sealer, self.run_tag)
 
 
-class Suites:
+class SealingPolicy:
     """The one place where it is decided what may be opened.
 
     Args:
@@ -120,11 +121,6 @@ def _is_of(run_tag: bytes, scope: Scope, own: bytes) -> bool:
     if scope.series is None:
         return run_tag == own
     return run_tag[:SERIES_TAG_LENGTH] == own[:SERIES_TAG_LENGTH]
-
-
-def scope_prefix(sealer: Sealer, run_tag: bytes) -> str:
-    """What the keys of a scope's objects start with."""
-    return f"{sealer.tenant_tag.hex()}/{run_tag.hex()}/"
 
 
 def scope_sealer(sealing: Sealing, scope: Scope, key_id: bytes) -> ScopeSealer:

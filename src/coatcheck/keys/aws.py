@@ -15,8 +15,8 @@ from coatcheck.errors import (
     StoreDenied,
     StoreUnavailable,
 )
-from coatcheck.forks import abandon, after_fork
-from coatcheck.keys.service import KeyService
+from coatcheck.keys.kms import KeyService
+from coatcheck.runtime.forks import abandon, after_fork
 
 if TYPE_CHECKING:
     import boto3

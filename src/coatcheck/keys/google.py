@@ -16,12 +16,12 @@ from coatcheck.errors import (
     StoreDenied,
     StoreUnavailable,
 )
-from coatcheck.keys.service import KeyService
+from coatcheck.keys.kms import KeyService
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
-    from coatcheck.stores._gcs_errors import Answer
+    from coatcheck.stores._gcs.errors import Answer
 
 _ENDPOINT: Final = "https://cloudkms.googleapis.com"
 _SCOPE: Final = "https://www.googleapis.com/auth/cloudkms"
@@ -55,7 +55,7 @@ class GoogleKms(KeyService):
         self, name: str, *, credentials: "Credentials | None" = None, endpoint_url: str = _ENDPOINT
     ) -> None:
         try:
-            from coatcheck.stores._gcs_client import GCSClient  # noqa: PLC0415 - optional
+            from coatcheck.google.client import GCSClient  # noqa: PLC0415 - optional
         except ImportError as missing:
             raise ConfigError(
                 f"{missing.name} is not installed", "Run: pip install 'coatcheck[gcs]'"

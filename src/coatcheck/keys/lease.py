@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from coatcheck.codecs.keyring import Key
+from coatcheck.contracts.keys import Key
 
 _current: ContextVar["KeyLease"] = ContextVar("coatcheck_key_lease")
 

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from coatcheck.errors import KeyUnavailable
-from coatcheck.forks import new_lock
-from coatcheck.keys.shelf import Shelf
-from coatcheck.storage.single_flight import SingleFlight
+from coatcheck.keys.key_store import TenantKeyRecords
+from coatcheck.runtime.forks import new_lock
+from coatcheck.runtime.single_flight import SingleFlight
 
 _LIST_EVERY: Final = 1.0
 """Seconds between two listings of one tenant's keys that unknown ids cause."""
@@ -21,7 +21,7 @@ _MOST: Final = 1024
 
 class _Seen(NamedTuple):
     begun: float
-    shelf: Shelf
+    shelf: TenantKeyRecords
 
 
 class Lookups:
@@ -58,7 +58,9 @@ class Lookups:
                 self._unknown.popitem(last=False)
         return error
 
-    async def shelf(self, tenant: str, key_id: bytes, read: Callable[[], Awaitable[Shelf]]) -> Shelf:
+    async def shelf(
+        self, tenant: str, key_id: bytes, read: Callable[[], Awaitable[TenantKeyRecords]]
+    ) -> TenantKeyRecords:
         """The tenant's keys as ``read`` gives them: read after this call began, or just before and with this key.
 
         Raises:
@@ -94,5 +96,5 @@ class Lookups:
             self._unknown.clear()
 
 
-def _has(shelf: Shelf, key_id: bytes) -> bool:
+def _has(shelf: TenantKeyRecords, key_id: bytes) -> bool:
     return any(record.key_id == key_id.hex() for _, record in shelf.keys)

@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from coatcheck.codecs.keyring import Key, KeySource
-from coatcheck.concurrency import all_at_once
-from coatcheck.contracts import Store
+from coatcheck.contracts.keys import Key, KeySource
+from coatcheck.contracts.store import Store
 from coatcheck.errors import ConfigError, IntegrityError, KeyUnavailable, StoreUnavailable
-from coatcheck.keys.held import DEFAULT_MAX_AGE, HeldKeys
+from coatcheck.keys.key_cache import DEFAULT_MAX_AGE, KeyCache
+from coatcheck.keys.key_store import NAMES, KeyRecord, KeyVersion, Shelves, TenantKeyRecords
+from coatcheck.keys.kms import KeyService
 from coatcheck.keys.lookups import Lookups
-from coatcheck.keys.record import KeyRecord
-from coatcheck.keys.service import KeyService
-from coatcheck.keys.shelf import NAMES, Shelf, Shelves, Slot
-from coatcheck.storage.access import DEFAULT_DEADLINE, retried
-from coatcheck.storage.single_flight import SingleFlight
+from coatcheck.runtime.concurrency import all_at_once
+from coatcheck.runtime.single_flight import SingleFlight
+from coatcheck.storage.client import DEFAULT_DEADLINE, retried
 
 _T = TypeVar("_T")
 
@@ -103,7 +102,7 @@ class TenantKeys(KeySource):
         self._labels = {label, *former_labels}
         self._shelves = Shelves(store, deadline)
         self._deadline = deadline
-        self._held = HeldKeys(max_age)
+        self._held = KeyCache(max_age)
         self._lookups = Lookups()
         self.max_age = max_age
         self._names: Key | None = None
@@ -278,7 +277,7 @@ class TenantKeys(KeySource):
         self._lookups.clear()
         return _info(shelf, len(shelf.keys) - 1)
 
-    async def _add(self, shelf: Shelf) -> Shelf:
+    async def _add(self, shelf: TenantKeyRecords) -> TenantKeyRecords:
         """The shelf with a new key, ours or that of another process that was faster."""
         taken = {record.key_id for _, record in shelf.keys} | {one.key_id for one in shelf.destroyed}
         record = await self._generate(_context(shelf.free), taken)
@@ -364,7 +363,7 @@ class TenantKeys(KeySource):
             raise KeyUnavailable(error.what, "Retry; check the key service and the way to it.") from error
 
 
-def _context(slot: Slot) -> dict[str, str]:
+def _context(slot: KeyVersion) -> dict[str, str]:
     """What a tenant's key is bound to: whose it is, and which one, so that no record can stand for another."""
     return {"coatcheck": "tenant-key/v1", "tenant": slot.tag, "number": str(slot.number)}
 
@@ -373,7 +372,7 @@ def _of_store(label: str, context: Mapping[str, str]) -> dict[str, str]:
     return {"coatcheck-store": label, **context}
 
 
-def _info(shelf: Shelf, index: int) -> KeyInfo:
+def _info(shelf: TenantKeyRecords, index: int) -> KeyInfo:
     slot, record = shelf.keys[index]
     return KeyInfo(
         tenant_tag=slot.tag,

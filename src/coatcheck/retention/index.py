@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
 
-from coatcheck.contracts import StoredObject
-from coatcheck.storage.markers import SWEEP_ALIVE, is_record, is_sweeps_own, split
+from coatcheck.contracts.store import StoredObject
+from coatcheck.format.layout import is_record, split
+from coatcheck.storage.sweep_marks import SWEEP_ALIVE, is_sweeps_own
 
 _BATCH: Final = 1000
 """Scopes that are kept in memory before they are written down."""

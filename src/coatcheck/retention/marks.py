@@ -4,13 +4,13 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime
 
-from coatcheck.concurrency import all_at_once
 from coatcheck.errors import PayloadNotFound, StoreError
 from coatcheck.format.suites import ScopeSealer
-from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import MOST_MARKS, ScopeMarks
-from coatcheck.storage.access import Access
-from coatcheck.storage.markers import SWEEP_MARK, SweepMark, deleting_of, lease_of, read_mark
+from coatcheck.runtime.concurrency import all_at_once
+from coatcheck.storage.client import Access
+from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.sweep_marks import SWEEP_MARK, SweepMark, deleting_of, lease_of, read_mark
 
 _AT_ONCE = 16
 
@@ -25,7 +25,7 @@ class Marks:
         addresses: Of its tenants, which were asked for before.
     """
 
-    def __init__(self, access: Access, addresses: Addresses) -> None:
+    def __init__(self, access: Access, addresses: ScopePrefixes) -> None:
         self._access = access
         self._addresses = addresses
 

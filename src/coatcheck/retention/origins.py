@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping
 
 from coatcheck.errors import ConfigError, FormatError, IntegrityError, LimitExceeded, PayloadNotFound
 from coatcheck.format.suites import ScopeSealer
-from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.live import Origin
 from coatcheck.scope import engine_code
-from coatcheck.storage.access import Access
+from coatcheck.storage.client import Access
+from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sealed_records import open_record, seal_record
 
 _LIMIT = 4096
@@ -28,7 +28,7 @@ class Origins:
         engine: Of whose runs.
     """
 
-    def __init__(self, access: Access, addresses: Addresses, engine: str) -> None:
+    def __init__(self, access: Access, addresses: ScopePrefixes, engine: str) -> None:
         self._access = access
         self._addresses = addresses
         self._engine = engine

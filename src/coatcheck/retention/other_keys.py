@@ -3,17 +3,17 @@
 from collections.abc import AsyncIterator
 from datetime import datetime
 
-from coatcheck.checkpoints import Checkpoint
-from coatcheck.contracts import Store
+from coatcheck.checkpoints.checkpoints import Checkpoint
+from coatcheck.contracts.store import Store
 from coatcheck.errors import FormatError, IntegrityError, PayloadNotFound
-from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import Index
-from coatcheck.retention.pace import REQUEST_SECONDS
-from coatcheck.retention.verdict import Rules
+from coatcheck.retention.rate_limit import REQUEST_SECONDS
+from coatcheck.retention.rules import Rules
 from coatcheck.scope import Scope
-from coatcheck.storage.access import Access
-from coatcheck.storage.ledger import Records
+from coatcheck.storage.client import Access
 from coatcheck.storage.limiter import Limiter
+from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.records import Records
 
 
 class OtherKeys:
@@ -28,7 +28,7 @@ class OtherKeys:
     """
 
     def __init__(
-        self, store: Store, addresses: Addresses, engine: str, rules: Rules, limiter: Limiter
+        self, store: Store, addresses: ScopePrefixes, engine: str, rules: Rules, limiter: Limiter
     ) -> None:
         self._access = Access(store, REQUEST_SECONDS, limiter)
         self._addresses = addresses

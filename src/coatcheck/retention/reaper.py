@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
-from coatcheck.clock import uptime
-from coatcheck.concurrency import all_at_once
-from coatcheck.contracts import Store, StoredObject
+from coatcheck.contracts.store import Store, StoredObject
 from coatcheck.errors import (
     FormatError,
     IntegrityError,
@@ -17,16 +15,19 @@ from coatcheck.errors import (
     StoreDenied,
     StoreUnavailable,
 )
+from coatcheck.format.layout import is_object
 from coatcheck.format.suites import ScopeSealer
-from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import ScopeFacts
-from coatcheck.retention.latest import LatestCheckpoints
+from coatcheck.retention.kept_checkpoints import LatestCheckpoints
 from coatcheck.retention.marks import Marks
-from coatcheck.retention.pace import REQUEST_SECONDS, listed
-from coatcheck.retention.verdict import TAKEN_OVER_AFTER, Rules, Verdict
-from coatcheck.storage.access import Access, retried
+from coatcheck.retention.rate_limit import REQUEST_SECONDS, listed
+from coatcheck.retention.rules import TAKEN_OVER_AFTER, Action, Rules
+from coatcheck.runtime.clock import boottime
+from coatcheck.runtime.concurrency import all_at_once
+from coatcheck.storage.client import Access, retried
 from coatcheck.storage.limiter import Limiter, limiter_of
-from coatcheck.storage.markers import (
+from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.sweep_marks import (
     LAST_LEASE,
     MARK_ID_LENGTH,
     SWEEP_ALIVE,
@@ -34,7 +35,6 @@ from coatcheck.storage.markers import (
     SweepMark,
     deleting,
     deleting_of,
-    is_object,
     lease,
     lease_of,
     seal_mark,
@@ -53,7 +53,7 @@ _SORTED: Final = 10_000
 class Reaped:
     """What became of a scope."""
 
-    verdict: Verdict
+    verdict: Action
     objects: int = 0
     """Deleted."""
     size: int = 0
@@ -71,7 +71,7 @@ class StoreClock:
     begun: datetime
     """The time that it showed then."""
     since: float
-    """When that was, by :func:`~coatcheck.clock.uptime`."""
+    """When that was, by :func:`~coatcheck.runtime.clock.boottime`."""
 
     def now(self) -> datetime:
         """Return what it says by now."""
@@ -80,7 +80,7 @@ class StoreClock:
     @property
     def elapsed(self) -> float:
         """Seconds."""
-        return uptime() - self.since
+        return boottime() - self.since
 
 
 class _GivenUpError(Exception):
@@ -101,7 +101,7 @@ class Reaper:
     def __init__(
         self,
         store: Store,
-        addresses: Addresses,
+        addresses: ScopePrefixes,
         rules: Rules,
         clock: "StoreClock",
         limiter: Limiter | None = None,
@@ -126,7 +126,7 @@ class Reaper:
         made = self._clock.now()
         mark_id = facts.marks.mark or secrets.token_bytes(MARK_ID_LENGTH)
         await self._seal(scope, SWEEP_MARK, SweepMark(mark_id, made, made - self._rules.grace))
-        return Reaped(Verdict.MARK)
+        return Reaped(Action.MARK)
 
     async def spare(self, facts: ScopeFacts) -> Reaped:
         """Write what a writer writes. The mark stays: only who owns the scope may remove it.
@@ -134,7 +134,7 @@ class Reaper:
         Else one sweep could remove it while another deletes, and a writer would see nothing of that.
         """
         await self._ask(lambda: self._store.replace(facts.prefix + SWEEP_ALIVE, b""))
-        return Reaped(Verdict.SPARE)
+        return Reaped(Action.SPARE)
 
     async def reap(self, facts: ScopeFacts, *, needed: bool) -> Reaped:
         """Look once more, and delete what was there when the scope was marked.
@@ -149,19 +149,19 @@ class Reaper:
         mark_id = facts.marks.owner or facts.marks.mark
         assert mark_id is not None
         scope = await self._addresses.sealer_at(facts.prefix)
-        owner = _Ownership(scope, mark_id, facts.marks.highest + 1, uptime())
+        owner = _Ownership(scope, mark_id, facts.marks.highest + 1, boottime())
         if owner.number > LAST_LEASE:
-            return Reaped(Verdict.FORGED)
+            return Reaped(Action.FORGED)
         name = lease(mark_id, owner.number)
         made = self._clock.now()
         sealed = seal_mark(scope, name, SweepMark(mark_id, made, made))
         if not await self._ask(lambda: self._store.create(facts.prefix + name, sealed)):
-            return Reaped(Verdict.UNDER_WAY)
-        done = Reaped(Verdict.UNDER_WAY)
+            return Reaped(Action.UNDER_WAY)
+        done = Reaped(Action.UNDER_WAY)
         try:
             await self._reap(owner, done, needed=needed)
         except _GivenUpError:
-            done.verdict = Verdict.UNDER_WAY
+            done.verdict = Action.UNDER_WAY
         return done
 
     async def _reap(self, owner: "_Ownership", done: Reaped, *, needed: bool) -> None:
@@ -179,18 +179,18 @@ class Reaper:
             if needed:
                 await self._repair(owner, marks.deletes_until, done)
                 await self._withdraw(owner, *began, *([SWEEP_MARK] if ours else []))
-                done.verdict = Verdict.SPARE
+                done.verdict = Action.SPARE
             else:
                 await self._finish(owner, marks.keep, marks.deletes_until, done)
             return
         keep = self._rules.keep_of(last, self._clock.begun)
         if not ours or marks.due is None or needed or keep is None or self._rules.was_written_to(last):
             await self._withdraw(owner, *began, *([SWEEP_MARK] if ours else []))
-            done.verdict = Verdict.SPARE
+            done.verdict = Action.SPARE
         elif self._clock.begun - marks.due < self._rules.grace:
             # Not as it was listed: somebody wrote to the scope, and another sweep renewed the mark.
             await self._withdraw(owner, *began)
-            done.verdict = Verdict.WAITING
+            done.verdict = Action.WAITING
         else:
             assert marks.until is not None
             await self._finish(owner, keep, marks.until, done)
@@ -202,7 +202,7 @@ class Reaper:
             needed = await self._latest.needed(owner.prefix, keep)
         except (FormatError, IntegrityError, LimitExceeded, PayloadNotFound):
             await self._withdraw(owner, name, SWEEP_MARK)
-            done.verdict = Verdict.UNREADABLE
+            done.verdict = Action.UNREADABLE
             return
         owner.check()
         await self._seal(owner.scope, name, SweepMark(owner.mark_id, self._clock.now(), until))
@@ -210,14 +210,14 @@ class Reaper:
             # The newest may not go yet, so nothing did, and all that is left is whole. It is marked anew. If this mark
             # stayed, another sweep could make a lease at once that has the name of the one which goes here.
             await self._withdraw(owner, name, SWEEP_MARK)
-            done.verdict = Verdict.DENIED
+            done.verdict = Action.DENIED
         elif done.denied:
             # Others build on what is gone: the scope stays claimed, and the next sweep tries again.
-            done.verdict = Verdict.DENIED
+            done.verdict = Action.DENIED
         else:
             await self._withdraw(owner, name, SWEEP_MARK)
             done.versions_left = not await self._delete_versions(owner.prefix)
-            done.verdict = Verdict.TRIM if keep else Verdict.DELETE
+            done.verdict = Action.TRIM if keep else Action.DELETE
 
     async def _delete_all(
         self, owner: "_Ownership", until: datetime, needed: frozenset[str], done: Reaped
@@ -330,7 +330,7 @@ class _Ownership:
     mark_id: bytes
     number: int
     since: float
-    """By :func:`~coatcheck.clock.uptime`, from before the lease was made."""
+    """By :func:`~coatcheck.runtime.clock.boottime`, from before the lease was made."""
     leases: list[str] = field(default_factory=list)
     """The names of all leases that go with the mark."""
 
@@ -344,5 +344,5 @@ class _Ownership:
         Raises:
             _GivenUpError: There is not.
         """
-        if uptime() - self.since > _OWNED_FOR:
+        if boottime() - self.since > _OWNED_FOR:
             raise _GivenUpError

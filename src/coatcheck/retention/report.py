@@ -5,7 +5,7 @@ from datetime import datetime
 
 from coatcheck.errors import LimitExceeded
 from coatcheck.retention.index import ScopeFacts
-from coatcheck.retention.verdict import Verdict
+from coatcheck.retention.rules import Action
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Report:
     """When it began, by the store's clock."""
     dry: bool
     """Whether nothing was done: then the tallies say what would be."""
-    tallies: dict[Verdict, Tally] = field(default_factory=dict)
+    tallies: dict[Action, Tally] = field(default_factory=dict)
     deleted: int = 0
     """Objects that are gone."""
     freed: int = 0
@@ -59,7 +59,7 @@ class Report:
     found: list[str] = field(default_factory=list)
     """The tenants of which the store has something."""
 
-    def of(self, verdict: Verdict) -> Tally:
+    def of(self, verdict: Action) -> Tally:
         """Of the scopes of which this became."""
         return self.tallies.setdefault(verdict, Tally())
 
@@ -81,7 +81,7 @@ class Report:
             LimitExceeded: :attr:`share` is above what is allowed.
         """
         if self.share > allowed:
-            waiting = self.of(Verdict.WAITING).objects
+            waiting = self.of(Action.WAITING).objects
             raise LimitExceeded(
                 f"{self.share:.0%} of {self.objects:,} objects are in scopes that the engine does not know, more than "
                 f"the {allowed:.0%} that are allowed; {waiting:,} of them were marked before; nothing was done",
@@ -96,5 +96,5 @@ class Report:
     @property
     def share(self) -> float:
         """The share of objects in scopes that are on their way out, also those that wait: 0 to 1."""
-        condemned = sum(tally.objects for verdict, tally in self.tallies.items() if Verdict(verdict).condemns)
+        condemned = sum(tally.objects for verdict, tally in self.tallies.items() if Action(verdict).condemns)
         return condemned / self.objects if self.objects else 0.0

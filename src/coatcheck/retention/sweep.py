@@ -3,30 +3,31 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from coatcheck.clock import uptime
-from coatcheck.concurrency import all_at_once
-from coatcheck.contracts import Store, StoredObject
+from coatcheck.contracts.store import Store, StoredObject
 from coatcheck.errors import CoatcheckError, ConfigError, LimitExceeded, StoreDenied, StoreUnavailable
-from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.index import Index, ScopeFacts
 from coatcheck.retention.live import LiveRuns, LiveScopes, Origin
 from coatcheck.retention.marks import Marks
 from coatcheck.retention.origins import Origins
 from coatcheck.retention.other_keys import OtherKeys
-from coatcheck.retention.pace import REQUEST_SECONDS, listed
+from coatcheck.retention.rate_limit import REQUEST_SECONDS, listed
 from coatcheck.retention.reaper import Reaped, Reaper, StoreClock
 from coatcheck.retention.report import Report
-from coatcheck.retention.verdict import Rules, Verdict
+from coatcheck.retention.rules import Action, Rules
+from coatcheck.runtime.clock import boottime
+from coatcheck.runtime.concurrency import all_at_once
+from coatcheck.runtime.progress import Progress
 from coatcheck.scope import engine_code
-from coatcheck.storage.access import Access, retried
+from coatcheck.storage.client import Access, retried
 from coatcheck.storage.conditions import PROBE_FOLDER, check_create_conditions
 from coatcheck.storage.limiter import Limiter, limiter_of
+from coatcheck.storage.prefixes import ScopePrefixes
 
 DEFAULT_MAX_SHARE: Final = 0.2
 _SCOPES_AT_ONCE: Final = 16
@@ -40,9 +41,6 @@ _LEFT_FOR: Final = timedelta(days=1)
 _LEFT_AT_ONCE: Final = 100
 
 _log = logging.getLogger("coatcheck")
-
-Progress = Callable[[str, int], None]
-"""Told what is being counted, and how many there are by now."""
 
 
 class Sweep:
@@ -74,7 +72,7 @@ class Sweep:
     def __init__(
         self,
         store: Store,
-        addresses: Addresses,
+        addresses: ScopePrefixes,
         live: LiveScopes | None,
         *,
         engine: str,
@@ -131,7 +129,7 @@ class Sweep:
 
     async def _run(self, *, delete: bool) -> Report:
         origins, known = await self._known_origins()
-        since = uptime()
+        since = boottime()
         now = await store_time(self._store)
         if self._begun is not None:
             since -= (now - self._begun).total_seconds()
@@ -230,7 +228,7 @@ class Sweep:
 
     async def _has_candidates(self, index: Index, now: datetime) -> bool:
         """Whether it makes a difference what the engine says."""
-        quiet = (Verdict.YOUNG, Verdict.WAITING, Verdict.UNDER_WAY, Verdict.FORGED)
+        quiet = (Action.YOUNG, Action.WAITING, Action.UNDER_WAY, Action.FORGED)
         async for facts, _ in index.scopes():
             if facts.marks.due is not None or self._rules.judge(facts, needed=False, now=now) not in quiet:
                 return True
@@ -251,7 +249,7 @@ class Sweep:
             self._count(report, facts, self._rules.judge(facts, needed=needed, now=now))
         return report
 
-    def _count(self, report: Report, facts: ScopeFacts, verdict: Verdict) -> None:
+    def _count(self, report: Report, facts: ScopeFacts, verdict: Action) -> None:
         report.of(verdict).add(facts, self._rules.next_step(facts, verdict))
         report.forged += facts.marks.forged
 
@@ -262,7 +260,7 @@ class Sweep:
         places = asyncio.Semaphore(_SCOPES_AT_ONCE)
         done = failures = 0
 
-        async def treat(facts: ScopeFacts, verdict: Verdict, *, needed: bool) -> None:
+        async def treat(facts: ScopeFacts, verdict: Action, *, needed: bool) -> None:
             nonlocal done, failures
             try:
                 reaped = await _treated(reaper, facts, verdict, needed=needed)
@@ -272,7 +270,7 @@ class Sweep:
                 if failures == _MOST_FAILURES:
                     raise
                 _log.warning("A scope could not be swept: %s", error.about(facts.prefix))
-                reaped = Reaped(Verdict.DENIED if isinstance(error, StoreDenied) else Verdict.FAILED)
+                reaped = Reaped(Action.DENIED if isinstance(error, StoreDenied) else Action.FAILED)
             finally:
                 places.release()
             self._count(report, facts, reaped.verdict)
@@ -303,7 +301,7 @@ class Sweep:
             raise LimitExceeded("the sweep takes longer than half its grace", "Use a longer grace.")
 
 
-async def noted(live: LiveScopes, addresses: Addresses, index: Index) -> AsyncIterator[int]:
+async def noted(live: LiveScopes, addresses: ScopePrefixes, index: Index) -> AsyncIterator[int]:
     """Put what is live into an index; tell now and then how much it is so far."""
     count = 0
     batch: list[str] = []
@@ -320,7 +318,7 @@ async def noted(live: LiveScopes, addresses: Addresses, index: Index) -> AsyncIt
 
 
 async def check_shown(
-    index: Index, store: Store, addresses: Addresses, engine: str, tenants: Collection[str]
+    index: Index, store: Store, addresses: ScopePrefixes, engine: str, tenants: Collection[str]
 ) -> None:
     """See that the engine shows something of each tenant that has scopes.
 
@@ -354,10 +352,10 @@ def _tell_nobody(what: str, done: int) -> None:
     """No progress is shown."""
 
 
-async def _treated(reaper: Reaper, facts: ScopeFacts, verdict: Verdict, *, needed: bool) -> Reaped:
-    if verdict is Verdict.MARK:
+async def _treated(reaper: Reaper, facts: ScopeFacts, verdict: Action, *, needed: bool) -> Reaped:
+    if verdict is Action.MARK:
         return await reaper.mark(facts)
-    if verdict is Verdict.SPARE and facts.marks.leased is None:
+    if verdict is Action.SPARE and facts.marks.leased is None:
         return await reaper.spare(facts)
     return await reaper.reap(facts, needed=needed)
 

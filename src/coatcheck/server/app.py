@@ -13,10 +13,10 @@ from typing import Final
 
 from coatcheck.chain import Chain
 from coatcheck.errors import CoatcheckError
-from coatcheck.extras import brought_by
-from coatcheck.server.settings import ServeSettings
+from coatcheck.runtime.extras import require_extra
+from coatcheck.settings.serve import ServeSettings
 
-with brought_by("serve"):
+with require_extra("serve"):
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.middleware import Middleware

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from coatcheck.errors import ConfigError
 from coatcheck.server.connections import Connection
 from coatcheck.server.limits import BACKLOG
-from coatcheck.server.settings import ServeSettings, is_loopback
+from coatcheck.settings.serve import ServeSettings, is_loopback
 
 _GRACE: Final = 10
 """Seconds that requests have to end when the server is told to."""

@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from starlette.requests import ClientDisconnect, Request
 from temporalio.api.common.v1 import Payload, Payloads
 
-from coatcheck.concurrency import DECODE_INLINE_UP_TO, off_loop
+from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, off_loop
 from coatcheck.server.refusals import Answer, Refused
 
 BASE64: Final = "(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{2}(?:==)?|[A-Za-z0-9+/_-]{3}=?)?"

@@ -5,7 +5,7 @@ from typing import Any, Final
 from coatcheck._version import __version__
 from coatcheck.server.messages import BASE64, MAX_SIZE, SIZE
 from coatcheck.server.refusals import Answer
-from coatcheck.server.settings import ServeSettings
+from coatcheck.settings.serve import ServeSettings
 
 NAMESPACE: Final = "[!-.0-~]{1,255}"
 """A namespace: printable ASCII, no slash."""

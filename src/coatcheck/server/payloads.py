@@ -7,13 +7,13 @@ from typing import Any, Final, NamedTuple
 from temporalio.api.common.v1 import Payload
 
 from coatcheck.chain import Chain
-from coatcheck.concurrency import all_at_once
 from coatcheck.errors import CoatcheckError, LimitExceeded, StoreUnavailable
 from coatcheck.format.envelope import Envelope
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import is_reference
 from coatcheck.integrations.temporal.codec import ENCODING, ClaimCheckCodec
 from coatcheck.integrations.temporal.native import from_native, to_native
+from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.scope import Scope
 from coatcheck.server.placeholders import Unopened
 from coatcheck.server.refusals import Answer, Refused

@@ -10,7 +10,7 @@ import jwt
 from jwt import PyJWK, PyJWKClient, PyJWKClientConnectionError, PyJWKClientError, PyJWKSet
 
 from coatcheck.server.refusals import Answer, Refused
-from coatcheck.server.settings import JwtSettings
+from coatcheck.settings.serve import JwtSettings
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signatures under a key that the issuer alone has. With HMAC, whoever can verify a token can make one."""

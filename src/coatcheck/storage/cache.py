@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from coatcheck.contracts import Store
-from coatcheck.forks import new_lock
+from coatcheck.contracts.store import Store
 from coatcheck.format.envelope import Body
+from coatcheck.runtime.forks import new_lock
 from coatcheck.telemetry import observe_cache
 
 

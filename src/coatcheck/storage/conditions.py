@@ -6,10 +6,10 @@ from contextlib import suppress
 from typing import Final
 from weakref import WeakValueDictionary
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.errors import CoatcheckError, ConfigError
-from coatcheck.storage.access import DEFAULT_DEADLINE, retried
-from coatcheck.storage.single_flight import SingleFlight
+from coatcheck.runtime.single_flight import SingleFlight
+from coatcheck.storage.client import DEFAULT_DEADLINE, retried
 
 PROBE_FOLDER: Final = "coatcheck-probe/"
 _SIZE: Final = 64

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 from weakref import WeakKeyDictionary, WeakSet
 
-from coatcheck.contracts import Store
-from coatcheck.forks import after_fork, new_lock
+from coatcheck.contracts.store import Store
+from coatcheck.runtime.forks import after_fork, new_lock
 
 
 @dataclass(slots=True, eq=False)

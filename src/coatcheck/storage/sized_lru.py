@@ -4,7 +4,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
-from coatcheck.forks import abandon, after_fork, new_lock
+from coatcheck.runtime.forks import abandon, after_fork, new_lock
 
 
 class Sized(Protocol):

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.testing._store.concurrency import ConcurrencyTests
 from coatcheck.testing._store.listing import ListingTests
 from coatcheck.testing._store.loops import LoopTests
@@ -11,7 +11,7 @@ from coatcheck.testing._store.objects import ObjectTests
 
 
 class StoreSuite(ObjectTests, ListingTests, ConcurrencyTests, LoopTests):
-    """Everything that :class:`coatcheck.contracts.Store` promises, as tests.
+    """Everything that :class:`coatcheck.contracts.store.Store` promises, as tests.
 
     A subclass named ``Test...`` brings a ``store`` fixture (plain or async) that gives an empty store of its own
     to each test, and two methods that reach the store's objects past the store. The tests are coroutines: they run

@@ -12,7 +12,7 @@ from coatcheck import MemoryStore
 from coatcheck.integrations.temporal import ClaimCheckCodec
 from coatcheck.server.app import create_app
 from coatcheck.server.listening import Server, bind
-from coatcheck.server.settings import ServeSettings
+from coatcheck.settings.serve import ServeSettings
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"%s"' % (b"tides " * 2_000))
 

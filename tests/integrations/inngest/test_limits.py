@@ -7,7 +7,7 @@ import inngest
 import pytest
 from inngest import Context
 
-from benchmarks.counted import Counted
+from benchmarks.loads.counted import Counted
 from coatcheck import Chain, ConfigError, Encrypt, Keyring, MemoryStore, Offload, PayloadCache, Zstd
 from coatcheck.integrations.inngest import claim_check
 from tests.chains import KEY, keys_in, plain_chain

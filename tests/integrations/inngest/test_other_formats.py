@@ -10,7 +10,7 @@ from inngest import ContextSync
 from inngest.experimental.remote_state_middleware import RemoteStateMiddleware, S3Driver
 from inngest_encryption import EncryptionMiddleware
 
-from benchmarks.counted import Counted
+from benchmarks.loads.counted import Counted
 from coatcheck import (
     CoatcheckError,
     ConfigError,

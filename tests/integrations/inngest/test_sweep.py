@@ -12,9 +12,9 @@ from inngest import Context
 from coatcheck import ConfigError, FileStore, Scope
 from coatcheck.integrations.inngest import claim_check
 from coatcheck.integrations.inngest.live_runs import ListedRuns
-from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.live import LiveRuns
-from coatcheck.retention.verdict import Rules
+from coatcheck.retention.rules import Rules
+from coatcheck.storage.prefixes import ScopePrefixes
 from tests.engines.inngest import InngestServer
 from tests.engines.inngest_executor import new_id
 from tests.integrations.inngest.serving import App, new_app, served, text, until
@@ -48,7 +48,7 @@ def functions(app: App, seen: set[str]) -> list[inngest.Function[Any]]:
 
 async def keys(store: AgedStore, run: str | None) -> list[str]:
     return await keys_of(
-        store, await Addresses(chain_on(store).sealings).of(Scope(TENANT, run, engine="inngest"))
+        store, await ScopePrefixes(chain_on(store).sealings).of(Scope(TENANT, run, engine="inngest"))
     )
 
 

@@ -11,7 +11,7 @@ import inngest
 import pytest
 from inngest import Context, ContextSync
 
-from benchmarks.counted import Counted
+from benchmarks.loads.counted import Counted
 from coatcheck import (
     Chain,
     CoatcheckError,
@@ -24,7 +24,7 @@ from coatcheck import (
     PayloadCache,
     Zstd,
 )
-from coatcheck.contracts import DEFAULT_LIMIT
+from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.integrations.inngest import (
     MARKER,
     ClaimCheck,

@@ -11,9 +11,9 @@ from restate import RestateClient
 from coatcheck import FileStore, Scope
 from coatcheck.integrations.restate import ClaimCheck
 from coatcheck.integrations.restate.live_runs import RestateRuns
-from coatcheck.retention.addresses import Addresses
-from coatcheck.retention.references import MARK
-from coatcheck.retention.verdict import Verdict
+from coatcheck.retention.live import MARK
+from coatcheck.retention.rules import Action
+from coatcheck.storage.prefixes import ScopePrefixes
 from tests.engines.restate import RestateServer
 from tests.integrations.restate.hosting import until
 from tests.retention.aged_store import AgedStore
@@ -94,7 +94,7 @@ class Engine:
     async def keys(self, run: str | None) -> list[str]:
         """What the store has of a scope."""
         return await keys_of(
-            self.store, await Addresses(self.chain.sealings).of(Scope(self.tenant, run, engine="restate"))
+            self.store, await ScopePrefixes(self.chain.sealings).of(Scope(self.tenant, run, engine="restate"))
         )
 
     async def sweep(self) -> None:
@@ -106,6 +106,6 @@ class Engine:
         self.chain = chain_on(self.store)  # with nothing in memory
         report = await sweep_of(self.store, live, tenants=live.tenants).look()
         assert {verdict for verdict, tally in report.tallies.items() if tally.scopes} <= {
-            Verdict.LIVE,
-            Verdict.YOUNG,
+            Action.LIVE,
+            Action.YOUNG,
         }

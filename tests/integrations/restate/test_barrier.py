@@ -11,9 +11,10 @@ from restate import HttpError, InvocationRetryPolicy, ObjectContext, RunOptions,
 from restate.exceptions import SdkInternalException
 
 from coatcheck import Chain, Encrypt, Keyring, MemoryStore, Offload, PayloadCache, Scope, Zstd
-from coatcheck.integrations.restate import ClaimCheck, barrier
-from coatcheck.integrations.restate.barrier import Message
+from coatcheck.integrations.restate import ClaimCheck
+from coatcheck.integrations.restate import durability_gate as barrier
 from coatcheck.integrations.restate.codec import ClaimCheckCodec
+from coatcheck.integrations.restate.durability_gate import Message
 from tests.chains import KEY, SCOPE, keys_in
 from tests.engines.restate import RestateServer
 from tests.integrations.restate.agents import World, text
@@ -182,7 +183,7 @@ async def test_what_was_taken_from_the_sdk_is_sent_in_order_even_if_who_sent_it_
         sent.append(message["body"])
 
     chain = chain_on(store)
-    held = barrier.Barrier(_never, send, [])
+    held = barrier.DurabilityGate(_never, send, [])
     draft = chain.writer.draft(b"payload", SCOPE)
     reference = held.keep(draft, SCOPE, chain.writer)
     assert held.being_written(reference) == b"payload"
@@ -211,7 +212,7 @@ async def test_when_the_server_has_gone_nothing_is_sent_and_nothing_is_left_behi
         sent.append(message)
 
     chain = chain_on(store)
-    held = barrier.Barrier(gone, send, [])
+    held = barrier.DurabilityGate(gone, send, [])
     held.keep(chain.writer.draft(b"payload", SCOPE), SCOPE, chain.writer)
     waiting = asyncio.create_task(held.send({"type": "http.response.body", "body": b"1", "more_body": True}))
     await store.asked.wait()

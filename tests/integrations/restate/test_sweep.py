@@ -14,7 +14,7 @@ from restate import Context, ObjectContext, RestateClient, Service, VirtualObjec
 from coatcheck import CoatcheckError, Scope
 from coatcheck.integrations.restate import ClaimCheck, live_runs
 from coatcheck.integrations.restate.live_runs import RestateRuns
-from coatcheck.retention.verdict import Verdict
+from coatcheck.retention.rules import Action
 from tests.engines.process import free_port
 from tests.engines.restate import RestateServer, serving
 from tests.integrations.restate.agents import text
@@ -201,7 +201,7 @@ async def test_a_server_that_does_not_answer_ends_the_sweep_before_it_deletes(en
         await engine.store.age(timedelta(days=8))
         sweep = sweep_of(engine.store, live, tenants=live.tenants)
         if live is found:
-            assert (await sweep.run()).of(Verdict.MARK).scopes == 1
+            assert (await sweep.run()).of(Action.MARK).scopes == 1
             continue
         with pytest.raises(CoatcheckError, match="does not answer"):
             await sweep.run()

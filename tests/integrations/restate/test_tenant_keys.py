@@ -26,7 +26,7 @@ from coatcheck import (
     TenantKeys,
     Zstd,
 )
-from coatcheck.contracts import DEFAULT_LIMIT
+from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.integrations.restate import ClaimCheck
 from tests.engines.google_kms import GoogleKmsServer, google_kms
 from tests.engines.restate import RestateServer

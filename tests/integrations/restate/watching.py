@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from coatcheck import MemoryStore, StoreUnavailable
-from coatcheck.contracts import DEFAULT_LIMIT
+from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.format.wire import ENVELOPE, MAGIC, OBJECT_ID_LENGTH, REFERENCE, VERSION
 
 _MARK = MAGIC + bytes((VERSION, REFERENCE))

@@ -22,7 +22,7 @@ from temporalio.worker import Worker
 from coatcheck import Chain, Encrypt, FileStore, Keyring, Offload, PayloadCache, Scope, Zstd
 from coatcheck.integrations.temporal import ClaimCheckPlugin, wrap_data_converter
 from coatcheck.integrations.temporal.history import payloads_of
-from coatcheck.retention.addresses import Addresses
+from coatcheck.storage.prefixes import ScopePrefixes
 from tests.chains import KEY
 from tests.engines.temporal import TemporalServer
 from tests.integrations.temporal.paths import flows
@@ -97,7 +97,7 @@ class World:
     async def keys_of(self, ids: Iterable[str]) -> set[str]:
         """Of the objects in the scopes of these workflows."""
         chain = chain_on(self.folder)
-        addresses = Addresses(chain.sealings)
+        addresses = ScopePrefixes(chain.sealings)
         prefixes = [
             prefix
             for run in ids

@@ -22,7 +22,7 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, Worker
 
-from benchmarks.counted import Counted
+from benchmarks.loads.counted import Counted
 from coatcheck import (
     Chain,
     ConfigError,

@@ -14,7 +14,7 @@ from temporalio.openai_agents.testing import ResponseBuilders, TestModel, TestMo
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Replayer, Worker
 
-from benchmarks.counted import Counted
+from benchmarks.loads.counted import Counted
 from coatcheck import MemoryStore, Store
 from coatcheck.integrations.temporal import ClaimCheckPlugin, Mode
 from tests.engines.temporal import TemporalServer

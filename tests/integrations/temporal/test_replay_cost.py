@@ -10,7 +10,7 @@ import pytest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Replayer, Worker
 
-from benchmarks.counted import Counted
+from benchmarks.loads.counted import Counted
 from coatcheck import Chain, MemoryStore
 from coatcheck.integrations.temporal import ClaimCheckPlugin, Mode
 from tests.engines.temporal import TemporalServer

@@ -9,7 +9,7 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer, Worker
 
 from coatcheck import Chain, Encrypt, Keyring, MemoryStore, Offload, PayloadCache, StoredObject, Zstd
-from coatcheck.contracts import DEFAULT_LIMIT
+from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.integrations.temporal import ClaimCheckPlugin, Mode
 from tests.chains import KEY
 from tests.engines.temporal import TemporalServer

@@ -33,11 +33,11 @@ from coatcheck.integrations.temporal.sweep import (
     SweepWorkflow,
     create_schedule,
 )
-from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.report import Report
+from coatcheck.retention.rules import Action, Rules
 from coatcheck.retention.sweep import Sweep
-from coatcheck.retention.verdict import Rules, Verdict
-from coatcheck.storage.markers import SWEEP_LEASE, is_sweeps_own
+from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.sweep_marks import SWEEP_LEASE, is_sweeps_own
 from tests.chains import history
 from tests.engines.requirement import unavailable
 from tests.engines.temporal import DELETES_AT_ONCE, TemporalServer, find_temporal
@@ -71,7 +71,7 @@ def options_for(at: World, **others: Any) -> SweepOptions:
 async def by_itself(at: World) -> Report:
     chain = chain_on(at.folder)
     live = TemporalRuns(at.plain, [at.server.namespace], callers_listed=True)
-    addresses = Addresses(chain.sealings)
+    addresses = ScopePrefixes(chain.sealings)
     return await Sweep(
         chain.store, addresses, live, engine=live.engine, tenants=live.tenants, rules=RULES, max_share=1
     ).run()
@@ -126,9 +126,9 @@ async def test_what_the_server_has_lost_goes_and_nothing_else(swept: Swept, gate
 
     assert await at.keys() == before - lost
     assert done.deleted == len(lost)
-    assert marked.of(Verdict.MARK).objects == done.of(Verdict.DELETE).objects == len(lost)
-    assert marked.of(Verdict.MARK).scopes == done.of(Verdict.DELETE).scopes
-    assert done.of(Verdict.LIVE).objects == len(kept)
+    assert marked.of(Action.MARK).objects == done.of(Action.DELETE).objects == len(lost)
+    assert marked.of(Action.MARK).scopes == done.of(Action.DELETE).scopes
+    assert done.of(Action.LIVE).objects == len(kept)
     assert await at.decode_all() > WORKFLOWS
     question, answer, _ = await at.decide(gate)
     assert (question, answer) == (value(gate), value("answer"))
@@ -151,7 +151,7 @@ async def test_two_engines_and_checkpoints_in_one_store_under_one_name(at: World
         before = await at.keys()
         for _ in range(2):
             age(at.folder, LONG, tenant)
-            addresses = Addresses(chain.sealings)
+            addresses = ScopePrefixes(chain.sealings)
             await Sweep(
                 chain.store, addresses, None, engine=engine, tenants=(tenant,), rules=rules, max_share=1
             ).run()
@@ -180,8 +180,8 @@ async def test_a_dry_run_changes_nothing_and_tells_what_would_be_done(at: World)
     assert report.tallies == {**whole.tallies, **report.tallies}
     assert report.dry
     assert report.deleted == 0
-    assert report.of(Verdict.MARK).objects == len(await at.keys_of(at.dead))
-    assert report.of(Verdict.LIVE).objects == len(await at.keys_of(at.live))
+    assert report.of(Action.MARK).objects == len(await at.keys_of(at.dead))
+    assert report.of(Action.LIVE).objects == len(await at.keys_of(at.live))
     assert await at.keys() == keys
 
 
@@ -233,7 +233,7 @@ async def test_a_worker_that_is_killed_in_the_middle_is_replaced_by_another(at: 
         quick.kill()
         quick.wait()
     claimed = {key for key in await at.keys() if SWEEP_LEASE in key}
-    assert report.of(Verdict.UNDER_WAY).scopes == len(claimed)
+    assert report.of(Action.UNDER_WAY).scopes == len(claimed)
     assert 0 < report.deleted <= len(left)
     # What the killed one had claimed is left alone for an hour.
     assert {key.rpartition("/")[0] for key in on_disk(at, lost)} <= {

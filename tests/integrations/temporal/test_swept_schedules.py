@@ -32,10 +32,10 @@ from temporalio.worker import Worker
 
 from coatcheck import FileStore
 from coatcheck.integrations.temporal.live_runs import TemporalRuns
-from coatcheck.retention.addresses import Addresses
 from coatcheck.retention.report import Report
+from coatcheck.retention.rules import Action
 from coatcheck.retention.sweep import Sweep
-from coatcheck.retention.verdict import Verdict
+from coatcheck.storage.prefixes import ScopePrefixes
 from tests.engines.temporal import TemporalServer
 from tests.integrations.temporal.paths.nexus import new_namespace
 from tests.integrations.temporal.swept_world import chain_on, connect, value
@@ -130,7 +130,7 @@ class Site:
         live = TemporalRuns(self.plain, [self.server.namespace], callers_listed=True, no_runs=no_runs)
         return await Sweep(
             chain.store,
-            Addresses(chain.sealings),
+            ScopePrefixes(chain.sealings),
             live,
             engine=live.engine,
             tenants=live.tenants,
@@ -166,7 +166,7 @@ async def test_the_last_result_of_a_schedule_was_swept(site: Site, paused: bool)
     if paused:
         await schedule.pause()
     report = await site.sweep()
-    assert (report.of(Verdict.LIVE).scopes, report.deleted) == (1, 0)
+    assert (report.of(Action.LIVE).scopes, report.deleted) == (1, 0)
     assert await site.trigger(schedule) == site.text * 2
 
 
@@ -221,7 +221,7 @@ async def test_a_schedule_whose_action_has_another_id_by_now(site: Site) -> None
 
     await schedule.update(renamed)
     report = await site.sweep()
-    assert (report.of(Verdict.LIVE).scopes, report.deleted, await site.scopes()) == (1, 0, 1)
+    assert (report.of(Action.LIVE).scopes, report.deleted, await site.scopes()) == (1, 0, 1)
 
 
 async def test_what_a_schedule_left_that_was_deleted_goes(site: Site) -> None:
@@ -232,7 +232,7 @@ async def test_what_a_schedule_left_that_was_deleted_goes(site: Site) -> None:
     await schedule.delete()
     await gone(site)
     report = await site.sweep(no_runs=(site.server.namespace,))
-    assert report.of(Verdict.DELETE).scopes == 2
+    assert report.of(Action.DELETE).scopes == 2
     assert await site.scopes() == 0
 
 

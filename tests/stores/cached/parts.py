@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from coatcheck.contracts import DEFAULT_LIMIT
+from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.errors import StoreUnavailable
 from coatcheck.stores.cached import CachedStore
 from coatcheck.stores.memory import MemoryStore

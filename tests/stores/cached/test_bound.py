@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coatcheck.errors import PayloadNotFound
-from coatcheck.stores import _cache_folder, _folders
-from coatcheck.stores._cache_folder import CacheFolder
+from coatcheck.stores._cache import folder as _cache_folder
+from coatcheck.stores._cache.folder import CacheFolder
+from coatcheck.stores._file import folders as _folders
 from coatcheck.stores.cached import CachedStore
 from coatcheck.stores.memory import MemoryStore
 from tests.stores.cached.parts import CHECKSUM, KEY, Inner, cached, copies, held

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from coatcheck import Chain, Encrypt, Key, Keyring, Offload, PayloadCache, Scope
-from coatcheck.contracts import DEFAULT_LIMIT, Store
+from coatcheck.contracts.store import DEFAULT_LIMIT, Store
 from coatcheck.errors import ConfigError, PayloadNotFound, StoreUnavailable
-from coatcheck.stores._overlaps import Overlaps
+from coatcheck.stores._cache.overlaps import Overlaps
 from coatcheck.stores.cached import CachedStore, CachedStoreStats
 from coatcheck.stores.file import FileStore
 from coatcheck.stores.memory import MemoryStore

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from coatcheck.errors import PayloadNotFound
-from coatcheck.stores import _cache_folder
+from coatcheck.stores._cache import folder as _cache_folder
 from coatcheck.stores.cached import CachedStore
 from tests.stores.cached.parts import CHECKSUM, KEY, Inner, cached, copies, held
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coatcheck.contracts import DEFAULT_LIMIT
+from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.errors import CoatcheckError, LimitExceeded, PayloadNotFound, StoreUnavailable
 from coatcheck.stores.cached import CachedStore
 from coatcheck.stores.fallback import FallbackStore

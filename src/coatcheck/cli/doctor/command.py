@@ -10,7 +10,7 @@ from rich.console import Console
 
 from coatcheck.cli.failures import told_in_one_line
 from coatcheck.cli.output import check_output, write_output
-from coatcheck.cli.temporal_options import Address, Namespace, RunId, Server, check_installed
+from coatcheck.cli.temporal.options import Address, Namespace, RunId, Server, check_installed
 
 if TYPE_CHECKING:
     from coatcheck.doctor.diagnosis import Diagnosis

@@ -7,18 +7,19 @@ from temporalio.client import Client, WorkflowHistory
 
 from coatcheck.chain import Chain
 from coatcheck.cli.doctor.bar import Bar
-from coatcheck.cli.temporal_options import Server
-from coatcheck.cli.temporal_server import connect, fetch, refusals_in_words
+from coatcheck.cli.temporal.options import Server
+from coatcheck.cli.temporal.server import connect, fetch, refusals_in_words
 from coatcheck.codecs.aead import Encrypt
-from coatcheck.codecs.keyring import Key, Keyring
-from coatcheck.contracts import Sealing
+from coatcheck.contracts.keys import Key
+from coatcheck.contracts.sealing import Sealing
 from coatcheck.doctor.diagnosis import Diagnosis, Prospect, diagnose, prospect
 from coatcheck.integrations.temporal.codec import ClaimCheckCodec
 from coatcheck.integrations.temporal.history import history_from_json, journal_of, with_codec
+from coatcheck.keys.keyring import Keyring
 from coatcheck.offload import Offload
-from coatcheck.registry import make_codec
 from coatcheck.scope import Scope
-from coatcheck.settings import Settings
+from coatcheck.settings.model import Settings
+from coatcheck.settings.registry import make_codec
 from coatcheck.storage.cache import PayloadCache
 from coatcheck.stores.memory import MemoryStore
 

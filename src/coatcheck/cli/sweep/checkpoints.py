@@ -13,7 +13,7 @@ from coatcheck.cli.sweep.running import swept
 
 if TYPE_CHECKING:
     from coatcheck.retention.report import Report
-    from coatcheck.retention.sweep import Progress
+    from coatcheck.runtime.progress import Progress
 
 
 def checkpoints(
@@ -49,7 +49,7 @@ def checkpoints(
     """
 
     async def work(progress: "Progress") -> "Report":
-        from coatcheck.retention.verdict import Rules  # noqa: PLC0415 - slow to load
+        from coatcheck.retention.rules import Rules  # noqa: PLC0415 - slow to load
 
         rules = Rules(
             grace=grace,

@@ -20,7 +20,7 @@ from coatcheck.errors import ConfigError
 
 if TYPE_CHECKING:
     from coatcheck.retention.report import Report
-    from coatcheck.retention.sweep import Progress
+    from coatcheck.runtime.progress import Progress
 
 
 def inngest(
@@ -62,7 +62,7 @@ def inngest(
     tenants = tenant or ["default"]
 
     async def work(progress: "Progress") -> "Report":
-        from coatcheck.retention.verdict import Rules  # noqa: PLC0415 - slow to load
+        from coatcheck.retention.rules import Rules  # noqa: PLC0415 - slow to load
 
         rules = Rules(grace=grace, idle=max(older_than or grace, grace))
         if live is None:

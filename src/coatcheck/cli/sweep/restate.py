@@ -24,7 +24,7 @@ from coatcheck.errors import ConfigError
 
 if TYPE_CHECKING:
     from coatcheck.retention.report import Report
-    from coatcheck.retention.sweep import Progress
+    from coatcheck.runtime.progress import Progress
 
 
 def restate(
@@ -55,7 +55,7 @@ def restate(
     async def work(progress: "Progress") -> "Report":
         # The SDK is optional, and slow to load.
         from coatcheck.integrations.restate.live_runs import RestateRuns  # noqa: PLC0415
-        from coatcheck.retention.verdict import Rules  # noqa: PLC0415
+        from coatcheck.retention.rules import Rules  # noqa: PLC0415
 
         live = RestateRuns(admin, tenant or ["default"], token=auth_token)
         rules = Rules(grace=grace, idle=grace)

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
     from coatcheck.retention.live import LiveRuns
     from coatcheck.retention.report import Report
-    from coatcheck.retention.sweep import Progress
-    from coatcheck.retention.verdict import Rules
+    from coatcheck.retention.rules import Rules
+    from coatcheck.runtime.progress import Progress
 
 
 async def swept(
@@ -33,13 +33,13 @@ async def swept(
     """
     # Slow to load, and other commands need none of it.
     from coatcheck.chain import Chain  # noqa: PLC0415
-    from coatcheck.retention.addresses import Addresses  # noqa: PLC0415
     from coatcheck.retention.sweep import Sweep  # noqa: PLC0415
+    from coatcheck.storage.prefixes import ScopePrefixes  # noqa: PLC0415
 
     async with Chain.from_settings() as chain:
         work = Sweep(
             chain.store,
-            Addresses(chain.sealings),
+            ScopePrefixes(chain.sealings),
             live,
             engine=engine,
             tenants=tuple(tenants),

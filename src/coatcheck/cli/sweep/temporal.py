@@ -9,11 +9,11 @@ from coatcheck.cli.progress import with_progress
 from coatcheck.cli.sweep.options import SHARE, WEEK, AsJson, Delete, Grace, MaxShare, Moved, NoRuns
 from coatcheck.cli.sweep.report import print_report
 from coatcheck.cli.sweep.running import swept
-from coatcheck.cli.temporal_options import Address, Server, check_installed
+from coatcheck.cli.temporal.options import Address, Server, check_installed
 
 if TYPE_CHECKING:
     from coatcheck.retention.report import Report
-    from coatcheck.retention.sweep import Progress
+    from coatcheck.runtime.progress import Progress
 
 
 def temporal(
@@ -51,9 +51,9 @@ def temporal(
 
     async def work(progress: "Progress") -> "Report":
         # temporalio is optional, and slow to load.
-        from coatcheck.cli.temporal_server import connect  # noqa: PLC0415
+        from coatcheck.cli.temporal.server import connect  # noqa: PLC0415
         from coatcheck.integrations.temporal.live_runs import TemporalRuns  # noqa: PLC0415
-        from coatcheck.retention.verdict import Rules  # noqa: PLC0415
+        from coatcheck.retention.rules import Rules  # noqa: PLC0415
 
         rules = Rules(grace=grace, idle=grace)
         client = await connect(Server(address, namespace[0] if namespace else None))

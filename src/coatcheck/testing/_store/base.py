@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from coatcheck.contracts import Store, StoredObject
+from coatcheck.contracts.store import Store, StoredObject
 
 AT_ONCE = 16
 

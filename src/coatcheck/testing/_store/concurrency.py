@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.errors import PayloadNotFound
 from coatcheck.testing._store.base import AT_ONCE, StoreSuiteBase, keys_of, listed
 

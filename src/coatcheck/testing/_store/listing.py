@@ -3,7 +3,7 @@
 from collections import Counter
 from datetime import timedelta
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.testing._store.base import AT_ONCE, StoreSuiteBase, create_all, keys_of, listed
 
 _FOREIGN_PREFIXES = ["/", "../", "a/../", "a//", ".", "a\\", "%2e", "*", "\x00", "ä"]

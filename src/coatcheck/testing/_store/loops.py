@@ -4,7 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.testing._store.base import StoreSuiteBase, keys_of
 
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.errors import PayloadNotFound
 
 # Neighbours that a careless prefix match takes for one another.

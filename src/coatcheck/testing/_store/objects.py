@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from coatcheck.contracts import MAX_KEY_LENGTH, Store
+from coatcheck.contracts.store import MAX_KEY_LENGTH, Store
 from coatcheck.errors import ConfigError, LimitExceeded, PayloadNotFound
 from coatcheck.testing._store.base import StoreSuiteBase, keys_of, listed
 

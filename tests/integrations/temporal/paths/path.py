@@ -12,9 +12,9 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHandle, WorkflowHistory
 from temporalio.worker import Replayer
 
-from benchmarks.counted import Counted
+from benchmarks.loads.counted import Counted
 from coatcheck import Reference
-from coatcheck.contracts import TENANT_SCOPE_TAG
+from coatcheck.contracts.sealing import TENANT_SCOPE_TAG
 from coatcheck.format.wire import is_reference
 from coatcheck.integrations.temporal import ENCODING, from_native
 from coatcheck.integrations.temporal.history import payloads_of

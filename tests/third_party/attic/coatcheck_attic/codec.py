@@ -3,7 +3,7 @@
 import zlib
 from dataclasses import dataclass
 
-from coatcheck.contracts import Codec
+from coatcheck.contracts.codec import Codec
 from coatcheck.errors import FormatError, LimitExceeded
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from coatcheck.contracts import DEFAULT_LIMIT, Store, StoredObject, check_key, check_size
+from coatcheck.contracts.store import DEFAULT_LIMIT, Store, StoredObject, check_key, check_size
 from coatcheck.errors import PayloadNotFound
 
 _SETUP = "CREATE TABLE IF NOT EXISTS objects (key TEXT PRIMARY KEY, data BLOB, modified REAL)"

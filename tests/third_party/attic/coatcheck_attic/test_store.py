@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from coatcheck.contracts import Store
+from coatcheck.contracts.store import Store
 from coatcheck.testing import StoreSuite
 
 from .store import AtticStore

@@ -1,0 +1,192 @@
+"""What the figures of every benchmark have to come to.
+
+A target is a ratio of two figures of one run, or a count; never a time. Every benchmark prints its targets in one form,
+which :meth:`Verdict.read` finds again.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from benchmarks.charting.ways import COMPRESS_ONLY, OURS, SDK, split
+
+Values = Mapping[tuple[str, str], float]
+"""Figures by case and name."""
+
+RATIOS_TO_SDK = {
+    "history_bytes": 1.0,
+    "stored_bytes": 1 / 25,
+    "requests": 1 / 2,
+    "wall_seconds": 1.0,
+    "cold_seconds": 0.1,
+    "live_seconds": 0.4,
+}
+"""Our figures, times the SDK's."""
+_HARD = ("images", "embeddings", "unrelated", "shuffled keys", "trimmed", "summarised", "two agents")
+"""Series of ``benchmarks.storage`` that deltas do not like."""
+_FORM = re.compile(r"(?P<verdict>ok|MISSED) +(?P<what>.+): (?P<found>\S+), (?P<wanted>at (?:most|least) \S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A figure and its bound."""
+
+    what: str
+    found: float
+    bound: float
+    side: Literal["most", "least"] = "most"
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure keeps to its bound."""
+        return self.found <= self.bound if self.side == "most" else self.found >= self.bound
+
+    def __str__(self) -> str:
+        verdict = "ok    " if self.met else "MISSED"
+        return f"{verdict}  {self.what}: {self.found:.4g}, at {self.side} {self.bound:g}"
+
+
+class Verdict(NamedTuple):
+    """A target as it was printed."""
+
+    met: bool
+    what: str
+    found: str
+    wanted: str
+
+    @classmethod
+    def read(cls, line: str) -> "Verdict | None":
+        """What stands in a line; None for a line that holds no target."""
+        match = _FORM.fullmatch(line.strip())
+        if match is None:
+            return None
+        return cls(match["verdict"] == "ok", match["what"], match["found"], match["wanted"])
+
+
+def history(value: Values) -> Iterator[Target]:
+    """Of ``benchmarks.history`` on Temporal."""
+    for case in OURS:
+        for name in ("history_bytes", "stored_bytes", "requests", "wall_seconds"):
+            yield _ratio(value, case, name)
+        yield Target(f"{case}, requests of a warm replay", value[case, "replay_requests"], 0)
+
+
+def growth(value: Values) -> Iterator[Target]:
+    """Of ``benchmarks.growth``."""
+    for (case, name), found in value.items():
+        if name == "completed" and split(case)[1] in OURS:
+            yield Target(f"{case}, runs completed", found, 1, "least")
+
+
+def replay(value: Values) -> Iterator[Target]:
+    """Of ``benchmarks.replay``."""
+    for (case, name), found in value.items():
+        if split(case)[1] not in OURS:
+            continue
+        if name in {"cold_seconds", "live_seconds"} and "50 ms" in case:
+            yield _ratio(value, case, name)
+        elif name in {"warm_requests", "task_time_outs", "unfinished"}:
+            yield Target(f"{case}, {name}", found, 0)
+
+
+def recovery(value: Values) -> Iterator[Target]:
+    """Of ``benchmarks.recovery``: as soon back at work as with the SDK's storage."""
+    for (case, name), found in value.items():
+        where, way = split(case)
+        if way in OURS and name == "back_seconds":
+            yield Target(f"{case}, {name}, times the SDK's", found / value[f"{where} {SDK}", name], 1)
+
+
+def restate(value: Values) -> Iterator[Target]:
+    """Of ``benchmarks.history --engine restate``."""
+    share = value["coatcheck", "journal_bytes"] / value["plain", "journal_bytes"]
+    yield Target("coatcheck, journal_bytes, times plain", share, 0.01)
+
+
+def inngest(value: Values) -> Iterator[Target]:
+    """Of ``benchmarks.history --engine inngest``."""
+    for case, name in value:
+        where, way = split(case)
+        if way == "coatcheck" and name == "last_request":
+            share = value[case, name] / value[f"{where} plain", name]
+            yield Target(f"{where}, last request, times plain", share, 0.01)
+            yield Target(f"{where}, GETs of the process that made the objects", value[case, "gets"], 0)
+            yield Target(f"{where}, runs completed", value[case, "completed"], 1, "least")
+
+
+def throughput(value: Values) -> Iterator[Target]:
+    """Of ``benchmarks.throughput``: what the chain leaves of its parts' speed, and the usual codec beside it."""
+    for (case, name), found in value.items():
+        where, way = split(case)
+        if way != "coatcheck":
+            continue
+        if name == "ratio":
+            bound = 0.75 if where == "1 KB" else 0.9
+            yield Target(f"{where}, encode, of the speed of its parts", found, bound, "least")
+        elif name == "encode" and where != "1 KB":
+            against = found / value[f"{where} {COMPRESS_ONLY}", name]
+            yield Target(f"{where}, {name}, times the compress-only codec", against, 1, "least")
+
+
+def loop_stall(value: Values) -> Iterator[Target]:
+    """Of ``benchmarks.loop_stall``: beside a codec that computes on the loop."""
+    for (case, name), found in value.items():
+        where, way = split(case)
+        if way == "coatcheck" and (f"{where} {COMPRESS_ONLY}", name) in value and name == "stall_median":
+            share = found / value[f"{where} {COMPRESS_ONLY}", name]
+            yield Target(f"{where}, stall, times the compress-only codec", share, 0.5)
+
+
+def storage(value: Values) -> Iterator[Target]:
+    """Of ``benchmarks.storage``."""
+    short, long = "60 turns coatcheck", "120 turns coatcheck"
+    yield Target("60 turns, MB stored", value[short, "stored"], 0.62)
+    yield Target("60 turns, PUTs", value[short, "puts"], 60)
+    yield Target("60 turns, GETs for the last", value[short, "last_gets"], 6)
+    yield Target("60 turns, round trips for the last", value[short, "last_round_trips"], 1)
+    yield Target("120 turns, times what 60 take", value[long, "stored"] / value[short, "stored"], 2.4)
+    for case in (short, long):
+        yield Target(f"{case}, encode, times zstd-3", value[case, "encode_ratio"], 1, "least")
+        yield Target(f"{case}, decode of the last, MB/s", value[case, "decode_last"], 500, "least")
+        yield Target(f"{case}, sketch, share of encode", value[case, "sketch_share"], 0.15)
+    yield Target(f"{short}, warm replay, requests", value[short, "warm_replay"], 0)
+    for kind in ("decoded", "encoded"):
+        yield Target(f"60 turns {kind} cold, PUTs", value[short, f"cold_{kind}_puts"], 0)
+        yield Target(f"60 turns {kind} cold, GETs", value[short, f"cold_{kind}_gets"], 60)
+        yield Target(f"60 turns {kind} cold, LISTs", value[short, f"cold_{kind}_lists"], 1)
+        yield Target(f"60 turns {kind} cold, round trips", value[short, f"cold_{kind}_round_trips"], 9)
+    for (case, name), found in value.items():
+        where, way = split(case)
+        if name == "peak_memory":
+            yield Target(f"{case}, peak memory, MB", found, value[case, "peak_memory_bound"])
+        elif (where, name, way) == ("40 checkpoints", "stored", "coatcheck"):
+            yield Target(f"{where}, MB stored", found, 4)
+        elif where in _HARD and (name, way) == ("stored", "coatcheck"):
+            yield Target(f"{where}, times whole-zstd", found / value[f"{where} whole-zstd", name], 1.01)
+
+
+def stores(value: Values) -> Iterator[Target]:
+    """Of ``benchmarks.stores``: GETs a second, many at once, beside the client that the SDK's S3 driver has."""
+    for (case, name), found in value.items():
+        if name == "gets_vs_aioboto3" and ", 1 at once" not in case and not case.startswith("1 MB"):
+            yield Target(f"{case}, GETs a second, times aioboto3", found, 2, "least")
+
+
+def import_time(value: Values) -> Iterator[Target]:
+    """Of ``benchmarks.import_time``: what is ours, beside what whoever uses it has anyway."""
+    for (case, name), found in value.items():
+        where, way = split(case)
+        if (
+            way == "coatcheck"
+            and (f"{where} peer", name) in value
+            and name in {"cpu_seconds", "memory_bytes"}
+        ):
+            yield Target(f"{where}, {name}, times its peer", found / value[f"{where} peer", name], 2)
+
+
+def _ratio(value: Values, case: str, name: str) -> Target:
+    where, _ = split(case)
+    peer = f"{where} {SDK}".strip() if where != case else SDK
+    ratio = value[case, name] / value[peer, name]
+    return Target(f"{case}, {name}, times the SDK's", ratio, RATIOS_TO_SDK[name])

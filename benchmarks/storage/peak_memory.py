@@ -1,0 +1,95 @@
+"""How much memory does the chain take for large states? The part of ``benchmarks.storage`` that needs its own process.
+
+``python -m benchmarks.storage.peak_memory FOLDER CACHE`` saves the files of a folder in the order of their names, restores the
+last of them as a second process would, and prints by how many bytes the process grew at its peak. Its objects go to
+files, so that they do not count.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from benchmarks.loads.counted import Counted
+from benchmarks.loads.schemes import Coatcheck
+from coatcheck import FileStore
+
+_STATUS = Path("/proc/self/status")
+_SECONDS = 600.0
+_GIVEN_BACK = 128 * 1024
+"""Bytes from which a block is large: where glibc begins, if it were not to move that limit up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """Bytes by which a process grows at its peak, besides what it needs when it does nothing."""
+
+    used: int
+    """With an allocator that gives large blocks back to the system when they are freed."""
+    resident: int
+    """As it is: glibc keeps such blocks, in pieces that the next ones may not fit into."""
+
+
+def growth_of(payloads: Iterable[bytes], cache: int) -> Growth | None:
+    """Save ``payloads``, one after the other, and restore the last.
+
+    Args:
+        payloads: What is saved.
+        cache: The chain's bound, in bytes.
+
+    Returns:
+        ``None`` where the system does not tell: the figures are read from ``/proc``.
+    """
+    if not _STATUS.exists():
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        for number, payload in enumerate(payloads):
+            Path(folder, f"{number:04}").write_bytes(payload)
+        return Growth(
+            used=_run(folder, cache, {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(_GIVEN_BACK)}),
+            resident=_run(folder, cache, dict(os.environ)),
+        )
+
+
+def _run(folder: str, cache: int, environment: dict[str, str]) -> int:
+    command = [sys.executable, "-m", "benchmarks.storage.peak_memory", folder, str(cache)]
+    done = subprocess.run(  # noqa: S603 - ourselves
+        command, env=environment, capture_output=True, check=True, timeout=_SECONDS
+    )
+    return int(done.stdout)
+
+
+def _resident(field: str) -> int:
+    for line in _STATUS.read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(field)
+
+
+async def _save_and_restore(paths: list[Path], cache: int) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        writer, reader = (Coatcheck(Counted(FileStore(folder)), cache) for _ in range(2))
+        # Threads, tables and modules that any payload needs are there before the first that counts.
+        for size in (200_000, 250_000):
+            await writer.write(Random(0).randbytes(size))
+        writer.chain.cache.clear()
+        before = _resident("VmRSS")
+        journal = b""
+        for path in paths:
+            journal = await writer.write(path.read_bytes())
+        await writer.close()
+        writer.chain.cache.clear()
+        restored = await reader.read(journal)
+        if restored != paths[-1].read_bytes():
+            raise AssertionError("not what was saved")
+        await reader.close()
+        return _resident("VmHWM") - before
+
+
+if __name__ == "__main__":
+    print(asyncio.run(_save_and_restore(sorted(Path(sys.argv[1]).iterdir()), int(sys.argv[2]))))

@@ -1,0 +1,164 @@
+"""How fast does S3Store move objects, and at what cost, beside the clients that others use?
+
+``python -m benchmarks.stores [--json [PATH]] [--quick]``. Our S3Store, plain boto3 in threads and aioboto3 create objects
+and read them back, on one real S3 server on this machine (SeaweedFS, as in the tests). All send the same requests, with
+``If-None-Match: *`` in each put. Each runs in a process of its own, so that its CPU seconds are its own, and they take
+turns: a round is the puts of one client after the other, then the gets; the next one begins with another client.
+``gets_vs_aioboto3`` is how many times aioboto3's gets per second S3Store reaches, the median of the rounds.
+
+aioboto3 is installed into an environment of its own below ``.cache``. It could share one with coatcheck, but only by
+taking boto3 back to the release that its aiobotocore is pinned to (15.5.0: boto3 1.40.61), and that is not the boto3 that
+S3Store and plain boto3 would be used with.
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import boto3
+
+from benchmarks.harness import targets
+from benchmarks.harness.command import arguments, on_real_servers, show
+from benchmarks.harness.records import Record, median_ratio, note, values
+from benchmarks.stores.clients import CLIENTS
+from tests.engines.seaweed import S3Server, serving
+
+OURS, RIVAL = "coatcheck", "aioboto3"
+SIZES = {"10 KB": 10_000, "100 KB": 100_000, "1 MB": 1_000_000}
+AT_ONCE = (1, 16, 64)
+ROUNDS = 6
+MOST_OBJECTS = 512
+BYTES_A_TURN = 64_000_000
+BUCKET = "benchmark"
+ENVIRONMENT = Path(__file__).parents[2] / ".cache" / "aioboto3"
+
+
+class Contender:
+    """A client in a process of its own."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def do(self, task: str, keys: list[str], size: int, at_once: int) -> tuple[float, float]:
+        """Seconds, and seconds of CPU, that the task took."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        line = json.dumps({"do": task, "keys": keys, "size": size, "at_once": at_once})
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise SystemExit("a client ended before its task was done")
+        took = json.loads(answer)
+        return took["seconds"], took["cpu"]
+
+
+class Turns:
+    """All contenders on objects of one size, so many at once."""
+
+    def __init__(
+        self, where: str, contenders: dict[str, Contender], size: int, at_once: int, *, quick: bool
+    ) -> None:
+        self.where = where
+        self.contenders = contenders
+        self.size = size
+        self.at_once = at_once
+        self.rounds = 1 if quick else ROUNDS
+        count = min(MOST_OBJECTS, BYTES_A_TURN // size) // (4 if quick else 1)
+        self.count = max(2, count // 4) if at_once == 1 else max(at_once, count)
+
+    def records(self) -> Iterator[Record]:
+        """Measure."""
+        took: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        order = list(self.contenders)
+        for number in range(self.rounds):
+            for task in ("put", "get"):
+                for case in order:
+                    keys = [f"{case}/{self.size}/{self.at_once}/{number}/{n}" for n in range(self.count)]
+                    measured = self.contenders[case].do(task, keys, self.size, self.at_once)
+                    took.setdefault((case, task), []).append(measured)
+            # What one has written still keeps the disk busy when the next one begins.
+            order.append(order.pop(0))
+        for (case, task), turns in took.items():
+            per_second = statistics.median(self.count / seconds for seconds, _ in turns)
+            cpu = statistics.median(cpu * 1000 / self.count for _, cpu in turns)
+            yield Record(f"{self.where} {case}", f"{task}_per_second", per_second, "objects/s")
+            yield Record(f"{self.where} {case}", f"cpu_seconds_per_1000_{task}s", cpu, "s")
+        rival, ours = ([seconds for seconds, _ in took[case, "get"]] for case in (RIVAL, OURS))
+        yield Record(f"{self.where} {OURS}", f"gets_vs_{RIVAL}", median_ratio(rival, ours), "times")
+
+
+@contextmanager
+def contenders_on(server: S3Server) -> Iterator[dict[str, Contender]]:
+    """Every client, started and warm."""
+    program = str(Path(__file__).with_name("clients.py"))
+    account = (server.endpoint, BUCKET, server.access_key, server.secret_key)
+    with ExitStack() as stack:
+        contenders = {}
+        for case in CLIENTS:
+            python = sys.executable if case != RIVAL else str(python_with_rival())
+            process = stack.enter_context(
+                subprocess.Popen(  # noqa: S603 - our own program
+                    [python, program, case, *account],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            contenders[case] = Contender(process)
+            keys = [f"{case}/warm/{n}" for n in range(max(AT_ONCE))]
+            for task in ("put", "get"):
+                contenders[case].do(task, keys, 1_000, len(keys))
+        yield contenders
+
+
+def python_with_rival() -> Path:
+    """The interpreter of an environment that has aioboto3, which is made if it is not there."""
+    python = ENVIRONMENT / "bin" / "python"
+    ready = ENVIRONMENT / "ready"
+    if not ready.exists():
+        print(f"installing {RIVAL} into {ENVIRONMENT}", file=sys.stderr)
+        for command in (
+            [sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)],
+            [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", RIVAL],
+        ):
+            subprocess.run(command, check=True)  # noqa: S603 - our own
+        ready.touch()
+    return python
+
+
+def measure(*, quick: bool) -> Iterator[Record]:
+    """Every size and every number at once."""
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server:
+        session = boto3.Session(server.access_key, server.secret_key, region_name="us-east-1")
+        session.client("s3", endpoint_url=server.endpoint).create_bucket(Bucket=BUCKET)
+        with contenders_on(server) as contenders:
+            for (name, size), at_once in itertools.product(SIZES.items(), AT_ONCE):
+                where = f"{name}, {at_once} at once"
+                note(where)
+                yield from Turns(where, contenders, size, at_once, quick=quick).records()
+
+
+def options_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """``--json`` and ``--quick``."""
+    parser.add_argument("--quick", action="store_true", help="one short round: to see that it works")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run."""
+    options = options_of(arguments(__doc__))
+    with on_real_servers():
+        records = list(measure(quick=options.quick))
+    show(records, options, targets.stores(values(records)))
+
+
+if __name__ == "__main__":
+    main()

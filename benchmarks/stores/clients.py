@@ -1,0 +1,205 @@
+"""One client of S3 that does as it is told: ``python benchmarks/stores/clients.py CASE ENDPOINT BUCKET ACCESS_KEY SECRET_KEY``.
+
+Each line of standard input is a task in JSON, each line of standard output what it took. Needs nothing installed but
+the client of its case, so that clients that need different versions of botocore can be measured side by side.
+"""
+
+import asyncio
+import json
+import random
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from importlib import import_module
+from typing import Any, NamedTuple
+
+_REGION = "us-east-1"
+_MOST_AT_ONCE = 64
+
+
+class Server(NamedTuple):
+    """Where the bucket is, and who may use it."""
+
+    endpoint: str
+    bucket: str
+    access_key: str
+    secret_key: str
+
+    def client_settings(self) -> dict[str, Any]:
+        """For both kinds of botocore: their own settings, but a connection for each that is under way."""
+        config = import_module("botocore.config").Config(max_pool_connections=_MOST_AT_ONCE)
+        return {"service_name": "s3", "endpoint_url": self.endpoint, "config": config}
+
+    def session_settings(self) -> dict[str, str]:
+        """For both kinds of botocore."""
+        return {
+            "aws_access_key_id": self.access_key,
+            "aws_secret_access_key": self.secret_key,
+            "region_name": _REGION,
+        }
+
+
+class Client(ABC):
+    """Creates objects that are not there, and reads them whole."""
+
+    @abstractmethod
+    def put_all(self, keys: Sequence[str], data: bytes, at_once: int) -> None:
+        """Create an object of ``data`` at each key."""
+
+    @abstractmethod
+    def get_all(self, keys: Sequence[str], size: int, at_once: int) -> None:
+        """Read the object at each key; each has ``size`` bytes."""
+
+    def close(self) -> None:  # noqa: B027 - most let go of what they hold when the process ends
+        """Let go of connections."""
+
+
+class OnLoop(Client):
+    """A client of asyncio."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+
+    @abstractmethod
+    async def put(self, key: str, data: bytes) -> None:
+        """Create one object."""
+
+    @abstractmethod
+    async def get(self, key: str) -> bytes:
+        """Read one object."""
+
+    def put_all(self, keys: Sequence[str], data: bytes, at_once: int) -> None:
+        """See :meth:`Client.put_all`."""
+        self.loop.run_until_complete(_each(keys, at_once, lambda key: self.put(key, data)))
+
+    def get_all(self, keys: Sequence[str], size: int, at_once: int) -> None:
+        """See :meth:`Client.get_all`."""
+
+        async def get(key: str) -> None:
+            _check(await self.get(key), size)
+
+        self.loop.run_until_complete(_each(keys, at_once, get))
+
+
+class Coatcheck(OnLoop):
+    """Our store."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        session = import_module("boto3").Session(**server.session_settings())
+        store = import_module("coatcheck.stores.s3").S3Store
+        self._store = store(server.bucket, session=session, endpoint_url=server.endpoint, timeout=60)
+
+    async def put(self, key: str, data: bytes) -> None:
+        """See :meth:`OnLoop.put`."""
+        if not await self._store.create(key, data):
+            raise AssertionError(key)
+
+    async def get(self, key: str) -> bytes:
+        """See :meth:`OnLoop.get`."""
+        data: bytes = await self._store.get(key)
+        return data
+
+
+class Aioboto3(OnLoop):
+    """boto3's asyncio port."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        session = import_module("aioboto3").Session(**server.session_settings())
+        self._held = AsyncExitStack()
+        opening = self._held.enter_async_context(session.client(**server.client_settings()))
+        self._client = self.loop.run_until_complete(opening)
+        self._bucket = server.bucket
+
+    def close(self) -> None:
+        """See :meth:`Client.close`."""
+        self.loop.run_until_complete(self._held.aclose())
+
+    async def put(self, key: str, data: bytes) -> None:
+        """See :meth:`OnLoop.put`."""
+        await self._client.put_object(Bucket=self._bucket, Key=key, Body=data, IfNoneMatch="*")
+
+    async def get(self, key: str) -> bytes:
+        """See :meth:`OnLoop.get`."""
+        answer = await self._client.get_object(Bucket=self._bucket, Key=key)
+        async with answer["Body"] as body:
+            data: bytes = await body.read()
+        return data
+
+
+class Boto3Threads(Client):
+    """boto3, one client for all threads."""
+
+    def __init__(self, server: Server) -> None:
+        session = import_module("boto3").Session(**server.session_settings())
+        self._client = session.client(**server.client_settings())
+        self._bucket = server.bucket
+        self._pools: dict[int, ThreadPoolExecutor] = {}
+
+    def put_all(self, keys: Sequence[str], data: bytes, at_once: int) -> None:
+        """See :meth:`Client.put_all`."""
+
+        def put(key: str) -> None:
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=data, IfNoneMatch="*")
+
+        self._each(keys, at_once, put)
+
+    def get_all(self, keys: Sequence[str], size: int, at_once: int) -> None:
+        """See :meth:`Client.get_all`."""
+
+        def get(key: str) -> None:
+            _check(self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read(), size)
+
+        self._each(keys, at_once, get)
+
+    def _each(self, keys: Sequence[str], at_once: int, work: Callable[[str], None]) -> None:
+        if at_once not in self._pools:
+            self._pools[at_once] = ThreadPoolExecutor(at_once)
+        for _ in self._pools[at_once].map(work, keys):
+            pass
+
+
+CLIENTS: dict[str, Callable[[Server], Client]] = {
+    "coatcheck": Coatcheck,
+    "boto3": Boto3Threads,
+    "aioboto3": Aioboto3,
+}
+
+
+async def _each(keys: Sequence[str], at_once: int, work: Callable[[str], Awaitable[None]]) -> None:
+    left = iter(keys)
+
+    async def work_on() -> None:
+        for key in left:
+            await work(key)
+
+    await asyncio.gather(*(work_on() for _ in range(at_once)))
+
+
+def _check(data: bytes, size: int) -> None:
+    if len(data) != size:
+        raise AssertionError(f"{len(data)} bytes instead of {size}")
+
+
+def main(case: str, *server: str) -> None:
+    """Do the tasks until there are no more."""
+    client = CLIENTS[case](Server(*server))
+    for line in sys.stdin:
+        task = json.loads(line)
+        data = random.randbytes(task["size"])
+        started, used = time.perf_counter(), time.process_time()
+        if task["do"] == "put":
+            client.put_all(task["keys"], data, task["at_once"])
+        else:
+            client.get_all(task["keys"], task["size"], task["at_once"])
+        took = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - used}
+        print(json.dumps(took), flush=True)
+    client.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

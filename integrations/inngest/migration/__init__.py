@@ -1,0 +1,1 @@
+"""Readers of what others wrote, while a project moves to coatcheck."""

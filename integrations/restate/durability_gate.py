@@ -1,0 +1,250 @@
+"""The write barrier: nothing that refers to an object leaves the process before the object is durable."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final
+
+from restate.exceptions import SdkInternalBaseException, SdkInternalException
+from restate.server_types import header_to_binary
+from restate.vm import VMWrapper
+
+from coatcheck.errors import CoatcheckError
+from coatcheck.integrations.restate.protocol import MOST_INLINE, error_message, substitute
+from coatcheck.pipeline.encode import Draft, Writer
+from coatcheck.runtime.concurrency import ENCODE_INLINE_UP_TO, off_loop
+from coatcheck.scope import Scope
+from coatcheck.telemetry import counting_errors
+
+Message = dict[str, Any]
+"""An ASGI event."""
+App = Callable[
+    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
+]
+
+_PAUSE: Final = 1.0
+"""Seconds between two tries to store what the journal cannot take; each of them has retries and a deadline of its own."""
+
+_log = logging.getLogger("coatcheck")
+
+_current: ContextVar["DurabilityGate"] = ContextVar("coatcheck_restate_barrier")
+
+
+def behind_barrier(app: App) -> App:
+    """The same ASGI app, with a barrier of its own for each attempt at an invocation."""
+
+    async def wrapped(
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        headers = [(name.decode(), value.decode()) for name, value in scope["headers"]]
+        barrier = DurabilityGate(receive, send, headers)
+        token = _current.set(barrier)
+        try:
+            await app(scope, barrier.receive, barrier.send)
+        except SdkInternalBaseException:
+            if not barrier.failed:
+                raise
+            await barrier.finish()
+        finally:
+            _current.reset(token)
+            await barrier.close()
+
+    return wrapped
+
+
+def current_barrier() -> "DurabilityGate | None":
+    """That of the attempt which the caller is part of; None outside of any."""
+    return _current.get(None)
+
+
+class DurabilityGate:
+    """Of one attempt at an invocation. For the event loop that the attempt runs on.
+
+    What the SDK sends is held back, in its order, until every object that was begun before is durable. Where the store
+    does not take one, the payload itself takes the place of the reference; where it is too large for that, everything
+    waits for the store for as long as the server waits for the attempt.
+
+    Args:
+        receive: As ASGI has it.
+        send: As ASGI has it.
+        headers: Of the request.
+    """
+
+    def __init__(
+        self,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+        headers: list[tuple[str, str]],
+    ) -> None:
+        self.failed = False
+        """Whether the attempt was given up. Nothing of it is sent any more."""
+        self._receive = receive
+        self._send = send
+        self._headers = headers
+        self._uploads: dict[bytes, _Upload] = {}
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._last: asyncio.Task[None] | None = None
+        self._input_open = True
+
+    def keep(self, draft: Draft, scope: Scope, writer: Writer) -> bytes:
+        """Begin to store a payload, and return its reference.
+
+        The reference lists no bases, since it has to be the same on each attempt, whatever there is to build on: a
+        reader learns them from the object.
+        """
+        reference = draft.reference(()).to_bytes()
+        if draft.presence.bases_of(draft.object_id) is None and reference not in self._uploads:
+            task = asyncio.create_task(_store(draft, scope, writer))
+            upload = self._uploads[reference] = _Upload(reference, draft.payload, task)
+            task.add_done_callback(lambda _: self._settled(upload))
+        return reference
+
+    def being_written(self, reference: bytes) -> bytes | None:
+        """The payload of a reference that this attempt made, while its object is not yet durable."""
+        upload = self._uploads.get(reference)
+        return None if upload is None else upload.payload
+
+    async def receive(self) -> Message:
+        """As ASGI has it."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self._input_open = False
+        if message["type"] == "http.disconnect":
+            self._give_up()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """As ASGI has it; returns when the message is on its way.
+
+        Raises:
+            SdkInternalException: The attempt was given up. The SDK takes it as it takes a lost connection.
+        """
+        delivery = asyncio.create_task(self._deliver(message, tuple(self._uploads.values()), self._last))
+        self._last = delivery
+        self._deliveries.add(delivery)
+        delivery.add_done_callback(self._delivered)
+        # Who waits may be cancelled; what was taken from the SDK must be sent all the same, or the stream has a gap.
+        await asyncio.shield(delivery)
+
+    async def refuse(self, error: CoatcheckError) -> None:
+        """End the attempt before it begins: the server is told why, and makes another one."""
+        status, headers = VMWrapper(self._headers).get_response_head()
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": header_to_binary(headers)}
+        )
+        await self.fail(error)
+        await self.finish()
+
+    async def settled(self) -> None:
+        """Wait until everything that was taken from the SDK is on its way."""
+        if self._last is not None:
+            await asyncio.wait({self._last})
+
+    async def fail(self, error: BaseException) -> None:
+        """Give the attempt up: the server is told why, and makes another one."""
+        if not self.failed:
+            self._give_up()
+            text = f"{type(error).__name__}: {error}"
+            await self._send(_body(error_message(self._headers, text), more=True))
+
+    async def finish(self) -> None:
+        """End an attempt that was given up. The server is the first to close its side, as the SDK has it."""
+        while self._input_open:
+            await self.receive()
+        await self._send(_body(b"", more=False))
+
+    async def close(self) -> None:
+        """Give up what is under way: the attempt is over."""
+        tasks = [*self._deliveries, *(upload.task for upload in self._uploads.values())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _deliver(
+        self, message: Message, uploads: Iterable["_Upload"], before: asyncio.Task[None] | None
+    ) -> None:
+        if before is not None and not before.done():
+            await asyncio.wait({before})
+        inline: dict[bytes, bytes] = {}
+        for upload in uploads:
+            await asyncio.wait({upload.task})
+            if upload.task.cancelled():
+                self._give_up()
+                break
+            error = upload.task.exception()
+            if error is not None:
+                await self.fail(error)
+                break
+            envelope = upload.task.result()
+            if envelope is not None:
+                inline[upload.reference] = envelope
+        if message.get("body"):
+            if self.failed:
+                raise SdkInternalException
+            if inline:
+                message = {**message, "body": await self._substituted(message["body"], inline)}
+        await self._send(message)
+
+    async def _substituted(self, body: bytes, inline: dict[bytes, bytes]) -> bytes:
+        try:
+            return substitute(body, inline)
+        except CoatcheckError as error:
+            await self.fail(error)
+            raise SdkInternalException from error
+
+    def _settled(self, upload: "_Upload") -> None:
+        """What is durable needs no more attention; for what is not, its payload stands in until the attempt is over."""
+        task = upload.task
+        if not task.cancelled() and task.exception() is None and task.result() is None:
+            del self._uploads[upload.reference]
+
+    def _delivered(self, delivery: asyncio.Task[None]) -> None:
+        self._deliveries.discard(delivery)
+        if not delivery.cancelled():
+            delivery.exception()
+
+    def _give_up(self) -> None:
+        self.failed = True
+        for upload in self._uploads.values():
+            upload.task.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    reference: bytes
+    payload: bytes
+    task: asyncio.Task[bytes | None]
+    """None when the object is durable; else the envelope to journal in its place."""
+
+
+async def _store(draft: Draft, scope: Scope, writer: Writer) -> bytes | None:
+    """Store the payload; if that cannot be, the payload sealed, unless it is too large to be journaled.
+
+    Whatever the reason: the step that made it is done, and must not be run again.
+    """
+    while True:
+        try:
+            with counting_errors("encode"):
+                await writer.keep(draft)
+        except CoatcheckError as error:
+            sealed = await off_loop(
+                len(draft.payload), ENCODE_INLINE_UP_TO, writer.inline, draft.payload, scope
+            )
+            if len(sealed) <= MOST_INLINE:
+                _log.warning("A payload is journaled inline, since the store does not take it: %s", error)
+                return sealed
+            _log.warning("An attempt waits for the store, since the journal cannot take a payload: %s", error)
+            await asyncio.sleep(_PAUSE)
+        else:
+            return None
+
+
+def _body(data: bytes, *, more: bool) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": more}

@@ -1,0 +1,1 @@
+"""Checkpoints of an agent's state."""

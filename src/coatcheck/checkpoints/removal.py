@@ -1,0 +1,140 @@
+"""Deleting checkpoints, and the objects that only they need."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Final, TypeVar
+
+from coatcheck.checkpoints.records import Checkpoint, CheckpointRecords, DamagedCheckpoint
+from coatcheck.errors import PayloadNotFound, StoreDenied
+from coatcheck.format.envelope import Envelope
+from coatcheck.format.layout import is_object
+from coatcheck.format.reference import Reference
+from coatcheck.runtime.concurrency import all_at_once
+from coatcheck.storage.records import STEP, Position, Records
+
+_T = TypeVar("_T")
+
+_PAGE: Final = 1000
+_AT_ONCE: Final = 32
+"""Calls at the same time: the wait for a place counts as well, and each has a deadline."""
+
+
+class Removal:
+    """Deletes from one run. For one call.
+
+    Args:
+        records: The run's.
+    """
+
+    def __init__(self, records: CheckpointRecords) -> None:
+        self._records = records
+        self.gone: list[Position] = []
+        """Positions of the checkpoints that :meth:`some` deleted."""
+
+    async def all(self) -> int:
+        """Delete everything of the run, records first; return how many checkpoints there were."""
+        count = 0
+        for place in await self._records.ledger.places():
+            count += await self._empty(place, STEP)
+            await self._empty(place, "")
+        return count
+
+    async def some(self, before: int | None, branch: int | None) -> int:
+        """Delete checkpoints of steps below ``before``, or of one branch, or both; return how many there were."""
+        going = self.gone
+        staying: list[Checkpoint] = []
+        async for found in self._records.listing(None, None):
+            goes = (before is None or found.step < before) and (branch is None or found.branch == branch)
+            if goes:
+                going.append(Position(found.branch, found.step))
+            elif isinstance(found, DamagedCheckpoint):
+                raise found.error
+            else:
+                staying.append(found)
+        if not staying:
+            return await self.all()
+        if not going:
+            return 0
+        places = await self._records.ledger.places()
+        until = [await _last_saved(place) for place in places]
+        needed = await _needed(places, (item.reference for item in staying))
+        for some in _batches(going):
+            await all_at_once(place.delete(position) for place in places for position in some)
+        for place, end in zip(places, until, strict=True):
+            if end is not None:
+                await _delete_objects(place, needed, end)
+        return len(going)
+
+    async def _empty(self, place: Records, start: str) -> int:
+        """Delete what begins with ``start``; return how many of them were records."""
+        count, last = 0, ""
+        while page := await place.access.list_first(place.scope.prefix + start, _PAGE):
+            if page[0].key == last:
+                raise StoreDenied(
+                    "what was deleted is still there",
+                    "Check the store's retention and object lock settings.",
+                    last,
+                )
+            last = page[0].key
+            count += sum(place.entry(stored) is not None for stored in page)
+            for some in _batches(page):
+                await all_at_once(place.access.delete(stored.key) for stored in some)
+        return count
+
+
+async def _last_saved(place: Records) -> datetime | None:
+    newest = await place.newest(1)
+    return newest[0].stored.modified if newest else None
+
+
+async def _needed(places: Sequence[Records], references: Iterable[Reference]) -> set[bytes]:
+    """The objects that restoring these takes. An object says itself what it is a delta against."""
+    needed: set[bytes] = set()
+
+    async def add(reference: Reference) -> None:
+        needed.update(reference.bases)
+        todo = [reference.object_id]
+        while todo:
+            object_id = todo.pop()
+            if object_id in read:
+                continue
+            read.add(object_id)
+            needed.add(object_id)
+            for place in places:
+                if place.scope.key_id == reference.key_id:
+                    todo += await _bases(place, object_id, reference.size)
+
+    read: set[bytes] = set()
+    for some in _batches(references):
+        await all_at_once(map(add, some))
+    return needed
+
+
+async def _bases(place: Records, object_id: bytes, size: int) -> Sequence[bytes]:
+    try:
+        data = await place.access.get_uncached(place.scope.prefix + object_id.hex(), size)
+    except PayloadNotFound:
+        return ()
+    return Envelope.from_bytes(data).header.bases
+
+
+async def _delete_objects(place: Records, needed: set[bytes], until: datetime) -> None:
+    """Delete objects that are not needed, of those that were there when the newest record was written."""
+    prefix = place.scope.prefix
+    going = [
+        stored.key
+        async for stored in place.access.store.list_objects(prefix)
+        # What is as new may belong to a checkpoint whose record is on its way.
+        if stored.modified < until
+        and is_object(name := stored.key.removeprefix(prefix))
+        and bytes.fromhex(name) not in needed
+    ]
+    for some in _batches(going):
+        await all_at_once(map(place.access.delete, some))
+
+
+def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:
+    left = iter(items)
+    while some := list(islice(left, _AT_ONCE)):
+        yield some

@@ -1,0 +1,174 @@
+"""The ``coatcheck keys`` commands, and ``coatcheck rekey``."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+
+import typer
+
+from coatcheck.cli.failures import told_in_one_line
+from coatcheck.contracts.keys import Key
+from coatcheck.errors import ConfigError
+from coatcheck.keys.keyring import Keyring
+
+if TYPE_CHECKING:
+    from coatcheck.keys.tenant_keys import TenantKeys
+    from coatcheck.settings.model import Settings
+
+_T = TypeVar("_T")
+
+keys = typer.Typer(no_args_is_help=True, help="Make keys, list them, rotate them, and destroy a tenant's.")
+
+
+@keys.command()
+def new() -> None:
+    """Print a new random key.
+
+    For COATCHECK_KEYS or a file of keys, the primary first. Keep older keys behind it for as long as anything that was
+    sealed under them may be read.
+    """
+    typer.echo(Key.generate().to_text())
+
+
+@keys.command("list")
+def list_(
+    tenant: Annotated[str | None, typer.Option(help="Whose keys.", show_default="everybody's")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Print which keys there are, and which of them seals what is new. Never a secret."""
+    with told_in_one_line("keys list"):
+        settings = _settings()
+        source = settings.keys()
+        if isinstance(source, Keyring):
+            place = settings.keyring.file or "COATCHECK_KEYS"
+            found: list[dict[str, object]] = [
+                {"key_id": key_id.hex(), "primary": key_id == source.primary.id, "source": place}
+                for key_id in source.ids
+            ]
+        else:
+            infos = _with_tenant_keys(settings, "", lambda held: held.list(tenant))
+            found = [{**asdict(info), "created_at": info.created_at.isoformat()} for info in infos]
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    for key in found:
+        typer.echo("  ".join(_column(name, value) for name, value in key.items()))
+
+
+@keys.command()
+def rotate(
+    tenant: Annotated[
+        str | None, typer.Argument(help="Whose key; only where a KMS wraps keys.", show_default=False)
+    ] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="The keys of every tenant.")] = False,
+) -> None:
+    """Make a new key the primary. The keys before it go on opening what they sealed.
+
+    Of a file of keys, the new key becomes the first. Give the file to every process before it is used.
+    """
+    with told_in_one_line("keys rotate"):
+        settings = _settings()
+        if settings.keyring.file is not None:
+            if tenant is not None or every:
+                raise ConfigError("a file of keys has one primary for all tenants", "Name no tenant.")
+            from coatcheck.cli.keys.key_file import rotate_file  # noqa: PLC0415 - POSIX only
+
+            rotated = [rotate_file(Path(settings.keyring.file).expanduser()).id.hex()]
+        elif settings.keyring.kms is None:
+            raise ConfigError(
+                "the keys are in the environment variable COATCHECK_KEYS, which no command can change",
+                "Make a key with `coatcheck keys new`, put it first there, and keep the others behind it.",
+            )
+        elif (tenant is None) is not every:
+            raise ConfigError("whose key is to be rotated is not said", "Name a tenant, or give --all.")
+        elif tenant is not None:
+            rotated = [_with_tenant_keys(settings, "", lambda held: held.rotate(tenant)).key_id]
+        else:
+            infos = _with_tenant_keys(settings, "", lambda held: held.rotate_all())
+            rotated = [info.key_id for info in infos]
+    for key_id in rotated:
+        typer.echo(f"the primary is now {key_id}")
+
+
+@keys.command()
+def shred(
+    tenant: Annotated[str, typer.Argument(help="Whose keys.", show_default=False)],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Destroy all keys of a tenant. None of its payloads can ever be read again; everybody else's can."""
+    with told_in_one_line("keys shred"):
+        settings = _settings()
+        why = "to shred one would be to shred all"
+        if not _with_tenant_keys(settings, why, lambda held: held.list(tenant)):
+            raise ConfigError(f"the tenant {tenant!r} has no keys", "Check its name. Nothing was destroyed.")
+    if not yes:
+        typer.confirm(
+            f"Destroy the keys of {tenant!r} and with them all of its payloads, for good?", abort=True
+        )
+    with told_in_one_line("keys shred"):
+        destroyed = _with_tenant_keys(settings, why, lambda held: held.shred(tenant))
+    typer.echo(f"destroyed {len(destroyed)}: {', '.join(destroyed)}")
+    typer.echo(
+        f"Processes that hold them let go of them within {settings.keyring.max_age:g} s. Versions and backups that the "
+        "store keeps of what is deleted still have the wrapped keys: remove them too."
+    )
+
+
+@keys.callback()
+def _group() -> None:
+    """Make keys, list them, rotate them, and destroy a tenant's."""
+
+
+def rekey() -> None:
+    """Wrap all keys of tenants anew with the key of the KMS that the settings name first.
+
+    Payloads, references and journals stay as they are.
+    """
+    with told_in_one_line("rekey"):
+        settings = _settings()
+        count = _with_tenant_keys(settings, "there is nothing to wrap", lambda held: held.rekey())
+    typer.echo(f"wrapped {count} keys with {settings.keyring.kms}")
+
+
+def _settings() -> "Settings":
+    from coatcheck.settings.model import Settings  # noqa: PLC0415 - slow to load, and `keys new` needs none of it
+
+    return Settings.load()
+
+
+def _with_tenant_keys(
+    settings: "Settings", why_not: str, work: "Callable[[TenantKeys], Awaitable[_T]]"
+) -> _T:
+    """The result of ``work`` on the keys of the settings, which are closed afterwards."""
+    from coatcheck.keys.tenant_keys import TenantKeys  # noqa: PLC0415 - slow to load
+
+    source = settings.keys()
+    if not isinstance(source, TenantKeys):
+        _refuse(why_not)
+
+    async def worked() -> _T:
+        try:
+            return await work(source)
+        finally:
+            await source.close()
+
+    return asyncio.run(worked())
+
+
+def _refuse(why: str) -> NoReturn:
+    raise ConfigError(
+        f"the keys of the settings are the same for all tenants: {why}",
+        "Only keys that a KMS wraps belong to one tenant: set keyring.kms, see docs/keys.md.",
+    )
+
+
+def _column(name: str, value: object) -> str:
+    if name == "primary":
+        return "primary" if value else "decrypt-only".ljust(7)
+    return f"{value:>3}" if isinstance(value, int) else str(value)

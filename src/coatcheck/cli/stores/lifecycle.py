@@ -1,0 +1,111 @@
+"""The ``coatcheck store lifecycle`` command."""
+
+import asyncio
+import json
+from datetime import timedelta
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from coatcheck.cli.failures import told_in_one_line
+from coatcheck.cli.sweep.options import span
+from coatcheck.errors import ConfigError
+from coatcheck.settings.registry import scheme_of
+from coatcheck.stores.admin import gcs_lifecycle, s3_lifecycle
+
+if TYPE_CHECKING:
+    from coatcheck.contracts.store import ExpiryRule
+    from coatcheck.settings.model import Settings
+
+_BUCKETS: dict[str, ModuleType] = {"gs": gcs_lifecycle, "s3": s3_lifecycle}
+
+
+def lifecycle(
+    *,
+    longest_run: Annotated[
+        timedelta,
+        typer.Option(
+            parser=span,
+            metavar="TIME",
+            help="From the first payload of a run until the engine closes it, such as 90d. A schedule that holds payloads "
+            "is a run that lasts as long as it does.",
+        ),
+    ],
+    retention: Annotated[
+        timedelta,
+        typer.Option(
+            parser=span, metavar="TIME", help="For which the engine keeps closed runs, such as 30d."
+        ),
+    ],
+    tenant: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose payloads; can be given several times.", show_default="default"),
+    ] = None,
+    days: Annotated[
+        int | None,
+        typer.Option(help="After which payloads of no run expire.", show_default="as soon as is safe"),
+    ] = None,
+    noncurrent_days: Annotated[
+        int,
+        typer.Option(
+            help="After which versions go that were deleted or replaced, where a bucket keeps them."
+        ),
+    ] = 7,
+    apply: Annotated[bool, typer.Option("--apply", help="Set the rules; all others stay.")] = False,
+) -> None:
+    """Print rules by which the settings' bucket can delete nothing that is still needed, as its service takes them.
+
+    They are about payloads that belong to a tenant and to none of its runs, and about versions that are not current: what
+    belongs to a run is for `coatcheck sweep`, since no age tells whether its replays still need it. Rules that could delete
+    what is needed are refused: those asked for, and those that the bucket has.
+    """
+    with told_in_one_line("store lifecycle"):
+        typer.echo(
+            asyncio.run(
+                _lifecycle(longest_run, retention, tenant or ["default"], days, noncurrent_days, apply=apply)
+            )
+        )
+
+
+async def _lifecycle(
+    longest_run: timedelta,
+    retention: timedelta,
+    tenants: list[str],
+    days: int | None,
+    noncurrent_days: int,
+    *,
+    apply: bool,
+) -> str:
+    from coatcheck.retention.lifecycle_rules import expiry_rules, least_days  # noqa: PLC0415 - slow to load
+    from coatcheck.settings.model import Settings  # noqa: PLC0415
+
+    settings = Settings.load()
+    url = settings.offload.store.get_secret_value()
+    bucket = _BUCKETS.get(scheme_of(url))
+    if bucket is None:
+        raise ConfigError(
+            f"a store with a {scheme_of(url)} URL has no lifecycle rules",
+            "They are for s3:// and gs:// buckets.",
+        )
+    least = least_days(longest_run, retention)
+    rules: list[ExpiryRule] = expiry_rules(
+        await _prefixes(settings, tenants), least if days is None else days, noncurrent_days, least=least
+    )
+    harmful = await bucket.harmful(url)
+    if harmful:
+        raise ConfigError(
+            f"the bucket has rules that can delete or move what a run needs: {'; '.join(harmful)}",
+            "Remove them first.",
+        )
+    if apply:
+        await bucket.apply(url, rules)
+    return json.dumps(bucket.rules_of(url, rules), indent=1)
+
+
+async def _prefixes(settings: "Settings", tenants: list[str]) -> list[str]:
+    from coatcheck.storage.prefixes import ScopePrefixes  # noqa: PLC0415 - slow to load
+
+    async with settings.chain() as chain:
+        addresses = ScopePrefixes(chain.sealings)
+        return [prefix for tenant in tenants for prefix in await addresses.of_tenant(tenant)]

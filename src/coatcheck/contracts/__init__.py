@@ -1,0 +1,1 @@
+"""The interfaces of codecs, sealings, key sources and stores."""

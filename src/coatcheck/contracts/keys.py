@@ -1,0 +1,106 @@
+"""The interface of a source of keys."""
+
+import base64
+import binascii
+import hmac
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from coatcheck.errors import ConfigError
+
+KEY_LENGTH = 32
+"""Bytes."""
+_ID_LENGTH = 4
+HOW_TO_MAKE_ONE = "`coatcheck keys new` makes one: 32 random bytes in base64."
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Key:
+    """A 256-bit key, named by a fingerprint of itself, so that one name can never mean two keys.
+
+    Args:
+        secret: 32 bytes from a cryptographic random source. Not part of the ``repr``.
+
+    Raises:
+        ConfigError: ``secret`` has another length.
+    """
+
+    secret: bytes = field(repr=False)
+    id: bytes = field(init=False)
+    """4 bytes: the start of HMAC-SHA256 under the key over a fixed label, which tells nothing about the key."""
+
+    def __post_init__(self) -> None:
+        if len(self.secret) != KEY_LENGTH:
+            raise ConfigError(f"a key has {KEY_LENGTH} bytes, not {len(self.secret)}", HOW_TO_MAKE_ONE)
+        fingerprint = hmac.digest(self.secret, b"coatcheck/v1/key-id", "sha256")
+        object.__setattr__(self, "id", fingerprint[:_ID_LENGTH])
+
+    @classmethod
+    def generate(cls) -> "Key":
+        """A new key from the operating system's random source."""
+        return cls(os.urandom(KEY_LENGTH))
+
+    @classmethod
+    def from_text(cls, text: str) -> "Key":
+        """Read what :meth:`to_text` wrote.
+
+        Raises:
+            ConfigError: ``text`` is not 32 bytes in base64. The message does not repeat it.
+        """
+        try:
+            secret = base64.b64decode(text.strip(), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            raise ConfigError("a key is not valid URL-safe base64", HOW_TO_MAKE_ONE) from None
+        return cls(secret)
+
+    def to_text(self) -> str:
+        """The secret in URL-safe base64 (RFC 4648, section 5): 44 characters. Keep it where secrets are kept."""
+        return base64.urlsafe_b64encode(self.secret).decode("ascii")
+
+
+class KeySource(ABC):
+    """Where :class:`~coatcheck.Encrypt` finds the keys of each tenant. Safe to use from threads and event loops.
+
+    The synchronous methods do no I/O. Where keys come from somewhere that does, one of the ``load`` methods is awaited
+    first; a key that was loaded can be had for a while.
+    """
+
+    loads: bool = False
+    """Whether keys have to be loaded; where not, nothing is awaited and the methods that load do nothing."""
+
+    @abstractmethod
+    def primary_key_id(self, tenant: str) -> bytes:
+        """Of the key that the tenant's new payloads are sealed under.
+
+        Raises:
+            KeyUnavailable: It is not loaded.
+        """
+
+    @abstractmethod
+    def key_ids(self, tenant: str) -> tuple[bytes, ...]:
+        """Of every key that something of the tenant may be sealed under, the primary's first.
+
+        Raises:
+            KeyUnavailable: They are not loaded.
+        """
+
+    @abstractmethod
+    def key(self, tenant: str, key_id: bytes) -> Key:
+        """The tenant's key with this id.
+
+        Raises:
+            KeyUnavailable: There is none, or it is not loaded.
+        """
+
+    async def load_primary(self, tenant: str) -> None:  # noqa: B027 - most have nothing to load
+        """See that the tenant has a primary key, and that it can be had."""
+
+    async def load(self, tenant: str, key_id: bytes) -> None:  # noqa: B027 - most have nothing to load
+        """See that a key can be had to open something with."""
+
+    async def load_all(self, tenant: str) -> None:  # noqa: B027 - most have nothing to load
+        """See that all keys that the tenant has can be had. Makes none."""
+
+    async def close(self) -> None:  # noqa: B027 - most sources have nothing to let go of
+        """Let go of connections and of keys that were loaded. The source can be used again."""

@@ -1,0 +1,1 @@
+"""From the payload to the journal, and back."""

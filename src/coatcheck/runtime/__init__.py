@@ -1,0 +1,1 @@
+"""Event loops, threads, processes and time."""

@@ -1,0 +1,66 @@
+"""Connections belong to the event loop that opened them; a store is used from any number of loops."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Generic, TypeVar
+from weakref import finalize
+
+from coatcheck.runtime.forks import abandon, after_fork
+
+_T = TypeVar("_T")
+
+
+class PerLoop(Generic[_T]):
+    """Keeps one resource for each event loop, opened when the loop first asks for it.
+
+    The resource is closed by :meth:`close`, by the end of its loop (``asyncio.run`` ends the asynchronous
+    generators of its loop), or when this object is dropped: whichever comes first. A forked child has none of its
+    parent's, and leaves them to it.
+
+    Args:
+        opened: An asynchronous generator that yields the resource once and closes it afterwards. It must not
+            wait for anything before it yields, so that two tasks of one loop cannot open two.
+    """
+
+    def __init__(self, opened: Callable[[], AsyncGenerator[_T, None]]) -> None:
+        self._opened = opened
+        self._keep_apart()
+        after_fork(self._start_anew)
+
+    async def get(self) -> _T:
+        """The running loop's resource."""
+        loop = asyncio.get_running_loop()
+        held = self._held.get(loop)
+        if held is None:
+            for ended in [other for other in list(self._held) if other.is_closed()]:
+                self._held.pop(ended, None)
+            holder = self._opened()
+            held = (await anext(holder), holder)
+            self._held[loop] = held
+        return held[0]
+
+    async def close(self) -> None:
+        """Close the resources of all loops; those of loops that run elsewhere are closed over there."""
+        here = asyncio.get_running_loop()
+        for loop in list(self._held):
+            _, holder = self._held.pop(loop)
+            if loop is here:
+                await holder.aclose()
+            elif loop.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_finish(holder), loop))
+
+    def _keep_apart(self) -> None:
+        self._held: dict[asyncio.AbstractEventLoop, tuple[_T, AsyncGenerator[_T, None]]] = {}
+        # Held by the finalizer as well: the garbage collector finalises what is in a cycle with this object in any order,
+        # and a resource must not go before the generator that closes it.
+        self._dropped = finalize(self, self._held.clear)
+        self._dropped.atexit = False
+
+    def _start_anew(self) -> None:
+        self._dropped.detach()
+        abandon(self._held)
+        self._keep_apart()
+
+
+async def _finish(holder: AsyncGenerator[_T, None]) -> None:
+    await holder.aclose()

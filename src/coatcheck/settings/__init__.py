@@ -1,0 +1,1 @@
+"""Settings, from `coatcheck.toml` and the environment."""

@@ -1,0 +1,89 @@
+"""The section ``[keyring]`` of the settings: where keys are, if not in ``COATCHECK_KEYS``."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic_settings import NoDecode
+
+from coatcheck.contracts.keys import KeySource
+from coatcheck.errors import ConfigError
+from coatcheck.keys.aws import AwsKms
+from coatcheck.keys.google import GoogleKms
+from coatcheck.keys.key_cache import DEFAULT_MAX_AGE
+from coatcheck.keys.keyring import Keyring
+from coatcheck.keys.kms import KeyService
+from coatcheck.keys.tenant_keys import LABEL_PATTERN, TenantKeys
+from coatcheck.settings.registry import open_store
+
+_Name = Annotated[str, StringConstraints(min_length=1)]
+_Label = Annotated[str, Field(pattern=LABEL_PATTERN)]
+
+
+class KeyringSettings(BaseModel):
+    """Keys from a file, or keys of tenants that a KMS wraps; neither, and ``COATCHECK_KEYS`` has them."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    file: _Name | None = None
+    """A file of keys: :meth:`Keyring.from_file`."""
+    kms: _Name | None = None
+    """The key that wraps tenants' keys: an ARN of AWS KMS, or ``projects/...`` of Google Cloud KMS."""
+    decrypt_only: Annotated[list[_Name], NoDecode] = []
+    """Keys that wrapped tenants' keys before. In the environment separated by commas."""
+    label: _Label | None = None
+    """Names the store among all whose keys this KMS wraps: :class:`TenantKeys`. Needed with ``kms``."""
+    former_labels: Annotated[list[_Label], NoDecode] = []
+    """Labels that the store had before. In the environment separated by commas."""
+    store: SecretStr | None = None
+    """Where wrapped keys are kept, a URL; by default the store of ``[offload]``."""
+    max_age: float = Field(default=DEFAULT_MAX_AGE, ge=1, allow_inf_nan=False)
+    """Seconds that an unwrapped key is held; at least one."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.file is not None and self.kms is not None:
+            raise ValueError("keyring has a file and a kms; keys come from one of them")
+        if self.kms is None and self.model_fields_set - {"file", "kms"}:
+            raise ValueError("keyring has settings that need keyring.kms")
+        if self.kms is not None and self.label is None:
+            raise ValueError(
+                "keyring.kms needs keyring.label: a name for this store, such as prod, which no other store has whose keys "
+                "the KMS wraps"
+            )
+        return self
+
+    def source(self, default_store: str) -> KeySource:
+        """What the section describes; nothing is connected to yet.
+
+        Raises:
+            ConfigError: The file or a name cannot be used, or a package is not installed.
+        """
+        if self.file is not None:
+            return Keyring.from_file(Path(self.file).expanduser())
+        assert self.kms is not None
+        assert self.label is not None
+        store = open_store(self.store.get_secret_value() if self.store else default_store)
+        return TenantKeys(
+            store,
+            *map(open_service, (self.kms, *self.decrypt_only)),
+            label=self.label,
+            former_labels=self.former_labels,
+            max_age=self.max_age,
+        )
+
+
+def open_service(name: str) -> KeyService:
+    """The key of a KMS with this name.
+
+    Raises:
+        ConfigError: It is neither an ARN nor ``projects/...``.
+    """
+    if name.startswith("arn:"):
+        return AwsKms(name)
+    if name.startswith("projects/"):
+        return GoogleKms(name)
+    raise ConfigError(
+        f"{name[:200]!r} names no key of a KMS",
+        "Give an ARN (AWS KMS), or projects/P/locations/L/keyRings/R/cryptoKeys/K (Google Cloud KMS).",
+    )

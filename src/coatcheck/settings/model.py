@@ -1,0 +1,329 @@
+"""Settings: a chain from ``coatcheck.toml`` and ``COATCHECK_*`` variables.
+
+The file is the one that ``COATCHECK_CONFIG`` names, else ``coatcheck.toml`` in the working folder if there is one.
+A variable wins over the file: ``COATCHECK_ENCRYPT``, ``COATCHECK_OFFLOAD__STORE``, with two underscores for each
+step inwards. All there is, with what holds where nothing is set::
+
+    codecs = ["zstd"]           # in the order in which a payload passes them
+    encrypt = true              # with the keys in COATCHECK_KEYS, or those of [keyring]
+    accept_plain = true         # take what was never sealed; false once everything that writes has the chain
+    accept_unsealed = false     # also read what was written before encryption was introduced
+    decode_only = false         # write nothing of ours, read everything: to roll out and to roll back
+    max_payload = 268435456     # bytes
+    nexus_namespaces = []       # Temporal: namespaces at the other end of Nexus operations; theirs is opened as well
+
+    [codec.zstd]                # the options of a codec in the list above
+    level = 3
+
+    [offload]
+    store = "file:///home/me/.local/share/coatcheck/payloads"    # or s3:, gs:, postgresql:, ...
+    over = 2048                 # bytes after the codecs; what is larger goes to the store
+    deadline = 8.0              # seconds that one call to a store may take, all its attempts together
+    alias = "default"           # what references call the store, for as long as any of them is alive
+    replicas = []               # other stores, by URL, to read from where the store is down or lacks an object
+    patience = 2.0              # seconds of silence after which a replica is asked
+    # cache = "/var/cache/app"  # a folder for copies of what was read; sealed as it is in the store
+    cache_bytes = 1073741824    # of that folder
+
+    [offload.read_also]         # other stores, by their aliases: read, never written; none by default
+    old = "s3://old-bucket/prefix"
+
+    [keyring]                   # other keys than those in COATCHECK_KEYS: docs/keys.md
+
+    [serve]                     # the codec server: docs/codec-server.md
+
+Nothing is guessed: a setting or a ``COATCHECK_*`` variable that does not exist, or has the wrong type, is an error.
+"""
+
+import os
+from pathlib import Path
+from tomllib import TOMLDecodeError
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from coatcheck.chain import Chain
+from coatcheck.codecs.aead import Encrypt
+from coatcheck.contracts.keys import KeySource
+from coatcheck.contracts.sealing import Sealing
+from coatcheck.contracts.store import Store
+from coatcheck.errors import ConfigError
+from coatcheck.format.wire import NAME_PATTERN
+from coatcheck.keys.keyring import Keyring
+from coatcheck.offload import DEFAULT_THRESHOLD, MAX_PAYLOAD, Offload
+from coatcheck.settings.keyring import KeyringSettings
+from coatcheck.settings.problems import in_words, reason, unknown
+from coatcheck.settings.registry import make_codec, open_store
+from coatcheck.settings.serve import JwtSettings, ServeSettings
+from coatcheck.storage.client import DEFAULT_DEADLINE
+from coatcheck.stores.cached import DEFAULT_MAX_BYTES, CachedStore
+from coatcheck.stores.fallback import DEFAULT_PATIENCE, FallbackStore
+from coatcheck.stores.file import FileStore
+
+_PREFIX = "COATCHECK_"
+_FILE = "coatcheck.toml"
+_FILE_VARIABLE = "COATCHECK_CONFIG"
+_KEYS_VARIABLE = "COATCHECK_KEYS"
+
+_Namespace = Annotated[str, Field(min_length=1)]
+_Alias = Annotated[str, Field(pattern=NAME_PATTERN)]
+
+
+def _default_store() -> SecretStr:
+    return SecretStr(FileStore().folder.absolute().as_uri())
+
+
+class OffloadSettings(BaseModel):
+    """The section ``[offload]``: which payloads go to a store, and to which."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    store: SecretStr = Field(default_factory=_default_store)
+    """A URL. Secret, since it may hold a password."""
+    over: int = Field(default=DEFAULT_THRESHOLD, ge=0)
+    """Bytes."""
+    deadline: float = Field(default=DEFAULT_DEADLINE, gt=0, allow_inf_nan=False)
+    """Seconds."""
+    alias: _Alias = "default"
+    read_also: dict[_Alias, SecretStr] = {}
+    """URLs by alias."""
+    replicas: Annotated[list[SecretStr], NoDecode] = []
+    """URLs, in the order in which they are asked: :class:`FallbackStore`. In the environment separated by commas."""
+    patience: float = Field(default=DEFAULT_PATIENCE, ge=0, allow_inf_nan=False)
+    """Seconds."""
+    cache: str | None = Field(default=None, min_length=1)
+    """A folder: :class:`CachedStore`. ``~`` is the home folder."""
+    cache_bytes: int = Field(default=DEFAULT_MAX_BYTES, gt=0)
+
+    @model_validator(mode="after")
+    def _aliases_differ(self) -> Self:
+        if self.alias in self.read_also:
+            raise ValueError(f"read_also has the alias {self.alias!r}, which is that of the store itself")
+        return self
+
+    def open(self) -> Store:
+        """The store that is written, with its replicas behind it and its cache in front; nothing is connected to yet.
+
+        Raises:
+            ConfigError: One of them cannot be made.
+        """
+        store = open_store(self.store.get_secret_value())
+        if self.replicas:
+            replicas = [open_store(url.get_secret_value()) for url in self.replicas]
+            store = FallbackStore(store, *replicas, patience=self.patience)
+        if self.cache is not None:
+            store = CachedStore(store, Path(self.cache).expanduser(), max_bytes=self.cache_bytes)
+        return store
+
+    def step(self) -> Offload:
+        """The step of a chain; no store is connected to yet."""
+        return Offload(
+            self.open(),
+            over=self.over,
+            deadline=self.deadline,
+            alias=self.alias,
+            read_also={alias: open_store(url.get_secret_value()) for alias, url in self.read_also.items()},
+        )
+
+
+class Settings(BaseSettings):
+    """Everything that a chain is made from. :meth:`load` reads it; the module's docstring has an example."""
+
+    model_config = SettingsConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    codecs: Annotated[list[str], NoDecode] = ["zstd"]
+    """Names, in the order in which a payload passes them. In the environment separated by commas."""
+    codec: dict[str, Any] = {}
+    """The options of codecs by the codec's name: ``[codec.zstd]``."""
+    encrypt: bool = True
+    accept_plain: bool = True
+    accept_unsealed: bool = False
+    decode_only: bool = False
+    max_payload: int = Field(default=MAX_PAYLOAD, gt=0)
+    """Bytes."""
+    nexus_namespaces: Annotated[list[_Namespace], NoDecode] = []
+    """For whoever reads Temporal's histories: what their ``ClaimCheckPlugin`` is given. In the environment separated by commas."""
+    offload: OffloadSettings = Field(default_factory=OffloadSettings)
+    keyring: KeyringSettings = Field(default_factory=KeyringSettings)
+    """Other keys than those in the variable ``COATCHECK_KEYS``."""
+    serve: ServeSettings = Field(default_factory=ServeSettings)
+    """Of ``coatcheck serve``; the chain needs none of it."""
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the file and the environment.
+
+        Raises:
+            ConfigError: The file cannot be read, or settings are wrong: one line for each of them.
+        """
+        file = _file()
+        where = f"in {file} or the {_PREFIX}* variables" if file else f"in the {_PREFIX}* variables"
+        wrong = unknown(os.environ, _SECTIONS, _variables())
+        try:
+            if not wrong:
+                return cls()
+        except ValidationError as error:
+            wrong = [
+                in_words(detail, _fields(detail["loc"]))
+                for detail in error.errors(include_url=False, include_input=False)
+            ]
+        except SettingsError:
+            wrong = [
+                f"{_PREFIX}CODEC and {_PREFIX}OFFLOAD hold JSON; use {_PREFIX}OFFLOAD__STORE and the like"
+            ]
+        except (TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            wrong = [f"{file} cannot be read as TOML: {reason(error)}"]
+        # Out here, so that the original does not hang on to it: it quotes what was set.
+        raise ConfigError("the settings cannot be used", "\n- ".join([f"Correct {where}:", *wrong]))
+
+    def chain(self) -> Chain:
+        """The chain, with :meth:`keys`.
+
+        Raises:
+            ConfigError: There are no keys and ``encrypt`` is true, or a codec or a store cannot be made.
+        """
+        sealing: list[Sealing] = []
+        if self.encrypt:
+            sealing = [
+                Encrypt(self.keys(), accept_plain=self.accept_plain, accept_unsealed=self.accept_unsealed)
+            ]
+        return Chain(
+            *(make_codec(name, self.codec.get(name)) for name in self.codecs),
+            *sealing,
+            self.offload.step(),
+            decode_only=self.decode_only,
+            max_payload=self.max_payload,
+        )
+
+    def keys(self) -> KeySource:
+        """The keys: those of the section ``[keyring]`` or, where it names none, of the variable ``COATCHECK_KEYS``.
+
+        Raises:
+            ConfigError: There are none, or they are in several places.
+        """
+        if self.keyring.file is None and self.keyring.kms is None:
+            return Keyring.from_env(_KEYS_VARIABLE)
+        if os.environ.get(_KEYS_VARIABLE):
+            raise ConfigError(
+                f"keys are in {_KEYS_VARIABLE} and in the section [keyring]",
+                f"Unset one of them. `keyring.file` can hold those of {_KEYS_VARIABLE}.",
+            )
+        return self.keyring.source(self.offload.store.get_secret_value())
+
+    @model_validator(mode="after")
+    def _keys_are_used(self) -> Self:
+        if self.encrypt:
+            return self
+        if os.environ.get(_KEYS_VARIABLE) or self.keyring.model_fields_set:
+            where = _KEYS_VARIABLE if os.environ.get(_KEYS_VARIABLE) else "[keyring]"
+            raise ValueError(
+                f"encrypt is false, and there are keys in {where}: payloads would be written in the clear; take one of "
+                "them out, or set decode_only to stop writing and still read"
+            )
+        if not self.accept_plain:
+            raise ValueError("accept_plain is false, and encrypt is too: nothing would be sealed")
+        return self
+
+    @model_validator(mode="after")
+    def _options_belong_to_codecs(self) -> Self:
+        for name, options in self.codec.items():
+            if not isinstance(options, dict):
+                raise ValueError(f"codec.{name} must be a table: [codec.{name}]")  # noqa: TRY004 - pydantic's way
+            if name not in self.codecs:
+                raise ValueError(f"[codec.{name}] has options, but codecs does not name {name!r}")
+        if len(set(self.codecs)) < len(self.codecs):
+            raise ValueError("codecs names one of them twice")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, the environment over the file. Nothing else is read."""
+        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls, _file())
+
+
+class _Environment(EnvSettingsSource):
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        for section, name in (
+            (values, "codecs"),
+            (values, "nexus_namespaces"),
+            (values.get("serve"), "origins"),
+            (values.get("offload"), "replicas"),
+            (values.get("keyring"), "decrypt_only"),
+            (values.get("keyring"), "former_labels"),
+        ):
+            if isinstance(section, dict) and isinstance(listed := section.get(name), str):
+                section[name] = [item.strip() for item in listed.split(",") if item.strip()]
+        return values
+
+
+def _file() -> Path | None:
+    named = os.environ.get(_FILE_VARIABLE)
+    if not named:
+        return Path(_FILE) if Path(_FILE).exists() else None
+    if not Path(named).is_file():
+        raise ConfigError(
+            f"{_FILE_VARIABLE} names {named!r}, and there is no such file", "Correct it, or unset it."
+        )
+    return Path(named)
+
+
+def sources() -> tuple[Path | None, dict[str, Any], dict[str, Any]]:
+    """Return the file that is read, what it sets, and what variables set. Values are as they were written, secrets too.
+
+    Raises:
+        ConfigError: There is no file where ``COATCHECK_CONFIG`` says.
+    """
+    file = _file()
+    return file, TomlConfigSettingsSource(Settings, file)(), _Environment(Settings)()
+
+
+_MODELS: dict[tuple[int | str, ...], type[BaseModel]] = {
+    (): Settings,
+    ("offload",): OffloadSettings,
+    ("keyring",): KeyringSettings,
+    ("serve",): ServeSettings,
+    ("serve", "jwt"): JwtSettings,
+}
+_SECTIONS = frozenset({"CODEC", "KEYRING", "OFFLOAD", "SERVE"})
+
+
+def _variables() -> list[str]:
+    """All names but those in tables whose names are the user's."""
+    return [
+        *(
+            _PREFIX + "__".join((*map(str, place), name)).upper()
+            for place, model in _MODELS.items()
+            for name in model.model_fields
+        ),
+        _FILE_VARIABLE,
+        _KEYS_VARIABLE,
+    ]
+
+
+def _fields(place: tuple[int | str, ...]) -> list[str]:
+    """What there is beside the setting at ``place``."""
+    return list(_MODELS.get(place[:-1], Settings).model_fields)

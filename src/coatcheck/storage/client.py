@@ -1,0 +1,225 @@
+"""The core's calls to a store: within its limits, again if it may help, and never for longer than it said."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
+from typing import Final, TypeVar
+
+from coatcheck.contracts.store import DEFAULT_LIMIT, Store, StoredObject
+from coatcheck.errors import LimitExceeded, PayloadNotFound, StoreDenied, StoreUnavailable
+from coatcheck.storage.limiter import Limiter, limiter_of
+from coatcheck.telemetry import StoreCall
+
+_T = TypeVar("_T")
+
+DEFAULT_DEADLINE: Final = 8.0
+"""Seconds: inside Temporal's workflow task time-out of 10 s, so that an error can still be reported."""
+_SLOWEST: Final = 2**20
+"""Bytes a second: as long as they flow faster, no call is given up."""
+_SLOWEST_QUEUE: Final = 16 * 2**20
+"""Bytes a second in which a queue of many calls is expected to move on."""
+PAGE: Final = 1000
+"""Objects that come with one request of a listing: what S3, GCS and most others give."""
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 2.0
+
+
+class Access:
+    """A store behind one retry policy and its limiter.
+
+    ``StoreUnavailable`` is retried with exponential back-off and full jitter ("Exponential Backoff And Jitter", AWS
+    Architecture Blog, 2015), never sooner than the store asked for, until the deadline of the whole call would pass.
+    All other errors are raised at once.
+
+    Args:
+        store: Called once an attempt.
+        deadline: Seconds for one call with all its attempts and its wait in the queue, more for many bytes (:meth:`seconds_for`).
+        limiter: Admits each attempt; the store's own where none is given.
+    """
+
+    def __init__(
+        self, store: Store, deadline: float = DEFAULT_DEADLINE, limiter: Limiter | None = None
+    ) -> None:
+        self.store = store
+        self._deadline = deadline
+        self._limiter = limiter
+
+    @property
+    def limiter(self) -> Limiter:
+        """The limiter that admits the calls."""
+        return self._limiter or limiter_of(self.store)
+
+    def seconds_for(self, size: int) -> float:
+        """Return how long a call that begins now may take: the deadline, and what its bytes and those before it need."""
+        return self._deadline + size / _SLOWEST + self.limiter.ahead / _SLOWEST_QUEUE
+
+    @asynccontextmanager
+    async def within(self, size: int) -> AsyncIterator[None]:
+        """Bound several calls one after the other by what one of ``size`` bytes may take.
+
+        Raises:
+            StoreUnavailable: They took longer.
+        """
+        seconds = self.seconds_for(size)
+        timeout = asyncio.timeout(seconds)
+        try:
+            async with timeout:
+                yield
+        except TimeoutError as error:
+            if not timeout.expired():
+                raise
+            raise _no_answer("the store", seconds) from error
+
+    async def create(self, key: str, data: bytes) -> bool:
+        """See :meth:`Store.create`; ``False`` also where an attempt succeeded and its answer was lost."""
+        with StoreCall("create", self.store) as call:
+            created = await self._call(len(data), lambda: self.store.create(key, data))
+            call.size = len(data)
+            return created
+
+    async def replace(self, key: str, data: bytes) -> None:
+        """See :meth:`Store.replace`."""
+        with StoreCall("replace", self.store) as call:
+            await self._call(len(data), lambda: self.store.replace(key, data))
+            call.size = len(data)
+
+    async def get(self, key: str, size: int, limit: int = DEFAULT_LIMIT) -> bytes:
+        """See :meth:`Store.get`; ``size`` is what it will likely come to, in bytes, for the limiter and the deadline."""
+        with StoreCall("get", self.store) as call:
+            data = await self._call(size, lambda: self.store.get(key, limit))
+            call.size = len(data)
+            return data
+
+    async def get_admitted(self, key: str, size: int, limit: int) -> bytes:
+        """As :meth:`get`, for a caller that was admitted by a limiter of its own."""
+        with StoreCall("get", self.store) as call:
+            data = await retried(lambda: self.store.get(key, limit), self.seconds_for(size))
+            call.size = len(data)
+            return data
+
+    async def get_uncached(self, key: str, size: int, limit: int = DEFAULT_LIMIT) -> bytes:
+        """See :meth:`Store.get_uncached`, and :meth:`get` for ``size``."""
+        with StoreCall("get", self.store) as call:
+            data = await self._call(size, lambda: self.store.get_uncached(key, limit))
+            call.size = len(data)
+            return data
+
+    async def delete(self, key: str) -> None:
+        """See :meth:`Store.delete`."""
+        with StoreCall("delete", self.store):
+            await self._call(0, lambda: self.store.delete(key))
+
+    async def forget(self, key: str) -> None:
+        """See :meth:`Store.forget`."""
+        await self.store.forget(key)
+
+    async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
+        """See :meth:`Store.list_first`."""
+        with StoreCall("list", self.store):
+            return await self._call(0, lambda: self.store.list_first(prefix, count))
+
+    async def is_there(self, key: str) -> bool:
+        """Tell if the store itself has the object, whatever it holds; raises as :meth:`list_first`."""
+        try:
+            # Copies and replicas have no part in a listing.
+            return any(entry.key == key for entry in await self.list_first(key, 1))
+        except StoreDenied:
+            pass
+        try:
+            await self.get_uncached(key, 0, 0)
+        except LimitExceeded:
+            return True
+        except (PayloadNotFound, StoreDenied):
+            # Without the right to list, S3 calls denied what is missing.
+            return False
+        return True
+
+    async def pages(self, prefix: str) -> AsyncGenerator[list[StoredObject], None]:
+        """Yield what :meth:`Store.list_objects` gives, up to 1,000 objects at a time. The deadline is for each of these pages.
+
+        Only the first is asked for again: a listing that broke off has to begin anew, which is for the caller to decide.
+        """
+
+        async def begin() -> tuple[list[StoredObject], AsyncIterator[StoredObject]]:
+            listing = self.store.list_objects(prefix)
+            return await _taken(listing, PAGE), listing
+
+        with StoreCall("list", self.store):
+            page, listing = await self._call(0, begin)
+        yield page
+        while len(page) == PAGE:
+            with StoreCall("list", self.store):
+                async with self.within(0), self.limiter.hold(0):
+                    page = await _taken(listing, PAGE)
+            yield page
+
+    async def list_up_to(self, count: int, prefix: str) -> list[StoredObject]:
+        """Return the first ``count`` objects that :meth:`Store.list_objects` gives."""
+        with StoreCall("list", self.store):
+            return await self._call(0, lambda: _taken(self.store.list_objects(prefix), count))
+
+    async def close(self) -> None:
+        """See :meth:`Store.close`."""
+        await self.store.close()
+
+    async def _call(self, size: int, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        return await retried(attempt, self.seconds_for(size), limiter=self.limiter, size=size)
+
+
+async def retried(
+    attempt: Callable[[], Awaitable[_T]],
+    deadline: float,
+    *,
+    limiter: Limiter | None = None,
+    size: int = 0,
+    what: str = "the store",
+) -> _T:
+    """Call ``attempt`` until it gives something else than ``StoreUnavailable``: the policy of :class:`Access`.
+
+    Args:
+        attempt: Called once an attempt.
+        deadline: Seconds for all of them together, and for the wait for a place.
+        limiter: Admits each attempt.
+        size: Bytes that an attempt comes to, for the limiter.
+        what: Who is called, for the error.
+
+    Raises:
+        StoreUnavailable: The last attempt raised it, or there was no answer before the deadline.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + deadline
+    for number in itertools.count():
+        timeout = asyncio.timeout_at(end)
+        try:
+            async with timeout, limiter.hold(size) if limiter else nullcontext():
+                return await attempt()
+        except TimeoutError as error:
+            if not timeout.expired():
+                raise
+            raise _no_answer(what, deadline) from error
+        except StoreUnavailable as error:
+            pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**number))  # noqa: S311 - spreads load, hides nothing
+            pause = max(pause, error.retry_after or 0)
+            if loop.time() + pause >= end:
+                raise
+        await asyncio.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+async def _taken(listing: AsyncIterator[StoredObject], count: int) -> list[StoredObject]:
+    """Take so many entries of a listing, and leave the rest for the next call."""
+    found: list[StoredObject] = []
+    async for entry in listing:
+        found.append(entry)
+        if len(found) == count:
+            break
+    return found
+
+
+def _no_answer(who: str, seconds: float) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{who} gave no answer within {seconds:.3g} seconds",
+        "Check the store and the network; Offload(deadline=...) sets how long to wait.",
+    )

@@ -1,0 +1,369 @@
+"""Small named records of a scope, kept next to its objects: which state belongs to which step.
+
+An object is named by its content. A record is named by its position, so that it can be found without being read, and
+by a code that only who has the key can tell, so that a listing alone says which names are authentic. Neither ever changes:
+a record is created, and some day deleted.
+"""
+
+import hmac
+import itertools
+import logging
+import re
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from coatcheck.contracts.store import StoredObject
+from coatcheck.errors import (
+    CoatcheckError,
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    LimitExceeded,
+    PayloadNotFound,
+)
+from coatcheck.format.suites import ScopeSealer, SealingPolicy
+from coatcheck.runtime.concurrency import all_at_once
+from coatcheck.scope import Scope
+from coatcheck.storage.client import Access
+from coatcheck.storage.scope_state import ScopeState
+from coatcheck.storage.scoped_store import ScopedStore
+from coatcheck.storage.sealed_records import open_record, seal_record
+
+STEP: Final = "step-"
+"""The beginning of the names of records."""
+LAST_STEP: Final = 2**63 - 1
+LAST_BRANCH: Final = 999_999
+MAX_RECORD: Final = 64 * 1024
+"""Bytes of a record as it is stored."""
+
+_BRANCH_DIGITS: Final = 6
+_STEP_DIGITS: Final = 20
+_DIGITS: Final = _BRANCH_DIGITS + _STEP_DIGITS
+_HIGHEST_STEP: Final = 10**_STEP_DIGITS - 1
+_CODE_LENGTH: Final = 8
+_NAME: Final = re.compile(rf"{STEP}([0-9]{{{_BRANCH_DIGITS}}})([0-9]{{{_STEP_DIGITS}}})-([0-9a-f]{{16}})")
+_PAGE: Final = 1000
+"""Names in one listing: what S3 and its kind answer with one request."""
+_SPARE: Final = 8
+"""More than were asked for, so that a few strangers among them cost no second request."""
+_MOST_STRANGERS: Final = 10_000
+"""Names that are not authentic, passed over in one listing."""
+_MOST_SAID: Final = 1024
+
+_log = logging.getLogger("coatcheck")
+_said: OrderedDict[str, None] = OrderedDict()
+
+
+class Position(NamedTuple):
+    """The place of a record in its run. The greater of two was written later.
+
+    A run begins as branch 0; each time it goes on from an earlier step, it does so as the next branch.
+    """
+
+    branch: int
+    step: int
+
+
+class Ledger:
+    """The records of one scope. Safe to use from several threads and event loops; keeps nothing in memory.
+
+    Records are written to the chain's store under its primary key, and read from all of its stores, under all of the
+    keys that it can open something with: a rotation hides nothing.
+
+    Args:
+        suites: What records are sealed with.
+        storerooms: The chain's, the one that it writes to first.
+        scope: Whose records.
+
+    Raises:
+        ConfigError: There is no store.
+    """
+
+    def __init__(self, suites: SealingPolicy, storerooms: tuple[ScopedStore, ...], scope: Scope) -> None:
+        if not storerooms:
+            raise ConfigError("this chain has no store", "Add Offload(store) to it.")
+        self._suites = suites
+        self._storerooms = storerooms
+        self._scope = scope
+
+    async def create(self, position: Position, record: bytes) -> bool:
+        """Write a record, unless there is one at this position. It is durable when this returns.
+
+        Returns:
+            Whether it was written now. ``False`` also where it was, and the store's answer was lost: :meth:`find` it.
+
+        Raises:
+            LimitExceeded: It is larger than :data:`MAX_RECORD`, sealed.
+            StoreError: The store cannot or will not take it.
+        """
+        # A sweep deletes by name, and a record that is swept and then made anew has the same one.
+        await self.look_for_sweep()
+        sealer = self._suites.sealer_for_new(self._scope)
+        return await Records(self._storerooms[0].access, sealer).create(position, record)
+
+    async def look_for_sweep(self) -> bool:
+        """Make sure that no sweep takes away what the store says is in the scope after this; one request at most.
+
+        Returns:
+            Whether that was not known before. What was seen in the scope may then be gone.
+
+        Raises:
+            StoreUnavailable: The scope is being swept.
+            StoreError: The store cannot or will not say.
+        """
+        if self._suites.loads_keys:
+            await self._suites.sealing.load_primary(self._scope.tenant)
+        presence = self._memory().presence
+        if presence.of_tenant or presence.is_confirmed:
+            return False
+        await self._storerooms[0].look_for_sweep(presence, self._suites.sealer_for_new(self._scope))
+        return True
+
+    async def newest(self, count: int, before: Position | None = None) -> "list[Entry]":
+        """Return the entries that were written last, the newest first, without reading them.
+
+        One listing for each store and key of the chain: one request where ``count`` is below about 1,000 and the store
+        lists by key. A position that is there several times comes once, as it was written last. Names that are not
+        authentic are passed over, and logged.
+
+        Args:
+            count: At most so many.
+            before: Only those that were written before the one at this position.
+
+        Raises:
+            LimitExceeded: More than 10,000 names are not authentic.
+            StoreError: A store cannot or will not be listed.
+        """
+        found = await all_at_once(place.newest(count, before) for place in await self.places())
+        latest: dict[Position, Entry] = {}
+        for entry in itertools.chain.from_iterable(found):
+            known = latest.setdefault(entry.position, entry)
+            if entry.stored.modified > known.stored.modified:
+                latest[entry.position] = entry
+        return sorted(latest.values(), key=_position_of, reverse=True)[:count]
+
+    async def get(self, entry: "Entry") -> bytes:
+        """Return the record, authentic and whole. It is fetched once more if it comes damaged.
+
+        Raises:
+            FormatError: What is there is no record of a version known here.
+            IntegrityError: It is not what was written under this name.
+            LimitExceeded: It has more than :data:`MAX_RECORD` bytes.
+            PayloadNotFound: It was removed since it was listed.
+            StoreError: The store cannot or will not give it.
+        """
+        return await entry.records.get(entry)
+
+    async def find(self, position: Position) -> list[tuple[str, bytes]]:
+        """Return the records at a position with their keys: one at most for each store and key of the chain.
+
+        Raises:
+            CoatcheckError: As :meth:`get`; ``PayloadNotFound`` only if it is nowhere.
+        """
+        places = await self.places()
+        found = await all_at_once(_or_error(place, position) for place in places)
+        records = [
+            (place.key(position), record)
+            for place, record in zip(places, found, strict=True)
+            if isinstance(record, bytes)
+        ]
+        errors = [error for error in found if isinstance(error, CoatcheckError)]
+        if not records:
+            raise next((error for error in errors if not isinstance(error, PayloadNotFound)), errors[0])
+        return records
+
+    async def begin(self, newest: Position | None) -> None:
+        """Forget what this process knows of the scope if its newest record is an earlier one than this process knows.
+
+        So it was deleted, and perhaps begun anew: what was there may be gone, and is nothing to build on.
+
+        Raises:
+            KeyUnavailable: A key of the tenant has to be loaded and cannot be had now.
+        """
+        if self._suites.loads_keys:
+            await self._suites.sealing.load_primary(self._scope.tenant)
+            await self._suites.sealing.load_all(self._scope.tenant)
+        known = self._memory().newest_record
+        if newest is None or (known is not None and newest < known):
+            self.forget()
+
+    def reached(self, newest: Position) -> None:
+        """Remember for :meth:`begin` which record is the newest."""
+        self._memory().newest_record = newest
+
+    def forget(self) -> None:
+        """Rely on nothing that this process knows to be in the scope."""
+        for room in self._storerooms:
+            for sealer in self._suites.sealers(self._scope):
+                room.forget(sealer.sealer, sealer.run_tag)
+
+    def _memory(self) -> ScopeState:
+        sealer = self._suites.sealer_for_new(self._scope)
+        return self._storerooms[0].scope(sealer.sealer, sealer.run_tag)
+
+    async def places(self) -> "list[Records]":
+        """Return the records of each store and key of the chain.
+
+        Raises:
+            KeyUnavailable: The tenant's keys have to be loaded and cannot be had now.
+        """
+        if self._suites.loads_keys:
+            await self._suites.sealing.load_all(self._scope.tenant)
+        sealers = self._suites.sealers(self._scope)
+        return [Records(room.access, sealer) for room in self._storerooms for sealer in sealers]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record in a listing, its name authentic."""
+
+    position: Position
+    stored: StoredObject
+    records: "Records"
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Records of one scope that are sealed under one key, in one store. Raises as :class:`Ledger`."""
+
+    access: Access
+    scope: ScopeSealer
+
+    def key(self, position: Position) -> str:
+        """Return the key of the record at a position.
+
+        Raises:
+            ConfigError: There is no such position.
+        """
+        return self.scope.prefix + self._name(position)
+
+    def entry(self, stored: StoredObject) -> Entry | None:
+        """Return what is listed as an entry; None if its name is not authentic."""
+        name = stored.key.removeprefix(self.scope.prefix)
+        parts = _NAME.fullmatch(name)
+        if parts is None or not hmac.compare_digest(parts[3], self._code(name[: -len(parts[3]) - 1])):
+            return None
+        return Entry(Position(LAST_BRANCH - int(parts[1]), _HIGHEST_STEP - int(parts[2])), stored, self)
+
+    async def create(self, position: Position, record: bytes) -> bool:
+        """See :meth:`Ledger.create`."""
+        name = self._name(position)
+        sealed = seal_record(self.scope, name, record)
+        if len(sealed) > MAX_RECORD:
+            raise LimitExceeded(f"a record has {len(sealed)} bytes, {MAX_RECORD} are allowed", "Report this.")
+        return await self.access.create(self.scope.prefix + name, sealed)
+
+    async def newest(self, count: int, before: Position | None = None) -> list[Entry]:
+        """See :meth:`Ledger.newest`."""
+        prefix = self.scope.prefix
+        starts = [STEP] if before is None else list(_after(self._name(before), STEP, ""))
+        found: list[Entry] = []
+        strangers = 0
+        size = min(count + _SPARE, _PAGE)
+        while starts and len(found) < count:
+            start = starts.pop()
+            page = await self.access.list_first(prefix + start, size)
+            for stored in page:
+                entry = self.entry(stored)
+                if entry is not None:
+                    found.append(entry)
+                else:
+                    strangers += 1
+                    if strangers <= _SPARE:
+                        say_once(stored.key, "nobody who has the key gave a record this name")
+            if strangers > _MOST_STRANGERS:
+                raise LimitExceeded(
+                    f"more than {_MOST_STRANGERS} names below {prefix}{STEP} are not authentic",
+                    "Find out who may write to the store, and delete them.",
+                )
+            if len(page) == size:
+                last = page[-1].key.removeprefix(prefix)
+                starts += _after(last, start, self._code(last[: len(STEP) + _DIGITS]))
+            size = _PAGE if strangers else size
+        return found[:count]
+
+    async def get(self, entry: Entry) -> bytes:
+        """See :meth:`Ledger.get`."""
+        return await self.at(entry.position)
+
+    async def at(self, position: Position) -> bytes:
+        """Return the record at a position; raises as :meth:`Ledger.get`."""
+        try:
+            return await self._get(position)
+        except (FormatError, IntegrityError):
+            # Once more: it may have been damaged on its way rather than where it lies.
+            return await self._get(position)
+
+    async def delete(self, position: Position) -> None:
+        """Remove the record, if it is there."""
+        await self.access.delete(self.key(position))
+
+    async def _get(self, position: Position) -> bytes:
+        name = self._name(position)
+        key = self.scope.prefix + name
+        # A record can be deleted and made anew: a copy, or a replica, may have the earlier one.
+        data = await self.access.get_uncached(key, 0, MAX_RECORD)
+        try:
+            return open_record(self.scope, name, data)
+        except CoatcheckError as error:
+            raise error.about(key)  # noqa: B904 - the same error, with the record named
+
+    def _name(self, position: Position) -> str:
+        branch, step = position
+        if not (0 <= branch <= LAST_BRANCH and 0 <= step <= LAST_STEP):
+            raise ConfigError(
+                f"there is no step {step} of a branch {branch}",
+                f"Steps are 0 to {LAST_STEP}, branches 0 to {LAST_BRANCH}.",
+            )
+        # Inverted, so that the first in a listing is the newest.
+        place = f"{STEP}{LAST_BRANCH - branch:0{_BRANCH_DIGITS}}{_HIGHEST_STEP - step:0{_STEP_DIGITS}}"
+        return f"{place}-{self._code(place)}"
+
+    def _code(self, place: str) -> str:
+        named = b"coatcheck/v1/record-name/" + self.scope.run_tag + place.encode("ascii", "replace")
+        return self.scope.sealer.mac(named)[:_CODE_LENGTH].hex()
+
+
+def say_once(key: str, what: str) -> None:
+    """Log that a record is passed over, once for each."""
+    if key not in _said:
+        _said[key] = None
+        if len(_said) > _MOST_SAID:
+            _said.popitem(last=False)
+        _log.warning("the record %s is passed over: %s", key, what)
+
+
+async def _or_error(place: Records, position: Position) -> bytes | CoatcheckError:
+    try:
+        return await place.at(position)
+    except (FormatError, IntegrityError, LimitExceeded, PayloadNotFound) as error:
+        return error
+
+
+def _position_of(entry: Entry) -> Position:
+    return entry.position
+
+
+def _after(name: str, start: str, code: str) -> Iterator[str]:
+    """Beginnings of all names that are proper, begin with ``start`` and come after ``name``; the last of them first.
+
+    A store lists what begins with something, not what comes after something: so the names behind one are those that
+    have its first digits and then a greater one.
+
+    Args:
+        name: Proper or not.
+        start: What it begins with.
+        code: What a proper name with the digits of ``name`` ends with; empty if that one does not come after it.
+    """
+    digits = re.match("[0-9]*", name[len(STEP) : len(STEP) + _DIGITS])
+    length = len(STEP) + (digits.end() if digits else 0)
+    for end in range(len(start), min(length, len(name) - 1) + 1):
+        if end < len(STEP) + _DIGITS:
+            yield from (name[:end] + digit for digit in "9876543210" if digit > name[end])
+    if length == len(name) < len(STEP) + _DIGITS:
+        yield from (name + digit for digit in "9876543210")
+    proper = f"{name[:length]}-{code}"
+    if code and length == len(STEP) + _DIGITS and proper > name:
+        yield proper

@@ -1,0 +1,99 @@
+"""What Google Cloud Storage's answers mean in our error tree."""
+
+import json
+from http import HTTPStatus
+
+from coatcheck.errors import (
+    CoatcheckError,
+    ConfigError,
+    LimitExceeded,
+    PayloadNotFound,
+    StoreDenied,
+    StoreUnavailable,
+)
+from coatcheck.runtime.http import Answer as HttpAnswer
+
+_TOO_FAST = {"rateLimitExceeded", "userRateLimitExceeded"}
+_LATER = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
+_LOCKED = {"objectUnderActiveHold", "objectRetained", "retentionPolicyNotMet"}
+_SAID = 300
+"""Characters of the service's own message that are passed on."""
+
+
+class Answer(HttpAnswer):
+    """What came back for one request."""
+
+    __slots__ = ()
+
+    def said(self) -> tuple[str, str]:
+        """The reason code and the message of an error; a download's error is plain text without a code."""
+        try:
+            error = json.loads(self.body)["error"]
+            return str(error["errors"][0]["reason"]), str(error["message"])[:_SAID]
+        except (ValueError, LookupError, TypeError):
+            text = self.body.decode("utf-8", "replace").strip()
+            return "", "" if text.startswith(("<", "{")) else text[:_SAID]
+
+
+def is_already_there(answer: Answer) -> bool:
+    """Whether a create met an object. 412 alone is no proof of one: it is also given for broken organisation policies."""
+    return answer.status == HTTPStatus.PRECONDITION_FAILED and answer.said()[0] == "conditionNotMet"
+
+
+def is_from_google(answer: Answer) -> bool:
+    """Tell if an answer bears headers that only Google's servers give, and is no page for people."""
+    if answer.headers.get("Content-Type", "").startswith("text/html"):
+        return False
+    return any(name.lower().startswith(("x-goog-", "x-guploader-")) for name in answer.headers)
+
+
+def typed(answer: Answer, bucket: str, key: str) -> CoatcheckError:
+    """The error for an answer that is neither a success nor 404."""
+    reason, message = answer.said()
+    status = answer.status
+    said = f"bucket {bucket!r} answers {' '.join(filter(None, (str(status), reason)))}"
+    if message:
+        said += f": {message.rstrip('. ')}"
+    damaged = status == HTTPStatus.BAD_REQUEST and "CRC32C" in message
+    if status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR or reason in _TOO_FAST or damaged:
+        return StoreUnavailable(said, "Retry after a pause.", key, answer.retry_after())
+    if reason in _LOCKED:
+        todo = "It is locked until its retention or hold is over; leave it till then."
+        return StoreDenied(said, todo, key)
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return StoreDenied(said, "Check the credentials and the roles that they have on the bucket.", key)
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return LimitExceeded(said, "Keep payloads below the service's limit.", key)
+    return ConfigError(said, "Check the endpoint, the bucket's settings and the project.", key)
+
+
+def foreign(bucket: str, answer: Answer, key: str) -> StoreUnavailable:
+    """The error for a success that is not Google's, or not about what was asked."""
+    return StoreUnavailable(
+        f"something else than Google Cloud Storage answers {answer.status} for bucket {bucket!r}",
+        "Check the endpoint, and what stands in between: a proxy, or a page to sign in at.",
+        key,
+    )
+
+
+def wrong_place(bucket: str, answer: Answer, key: str) -> ConfigError:
+    """The error for a 404 that is not in Google's words."""
+    return ConfigError(
+        f"{answer.status} for bucket {bucket!r}, and not in Google's words",
+        "Check the endpoint: nobody there, or on the way there, answers as Google Cloud Storage does.",
+        key,
+    )
+
+
+def no_bucket(bucket: str) -> ConfigError:
+    """The error for a bucket that is not there."""
+    return ConfigError(f"there is no bucket {bucket!r}", "Create it, or correct its name or the endpoint.")
+
+
+def no_object(bucket: str, key: str) -> PayloadNotFound:
+    """The error for an object that is not there."""
+    return PayloadNotFound(
+        f"there is no such object in bucket {bucket!r}",
+        "Restore a version or the soft-deleted object, and check the bucket's lifecycle rules.",
+        key,
+    )

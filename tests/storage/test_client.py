@@ -1,0 +1,205 @@
+"""Retries and limits, with a store that fails as it is told."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from coatcheck import IntegrityError, MemoryStore, StoreDenied, StoreUnavailable
+from coatcheck.contracts.store import DEFAULT_LIMIT
+from coatcheck.storage.client import Access
+from coatcheck.storage.limiter import Limiter
+from tests.chains import SCOPE, encrypted_chain
+
+DOWN = StoreUnavailable("down")
+
+
+class Failing(MemoryStore):
+    """Raises what it is given, one a call, before it works."""
+
+    def __init__(self, *errors: Exception) -> None:
+        super().__init__()
+        self.errors = list(errors)
+        self.calls = 0
+
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return b"data"
+
+
+async def test_unavailable_is_tried_again() -> None:
+    store = Failing(DOWN, DOWN, DOWN)
+    assert await Access(store).get("k", 4) == b"data"
+    assert store.calls == 4
+
+
+@pytest.mark.parametrize(
+    "error", [StoreDenied("no"), IntegrityError("bad"), TimeoutError("of the store itself")]
+)
+async def test_other_errors_are_raised_at_once(error: Exception) -> None:
+    store = Failing(error)
+    with pytest.raises(type(error), match=str(error)):
+        await Access(store).get("k", 4)
+    assert store.calls == 1
+
+
+async def test_retries_end_at_the_deadline_with_the_last_error() -> None:
+    store = Failing(*[DOWN] * 10_000)
+    start = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="down"):
+        await Access(store, deadline=0.3).get("k", 4)
+    assert time.monotonic() - start < 5
+    assert store.calls > 2
+
+
+async def test_a_store_that_hangs_is_given_up_at_the_deadline() -> None:
+    class Hanging(MemoryStore):
+        async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    with pytest.raises(StoreUnavailable, match=r"no answer within 0.05 seconds"):
+        await Access(Hanging(), deadline=0.05).get("k", 4)
+
+
+async def test_retry_after_beyond_the_deadline_is_not_waited_for() -> None:
+    store = Failing(StoreUnavailable("busy", retry_after=60))
+    with pytest.raises(StoreUnavailable, match="busy"):
+        await Access(store).get("k", 4)
+    assert store.calls == 1
+
+
+async def test_retry_after_within_the_deadline_is_honoured() -> None:
+    store = Failing(StoreUnavailable("busy", retry_after=0.2))
+    start = time.monotonic()
+    await Access(store).get("k", 4)
+    assert time.monotonic() - start >= 0.2
+
+
+async def test_a_damaged_answer_is_fetched_once_more() -> None:
+    class Noisy(MemoryStore):
+        damaged = 0
+
+        async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+            data = await super().get(key, limit)
+            self.damaged -= 1
+            return data[:-1] + bytes([data[-1] ^ 1]) if self.damaged >= 0 else data
+
+    store = Noisy()
+    chain = encrypted_chain(store)
+    data = b"".join(n.to_bytes(2, "big") for n in range(3000))
+    journal = await chain.encode(data, SCOPE)
+    store.damaged = 1
+    assert await chain.open(journal, SCOPE) == data
+    store.damaged = 2
+    with pytest.raises(IntegrityError):
+        await chain.open(journal, SCOPE)
+
+
+async def peak(limiter: Limiter, sizes: list[int]) -> tuple[int, int]:
+    """How many operations and bytes were ever under way at once."""
+    now, most = [0, 0], [0, 0]
+
+    async def work(size: int) -> None:
+        async with limiter.hold(size):
+            for position, amount in enumerate((1, size)):
+                now[position] += amount
+                most[position] = max(most[position], now[position])
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            now[0] -= 1
+            now[1] -= size
+
+    await asyncio.gather(*map(work, sizes))
+    assert now == [0, 0]
+    return most[0], most[1]
+
+
+async def test_operations_and_bytes_are_bounded_and_all_get_their_turn() -> None:
+    assert await peak(Limiter(4, 1000), [1] * 100) == (4, 4)
+    operations, size = await peak(Limiter(100, 1000), [300] * 50)
+    assert (operations, size) == (3, 900)
+
+
+async def test_one_that_is_larger_than_the_limit_goes_alone() -> None:
+    limiter = Limiter(10, 1000)
+    operations, size = await peak(limiter, [5000] * 5)
+    assert (operations, size) == (1, 5000)
+    await asyncio.wait_for(peak(limiter, [400, 5000, 400, 5000, 1]), 5)
+
+
+async def test_those_who_leave_the_queue_give_way_to_those_behind() -> None:
+    limiter = Limiter(1, 1000)
+    gate = asyncio.Event()
+
+    async def work(wait: Callable[[], object]) -> None:
+        async with limiter.hold(10):
+            await asyncio.wait_for(gate.wait(), 5)
+
+    for cancelled_after in range(6):
+        gate.clear()
+        tasks = [asyncio.create_task(work(gate.wait)) for _ in range(3)]
+        for _ in range(cancelled_after):
+            await asyncio.sleep(0)
+        tasks[1].cancel()
+        gate.set()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(result) for result in done] == [type(None), asyncio.CancelledError, type(None)]
+        assert await asyncio.wait_for(peak(limiter, [1] * 3), 5) == (1, 1)
+
+
+async def test_one_cancelled_in_the_moment_of_its_turn_gives_the_place_back() -> None:
+    limiter = Limiter(1, 1000)
+    async with limiter.hold(1):
+        waiting = asyncio.create_task(peak(limiter, [1]))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    waiting.cancel()  # admitted just now, and not yet resumed
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert await asyncio.wait_for(peak(limiter, [1] * 3), 5) == (1, 1)
+
+
+def test_several_event_loops_share_one_limit() -> None:
+    limiter = Limiter(2, 1000)
+    lock, now, most = threading.Lock(), [0], [0]
+    finished: list[None] = []
+
+    async def work() -> None:
+        async with limiter.hold(1):
+            with lock:
+                now[0] += 1
+                most[0] = max(most[0], now[0])
+            await asyncio.sleep(0.001)
+            with lock:
+                now[0] -= 1
+
+    async def many() -> None:
+        await asyncio.wait_for(asyncio.gather(*(work() for _ in range(50))), 30)
+
+    threads = [threading.Thread(target=lambda: finished.append(asyncio.run(many()))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(finished) == 4
+    assert most[0] == 2
+
+
+def test_a_loop_that_was_closed_while_it_waited_does_not_keep_its_place() -> None:
+    limiter = Limiter(1, 1000)
+    holder = asyncio.new_event_loop()
+    place = limiter.hold(1)
+    holder.run_until_complete(place.__aenter__())
+    gone = asyncio.new_event_loop()
+    waiting = limiter.hold(1)
+    task = gone.create_task(waiting.__aenter__())
+    gone.run_until_complete(asyncio.sleep(0))
+    gone.close()
+    holder.run_until_complete(place.__aexit__(None, None, None))
+    assert holder.run_until_complete(asyncio.wait_for(peak(limiter, [1]), 5)) == (1, 1)
+    holder.close()
+    setattr(task, "_log_destroy_pending", False)  # noqa: B010 - it is meant to stay pending

@@ -1,0 +1,60 @@
+"""What is fetched ahead gives way to what somebody waits for."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from contextlib import suppress
+
+from coatcheck import Chain, MemoryStore, Offload, PayloadCache, Scope, StoreUnavailable
+from coatcheck.contracts.store import DEFAULT_LIMIT
+from coatcheck.format.reference import Reference
+
+RUNS, PAYLOADS = 20, 70
+DEADLINE = 1.0
+
+
+class _HangingReads(MemoryStore):
+    """Answers for the objects that it is told to, and never for others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers_for: set[str] = set()
+
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+        if key.rpartition("/")[2] not in self.answers_for:
+            await asyncio.sleep(3600)
+        return await super().get(key, limit)
+
+
+def _chain(store: MemoryStore) -> Chain:
+    return Chain(Offload(store, over=0, deadline=DEADLINE), cache=PayloadCache(0))
+
+
+async def test_no_call_waits_for_what_other_runs_fetch_ahead() -> None:
+    """A worker replays many runs when reads hang: a call still ends within its own deadline."""
+    store = _HangingReads()
+    references = {
+        Scope("t", f"run-{run}"): await _chain(store).encode_all(
+            [f"{run} {number}".encode() for number in range(PAYLOADS)], Scope("t", f"run-{run}")
+        )
+        for run in range(RUNS)
+    }
+    store.answers_for = {Reference.from_bytes(run[0]).object_id.hex() for run in references.values()}
+    async with _chain(store) as chain:
+        # The listing of each run begins with its first read, and the fetches ahead when it ends.
+        await asyncio.gather(*(chain.decode(run[0], scope) for scope, run in references.items()))
+        await asyncio.sleep(DEADLINE / 5)
+        started = time.monotonic()
+
+        async def seconds(call: Awaitable[bytes]) -> float:
+            with suppress(StoreUnavailable):
+                await call
+            return time.monotonic() - started
+
+        last_run = Scope("t", f"run-{RUNS - 1}")
+        write, read = await asyncio.gather(
+            seconds(chain.encode(b"new", Scope("t", "another"))),
+            seconds(chain.decode(references[last_run][-1], last_run)),
+        )
+    assert write < DEADLINE
+    assert read < 3 * DEADLINE
