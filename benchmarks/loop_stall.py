@@ -23,6 +23,7 @@ from benchmarks.history.cases import CompressOnly
 from benchmarks.loads.data import payloads
 from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, PayloadCache, Scope, Zstd
 from coatcheck.integrations.temporal import wrap_data_converter
+from coatcheck.runtime.concurrency import all_at_once
 
 SCOPE = Scope("default", "workflow")
 
@@ -87,7 +88,7 @@ async def measure(folder: str, rounds: int) -> list[Record]:
         yield "Temporal codec, encode 64 x 40 KB", temporal_batch
 
     async def batch(n: int) -> None:
-        await chain.encode_all(small[64 * n : 64 * n + 64], SCOPE)
+        await all_at_once(chain.encode(payload, SCOPE) for payload in small[64 * n : 64 * n + 64])
 
     for case, work in (
         ("idle", idle),

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from benchmarks.harness.command import arguments, show
 from benchmarks.harness.records import Record, in_turn, median_ratio
+from benchmarks.loads.computing import compute
 from benchmarks.loads.data import payloads
 from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, PayloadCache, Scope, Zstd
 from coatcheck.format.envelope import EnvelopeHeader, object_context
@@ -70,7 +71,7 @@ class OneSize:
         """All of an encode but the store."""
         scope = next(self.runs)
         for payload in self.payloads:
-            self.chain.writer.prepare(payload, scope)
+            compute(self.chain, payload, scope)
 
     def encode(self) -> None:
         """One after the other, each durable before the next."""

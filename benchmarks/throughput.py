@@ -21,9 +21,11 @@ from benchmarks.charting.ways import COMPRESS_ONLY
 from benchmarks.harness import targets
 from benchmarks.harness.command import arguments, show
 from benchmarks.harness.records import Record, in_turn, median_ratio, values
+from benchmarks.loads.computing import compute
 from benchmarks.loads.data import payloads, transcript
 from coatcheck import Chain, Encrypt, Key, Keyring, MemoryStore, Offload, PayloadCache, Scope, Zstd
 from coatcheck.format.envelope import EnvelopeHeader, object_context
+from coatcheck.runtime.concurrency import all_at_once
 
 SCOPE, SEARCHED = Scope("default", "workflow"), Scope("default", "searched")
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -60,7 +62,9 @@ class OneSize:
         self.frames = [self.zstd.encode(payload) or payload for payload in self.payloads]
         self.sealed = [self.sealer.seal(self.header, self.context, frame) for frame in self.frames]
         self.compressed = [zlib.compress(payload) for payload in self.payloads]
-        self.journal = self.loop.run_until_complete(self.chain.encode_all(self.payloads, SCOPE))
+        self.journal = self.loop.run_until_complete(
+            all_at_once(self.chain.encode(payload, SCOPE) for payload in self.payloads)
+        )
         self.store.keeps = False
         self.loop.run_until_complete(self.chain.encode(transcript()[-100_000:], SEARCHED))
 
@@ -88,16 +92,18 @@ class OneSize:
         """One after the other, without an event loop: everything that the chain computes."""
         scope = next(self.runs)
         for payload in self.payloads:
-            self.chain.writer.prepare(payload, scope)
+            compute(self.chain, payload, scope)
 
     def encode_searching(self) -> None:
         """The same, in a run that has something to build on."""
         for payload in self.payloads:
-            self.chain.writer.prepare(payload, SEARCHED)
+            compute(self.chain, payload, SEARCHED)
 
     def encode_loop(self) -> None:
         """All at once, as a worker does it."""
-        self.loop.run_until_complete(self.chain.encode_all(self.payloads, next(self.runs)))
+        self.loop.run_until_complete(
+            all_at_once(self.chain.encode(payload, next(self.runs)) for payload in self.payloads)
+        )
 
     def decode_parts(self) -> None:
         """Open, then decompress."""
@@ -107,7 +113,9 @@ class OneSize:
 
     def decode_loop(self) -> None:
         """All at once, as a worker does it."""
-        self.loop.run_until_complete(self.chain.decode_all(self.journal, SCOPE))
+        self.loop.run_until_complete(
+            all_at_once(self.chain.decode(payload, SCOPE) for payload in self.journal)
+        )
 
     def records(self, rounds: int) -> Iterator[Record]:
         """Measure."""

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from coatcheck import Chain, CoatcheckError, Encrypt, Key, Keyring, MemoryStore, Offload, Scope, Zstd
+from coatcheck.runtime.concurrency import all_at_once
 
 CANARY = "xyzzy-canary"
 SCOPE = Scope("tenant-canary", "run-canary")
@@ -22,7 +23,7 @@ async def _use() -> None:
     keyring, store = Keyring(Key.generate()), MemoryStore()
     chain, other = (Chain(Zstd(), Encrypt(keyring), Offload(store)) for _ in range(2))
     first = (CANARY + secrets.token_hex(20_000)).encode()
-    small, large = await chain.encode_all([CANARY.encode(), first], SCOPE)
+    small, large = await all_at_once(chain.encode(payload, SCOPE) for payload in [CANARY.encode(), first])
     grown = await chain.encode(first + b"and more", SCOPE)
     await chain.encode(first, SCOPE)
     await other.encode(first, SCOPE)

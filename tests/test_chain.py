@@ -30,6 +30,7 @@ from coatcheck import (
 )
 from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.format.wire import MAGIC
+from coatcheck.runtime.concurrency import all_at_once
 from tests.chains import (
     CODECS,
     KEY,
@@ -148,7 +149,7 @@ async def test_the_same_payload_is_one_object_and_one_reference() -> None:
     store = MemoryStore()
     chain = encrypted_chain(store)
     data = bytes(range(256)) * 20 + b"".join(n.to_bytes(2, "big") for n in range(3000))
-    journals = await chain.encode_all([data] * 20, SCOPE)
+    journals = await all_at_once(chain.encode(payload, SCOPE) for payload in [data] * 20)
     assert len(set(journals)) == 1
     assert len(await keys_in(store)) == 1
 
@@ -183,15 +184,18 @@ async def test_object_keys_say_nothing_of_tenant_and_run() -> None:
 async def test_batches_keep_order_and_count() -> None:
     chain = encrypted_chain()
     payloads = [n.to_bytes(2, "big") * (n * 40) for n in range(40)]
-    journals = await chain.encode_all(payloads, SCOPE)
-    assert await chain.decode_all(journals, SCOPE) == payloads
+    journals = await all_at_once(chain.encode(payload, SCOPE) for payload in payloads)
+    assert await all_at_once(chain.decode(payload, SCOPE) for payload in journals) == payloads
 
 
 async def test_the_first_error_of_a_batch_is_raised_as_it_is() -> None:
     chain = encrypted_chain()
     journal = await chain.encode(b"x", SCOPE)
     with pytest.raises(IntegrityError):
-        await chain.decode_all([journal, journal[:-1] + bytes([journal[-1] ^ 1]), journal], SCOPE)
+        await all_at_once(
+            chain.decode(payload, SCOPE)
+            for payload in [journal, journal[:-1] + bytes([journal[-1] ^ 1]), journal]
+        )
 
 
 @pytest.mark.parametrize("make", [encrypted_chain, plain_chain])
@@ -216,7 +220,7 @@ async def test_objects_swapped_within_a_scope_are_told_apart() -> None:
         store = MemoryStore()
         chain = make(store)
         payloads = [bytes([n]) + b"".join(i.to_bytes(2, "big") for i in range(3000)) for n in range(2)]
-        journals = await chain.encode_all(payloads, SCOPE)
+        journals = await all_at_once(chain.encode(payload, SCOPE) for payload in payloads)
         first, second = await keys_in(store)
         a, b = await store.get(first), await store.get(second)
         await store.replace(first, b)

@@ -87,7 +87,15 @@ def test_the_top_level_folders_have_no_init_file(module: str) -> None:
 def test_dependencies_point_one_way() -> None:
     """Contracts know nobody; codecs and stores know only contracts; the core knows neither; nobody knows the cli."""
     package = Path(str(coatcheck.__file__)).parent
-    foundation = {"coatcheck.contracts.store", "coatcheck.errors", "coatcheck.scope"}
+    foundation = {
+        "coatcheck.contracts",
+        "coatcheck.contracts.store",
+        "coatcheck.contracts.codec",
+        "coatcheck.contracts.sealing",
+        "coatcheck.contracts.keys",
+        "coatcheck.errors",
+        "coatcheck.scope",
+    }
     tools = {
         "coatcheck.runtime.clock",
         "coatcheck.runtime.concurrency",

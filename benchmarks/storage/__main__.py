@@ -132,7 +132,7 @@ async def _cold_replays(series: Series, store: Counted, journal: list[bytes]) ->
                 for item in journal:
                     await scheme.read(item)
             else:
-                scheme.chain.replaying(SCOPE)
+                await scheme.chain.replaying(SCOPE)
                 for payload in series.payloads():
                     await scheme.write(payload)
             taken = trips()

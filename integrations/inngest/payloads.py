@@ -22,7 +22,7 @@ from coatcheck.integrations.inngest.marker import (
     to_json,
 )
 from coatcheck.integrations.inngest.scopes import run_scope
-from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
+from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.scope import Scope
 
 _MOST_INLINE: Final = 4 * 2**20 - 64 * 1024
@@ -134,7 +134,7 @@ class Payloads:
             except LimitExceeded:
                 raise
             except CoatcheckError as error:
-                sealed = await off_loop(len(data), ENCODE_INLINE_UP_TO, self.chain.writer.inline, data, scope)
+                sealed = await self.chain.encode(data, scope, inline=True)
                 if marked_size(sealed) <= _MOST_INLINE:
                     _log.warning(
                         "A result stands in the run state, since the store does not take it: %s", error

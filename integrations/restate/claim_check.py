@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import restate
@@ -17,9 +18,10 @@ from coatcheck.errors import CoatcheckError, ConfigError
 from coatcheck.format.reference import Reference
 from coatcheck.integrations.restate.client import ClaimCheckClient
 from coatcheck.integrations.restate.codec import ClaimCheckCodec
-from coatcheck.integrations.restate.durability_gate import behind_barrier, current_barrier
+from coatcheck.integrations.restate.durability_gate import behind_gate, current_gate
 from coatcheck.integrations.restate.scopes import scope_of
 from coatcheck.integrations.restate.serde import ClaimCheckSerde
+from coatcheck.pipeline.upload import Upload
 from coatcheck.runtime.concurrency import ENCODE_INLINE_UP_TO, off_loop
 from coatcheck.scope import Scope
 
@@ -63,7 +65,7 @@ class ClaimCheck:
         codec = ClaimCheckCodec(self._chain, self._scope.tenant, self._plain_inputs)
         with _asgi_everywhere() as on_lambda:
             app: Any = restate.app(services, protocol, identity_keys, codec)
-        held_back: Any = behind_barrier(self._with_keys(app))
+        held_back: Any = behind_gate(self._with_keys(app))
         return wrap_asgi_as_lambda_handler(held_back) if on_lambda else held_back
 
     def _check_names(self, services: Iterable[Service | VirtualObject | Workflow]) -> None:
@@ -88,12 +90,12 @@ class ClaimCheck:
 
         async def ready(scope: Any, receive: Any, send: Any) -> None:
             async with AsyncExitStack() as attempt:
-                barrier = current_barrier()
-                if barrier is not None and parse_path(scope["path"])["type"] == "invocation":
+                gate = current_gate()
+                if gate is not None and parse_path(scope["path"])["type"] == "invocation":
                     try:
                         await attempt.enter_async_context(self.holding_keys())
                     except CoatcheckError as error:
-                        await barrier.refuse(error)
+                        await gate.refuse(error)
                         return
                 await app(scope, receive, send)
 
@@ -163,14 +165,14 @@ class ClaimCheck:
             LimitExceeded: The value is larger than the chain's ``max_payload``.
             StoreError: The store cannot or will not take it.
         """
-        if self._chain.decode_only:
-            raise ConfigError("this chain is decode_only, and would have to write", "Use one that writes.")
         data = bytes((serde or DefaultSerde()).serialize(value))
         scope = scope_of(ctx, self._scope.tenant)
         async with self.holding_keys():
-            draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self._chain.writer.draft, data, scope)
-            await self._chain.writer.keep(draft)
-            return draft.reference(()).to_text()
+            begin = partial(self._chain.begin_upload, always=True)
+            upload = await off_loop(len(data), ENCODE_INLINE_UP_TO, begin, data, scope)
+            assert isinstance(upload, Upload)
+            await upload.store()
+            return Reference.from_bytes(upload.reference).to_text()
 
     async def load(self, ctx: Context, reference: str, serde: Serde[Any] | None = None) -> Any:
         """The value that :meth:`offload` kept, in whichever handler of the tenant.
@@ -190,7 +192,7 @@ class ClaimCheck:
 
 @contextmanager
 def _asgi_everywhere() -> Iterator[bool]:
-    """Have the SDK make an ASGI app, which a barrier can be put around, on AWS Lambda as well."""
+    """Have the SDK make an ASGI app, which a gate can be put around, on AWS Lambda as well."""
     name = os.environ.pop(_ON_LAMBDA, None)
     try:
         yield name is not None

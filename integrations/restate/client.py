@@ -103,7 +103,7 @@ class ClaimCheckClient(Client):
         try:
             return await self._chain.encode(content, whose)
         except StoreError:
-            sealed = self._chain.writer.inline(content, whose)
+            sealed = self._chain.seal_inline(content, whose)
             if len(sealed) > MOST_INLINE:
                 raise
             return sealed

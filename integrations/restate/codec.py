@@ -10,9 +10,8 @@ from coatcheck.chain import Chain
 from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, LimitExceeded
 from coatcheck.format.wire import is_ours, is_reference
 from coatcheck.integrations.restate.attempt import check_lease, flush
-from coatcheck.integrations.restate.durability_gate import current_barrier
+from coatcheck.integrations.restate.durability_gate import current_gate
 from coatcheck.integrations.restate.scopes import current_scope, names_of_input
-from coatcheck.runtime.concurrency import ENCODE_INLINE_UP_TO
 from coatcheck.scope import Scope
 
 _FOR_GOOD = (FormatError, IntegrityError, LimitExceeded)
@@ -23,7 +22,7 @@ _TOO_LARGE = 413
 class ClaimCheckCodec(JournalValueCodec):
     """Puts journal values through a chain.
 
-    Only within the barrier's reach are payloads offloaded. Elsewhere they are sealed inline, which is always safe.
+    Only behind a gate are payloads offloaded. Elsewhere they are sealed inline, which is always safe.
 
     Args:
         chain: Every value's path.
@@ -40,7 +39,7 @@ class ClaimCheckCodec(JournalValueCodec):
     def encode(self, buf: bytes) -> bytes:
         """What to journal in place of ``buf``. Called by the SDK, on the event loop.
 
-        Above 48 KB no more than a hash is computed here; all other work is done in a thread, before the barrier lets
+        Above 48 KB no more than a hash is computed here; all other work is done in a thread, before the gate lets
         the reference out.
 
         Raises:
@@ -51,22 +50,14 @@ class ClaimCheckCodec(JournalValueCodec):
             return buf
         check_lease(self._chain)
         data = bytes(buf)
-        writer, scope, barrier = self._chain.writer, current_scope(self._tenant.tenant), current_barrier()
+        scope, gate = current_scope(self._tenant.tenant), current_gate()
         try:
-            if barrier is None:
-                return writer.inline(data, scope)
-            if restate_context_is_replaying.get():
-                self._chain.replaying(scope)
-            if len(data) > ENCODE_INLINE_UP_TO:
-                prepared = writer.promise(data, scope)
-            else:
-                prepared = writer.prepare(data, scope)
-                if isinstance(prepared, bytes) and is_ours(prepared) and is_reference(prepared):
-                    # It is known to be there. The reference has to be the same as when it was not.
-                    prepared = writer.draft(data, scope)
+            if gate is None:
+                return self._chain.seal_inline(data, scope)
+            upload = self._chain.begin_upload(data, scope, is_replay=restate_context_is_replaying.get())
         except LimitExceeded as error:
             raise TerminalError(str(error), _TOO_LARGE) from error
-        return prepared if isinstance(prepared, bytes) else barrier.keep(prepared, scope, writer)
+        return upload if isinstance(upload, bytes) else gate.begin(upload)
 
     async def decode(self, buf: bytes) -> bytes:
         """The value that ``buf`` stands for; ``buf`` itself if it is not ours. Called by the SDK.
@@ -81,20 +72,20 @@ class ClaimCheckCodec(JournalValueCodec):
             if buf and not self._may_be_plain(buf):
                 self._chain.check_plain("a value of a handler")
             return buf
-        barrier = current_barrier()
-        if barrier is not None and is_reference(buf):
-            payload = barrier.being_written(buf)
+        gate = current_gate()
+        if gate is not None and is_reference(buf):
+            payload = gate.being_written(buf)
             if payload is not None:
                 return payload
         try:
             return await self._chain.open(buf, self._tenant)
         except CoatcheckError as error:
-            if barrier is None or isinstance(error, _FOR_GOOD):
+            if gate is None or isinstance(error, _FOR_GOOD):
                 raise
             # Steps that are done come first: an attempt that is given up with their results would run them again.
             await flush()
-            await barrier.settled()
-            await barrier.fail(error)
+            await gate.settled()
+            await gate.fail(error)
             raise SdkInternalException from error
 
     def _may_be_plain(self, buf: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""The write barrier: nothing that refers to an object leaves the process before the object is durable."""
+"""The durability gate: nothing that refers to an object leaves the process before the object is durable."""
 
 import asyncio
 import logging
@@ -13,10 +13,7 @@ from restate.vm import VMWrapper
 
 from coatcheck.errors import CoatcheckError
 from coatcheck.integrations.restate.protocol import MOST_INLINE, error_message, substitute
-from coatcheck.pipeline.encode import Draft, Writer
-from coatcheck.runtime.concurrency import ENCODE_INLINE_UP_TO, off_loop
-from coatcheck.scope import Scope
-from coatcheck.telemetry import counting_errors
+from coatcheck.pipeline.upload import Upload
 
 Message = dict[str, Any]
 """An ASGI event."""
@@ -29,11 +26,11 @@ _PAUSE: Final = 1.0
 
 _log = logging.getLogger("coatcheck")
 
-_current: ContextVar["DurabilityGate"] = ContextVar("coatcheck_restate_barrier")
+_current: ContextVar["DurabilityGate"] = ContextVar("coatcheck_restate_gate")
 
 
-def behind_barrier(app: App) -> App:
-    """The same ASGI app, with a barrier of its own for each attempt at an invocation."""
+def behind_gate(app: App) -> App:
+    """The same ASGI app, with a gate of its own for each attempt at an invocation."""
 
     async def wrapped(
         scope: Message,
@@ -44,22 +41,22 @@ def behind_barrier(app: App) -> App:
             await app(scope, receive, send)
             return
         headers = [(name.decode(), value.decode()) for name, value in scope["headers"]]
-        barrier = DurabilityGate(receive, send, headers)
-        token = _current.set(barrier)
+        gate = DurabilityGate(receive, send, headers)
+        token = _current.set(gate)
         try:
-            await app(scope, barrier.receive, barrier.send)
+            await app(scope, gate.receive, gate.send)
         except SdkInternalBaseException:
-            if not barrier.failed:
+            if not gate.failed:
                 raise
-            await barrier.finish()
+            await gate.finish()
         finally:
             _current.reset(token)
-            await barrier.close()
+            await gate.close()
 
     return wrapped
 
 
-def current_barrier() -> "DurabilityGate | None":
+def current_gate() -> "DurabilityGate | None":
     """That of the attempt which the caller is part of; None outside of any."""
     return _current.get(None)
 
@@ -88,28 +85,23 @@ class DurabilityGate:
         self._receive = receive
         self._send = send
         self._headers = headers
-        self._uploads: dict[bytes, _Upload] = {}
+        self._uploads: dict[bytes, _UnderWay] = {}
         self._deliveries: set[asyncio.Task[None]] = set()
         self._last: asyncio.Task[None] | None = None
         self._input_open = True
 
-    def keep(self, draft: Draft, scope: Scope, writer: Writer) -> bytes:
-        """Begin to store a payload, and return its reference.
-
-        The reference lists no bases, since it has to be the same on each attempt, whatever there is to build on: a
-        reader learns them from the object.
-        """
-        reference = draft.reference(()).to_bytes()
-        if draft.presence.bases_of(draft.object_id) is None and reference not in self._uploads:
-            task = asyncio.create_task(_store(draft, scope, writer))
-            upload = self._uploads[reference] = _Upload(reference, draft.payload, task)
-            task.add_done_callback(lambda _: self._settled(upload))
-        return reference
+    def begin(self, upload: Upload) -> bytes:
+        """Begin to store a payload, and return its reference."""
+        if not upload.is_durable and upload.reference not in self._uploads:
+            under_way = _UnderWay(upload, asyncio.create_task(_store(upload)))
+            self._uploads[upload.reference] = under_way
+            under_way.task.add_done_callback(lambda _: self._settled(under_way))
+        return upload.reference
 
     def being_written(self, reference: bytes) -> bytes | None:
         """The payload of a reference that this attempt made, while its object is not yet durable."""
-        upload = self._uploads.get(reference)
-        return None if upload is None else upload.payload
+        found = self._uploads.get(reference)
+        return None if found is None else found.upload.payload
 
     async def receive(self) -> Message:
         """As ASGI has it."""
@@ -168,7 +160,7 @@ class DurabilityGate:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _deliver(
-        self, message: Message, uploads: Iterable["_Upload"], before: asyncio.Task[None] | None
+        self, message: Message, uploads: Iterable["_UnderWay"], before: asyncio.Task[None] | None
     ) -> None:
         if before is not None and not before.done():
             await asyncio.wait({before})
@@ -184,7 +176,7 @@ class DurabilityGate:
                 break
             envelope = upload.task.result()
             if envelope is not None:
-                inline[upload.reference] = envelope
+                inline[upload.upload.reference] = envelope
         if message.get("body"):
             if self.failed:
                 raise SdkInternalException
@@ -199,11 +191,11 @@ class DurabilityGate:
             await self.fail(error)
             raise SdkInternalException from error
 
-    def _settled(self, upload: "_Upload") -> None:
+    def _settled(self, upload: "_UnderWay") -> None:
         """What is durable needs no more attention; for what is not, its payload stands in until the attempt is over."""
         task = upload.task
         if not task.cancelled() and task.exception() is None and task.result() is None:
-            del self._uploads[upload.reference]
+            del self._uploads[upload.upload.reference]
 
     def _delivered(self, delivery: asyncio.Task[None]) -> None:
         self._deliveries.discard(delivery)
@@ -217,26 +209,22 @@ class DurabilityGate:
 
 
 @dataclass(frozen=True, slots=True)
-class _Upload:
-    reference: bytes
-    payload: bytes
+class _UnderWay:
+    upload: Upload
     task: asyncio.Task[bytes | None]
     """None when the object is durable; else the envelope to journal in its place."""
 
 
-async def _store(draft: Draft, scope: Scope, writer: Writer) -> bytes | None:
+async def _store(upload: Upload) -> bytes | None:
     """Store the payload; if that cannot be, the payload sealed, unless it is too large to be journaled.
 
     Whatever the reason: the step that made it is done, and must not be run again.
     """
     while True:
         try:
-            with counting_errors("encode"):
-                await writer.keep(draft)
+            await upload.store()
         except CoatcheckError as error:
-            sealed = await off_loop(
-                len(draft.payload), ENCODE_INLINE_UP_TO, writer.inline, draft.payload, scope
-            )
+            sealed = await upload.seal_inline()
             if len(sealed) <= MOST_INLINE:
                 _log.warning("A payload is journaled inline, since the store does not take it: %s", error)
                 return sealed

@@ -1,4 +1,4 @@
-"""What the write barrier has to know of Restate's service protocol.
+"""What the durability gate has to know of Restate's service protocol.
 
 A stream is a row of messages, each with a header of eight bytes: its type, its flags, and the length of what follows,
 which is protocol buffers (github.com/restatedev/service-protocol).

@@ -42,7 +42,7 @@ class ClaimCheckSerde(Serde[T]):
         if not data or self._chain.decode_only:
             return data
         check_lease(self._chain)
-        return self._chain.writer.inline(data, current_scope(self._tenant))
+        return self._chain.seal_inline(data, current_scope(self._tenant))
 
     def deserialize(self, buf: bytes) -> T | None:
         """The value; what was never sealed is handed on as it is, if the chain takes it.
@@ -62,4 +62,4 @@ class ClaimCheckSerde(Serde[T]):
                 "the value was offloaded, and a serde cannot wait for a store",
                 "Use ClaimCheck.app, which takes care of that, or ClaimCheck.load.",
             )
-        return self._inner.deserialize(self._chain.reader.open_inline(buf, Scope(self._tenant)))
+        return self._inner.deserialize(self._chain.open_inline(buf, Scope(self._tenant)))

@@ -131,7 +131,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
 
         What is not ours is handed on as it is, if the chain takes it: see :meth:`Chain.check_plain`.
         """
-        self._read_notes()
+        await self._read_notes()
         return await all_at_once(map(self._decode, payloads))
 
     async def _encode_heartbeat(self, payloads: Sequence[Payload], heartbeats: Heartbeats) -> list[Payload]:
@@ -149,7 +149,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         return list(heartbeats.sent)
 
     async def _encode_all(self, payloads: Sequence[Payload], *, inline: bool) -> list[Payload]:
-        self._read_notes()
+        await self._read_notes()
         return await all_at_once(self._encode(payload, inline=inline) for payload in payloads)
 
     async def _encode(self, payload: Payload, *, inline: bool) -> Payload:
@@ -168,7 +168,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
 
     async def _sealed(self, data: bytes, scope: Scope, *, inline: bool) -> bytes:
         if inline and len(data) <= _TRIED_INLINE * INLINE_UP_TO:
-            sealed = await self.chain.seal_inline(data, scope)
+            sealed = await self.chain.encode(data, scope, inline=True)
             if len(sealed) <= INLINE_UP_TO:
                 return sealed
         return await self.chain.encode(data, scope)
@@ -176,9 +176,9 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
     def _answers_query(self) -> bool:
         return self._scope.run is not None and self.notes.take_query((self._scope.tenant, self._scope.run))
 
-    def _read_notes(self) -> None:
+    async def _read_notes(self) -> None:
         for namespace, workflow_id in self.notes.take_replayed():
-            self.chain.replaying(workflow_scope(namespace, workflow_id))
+            await self.chain.replaying(workflow_scope(namespace, workflow_id))
 
     async def _decode(self, payload: Payload) -> Payload:
         # The SDK's storage step turns these round before they come here; a codec server has no such step. One that the

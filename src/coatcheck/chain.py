@@ -1,15 +1,14 @@
 """The one path that every payload takes, on its way into a journal and back."""
 
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
 
 from coatcheck.contracts.codec import Codec
 from coatcheck.contracts.sealing import Sealing
 from coatcheck.contracts.store import Store
-from coatcheck.errors import ConfigError, IntegrityError, KeyUnavailable
+from coatcheck.errors import ConfigError, IntegrityError, KeyUnavailable, StoreError
 from coatcheck.format.codec_pipeline import CodecPipeline
 from coatcheck.format.envelope import Envelope
 from coatcheck.format.reference import Reference
@@ -17,17 +16,18 @@ from coatcheck.format.suites import SealingPolicy
 from coatcheck.format.wire import is_ours, is_reference
 from coatcheck.keys.lease import KeyLease, current_lease
 from coatcheck.offload import MAX_PAYLOAD, Offload
-from coatcheck.pipeline.decode import Reader
-from coatcheck.pipeline.encode import Writer
+from coatcheck.pipeline.decode import Decoder
+from coatcheck.pipeline.delta_chain import DeltaChains
+from coatcheck.pipeline.draft import Draft
+from coatcheck.pipeline.encode import Encoder
+from coatcheck.pipeline.store import Uploader
+from coatcheck.pipeline.upload import Upload
 from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.scope import Scope
 from coatcheck.storage.cache import PROCESS_CACHE, PayloadCache
 from coatcheck.storage.records import Ledger
-from coatcheck.storage.scoped_store import ScopedStore
+from coatcheck.storage.scoped_store import ChainStore, ScopedStore
 from coatcheck.telemetry import counting_errors
-
-_REPLAYING = 1024
-"""Scopes that are remembered from when they were said to be replayed until their tenant's key is loaded."""
 
 
 class Chain:
@@ -64,23 +64,17 @@ class Chain:
         self._steps = steps
         self.decode_only = decode_only
         self.max_payload = max_payload
-        self._suites = SealingPolicy(sealing)
-        transforms = CodecPipeline(codecs, max_payload)
-        self._storerooms: dict[str, ScopedStore] = {}
+        self._over = offload.over if offload is not None else 0
+        self._policy = SealingPolicy(sealing)
+        self._stores: dict[str, ChainStore] = {}
         if offload is not None:
             for alias, store in offload.stores.items():
-                self._storerooms[alias] = ScopedStore(
-                    alias, store, offload.deadline, cache, transforms, max_payload=max_payload
-                )
-        self.writer = Writer(
-            self._suites,
-            transforms,
-            self._storerooms[offload.alias] if offload is not None else None,
-            offload.over if offload is not None else 0,
-            max_payload,
-        )
-        self._replaying: OrderedDict[Scope, None] = OrderedDict()
-        self.reader = Reader(self._suites, transforms, self._storerooms, max_payload)
+                self._stores[alias] = ChainStore(alias, store, offload.deadline, max_payload=max_payload)
+        pipeline = CodecPipeline(codecs, max_payload)
+        deltas = DeltaChains(cache, pipeline)
+        self._encoder = Encoder(pipeline, deltas, self._over, max_payload, encrypts=self._policy.encrypts)
+        self._uploader = Uploader(self._encoder, pipeline, deltas)
+        self._decoder = Decoder(self._policy, pipeline, deltas, self._stores, max_payload)
 
     @classmethod
     def from_settings(cls) -> "Chain":
@@ -99,17 +93,17 @@ class Chain:
     @property
     def encrypts(self) -> bool:
         """Whether nothing that passes the chain can be read without a key."""
-        return self._suites.encrypts and not self.decode_only
+        return self._policy.encrypts and not self.decode_only
 
     @property
     def loads_keys(self) -> bool:
         """Tell if keys have to be loaded, so that sealing can fail for the want of one."""
-        return self._suites.loads_keys and not self.decode_only
+        return self._policy.loads_keys and not self.decode_only
 
     @property
     def sealings(self) -> tuple[Sealing, ...]:
         """What something that the chain opens may be sealed with, the one for what is new first."""
-        return self._suites.accepted
+        return self._policy.accepted
 
     @property
     def store(self) -> Store:
@@ -118,25 +112,30 @@ class Chain:
         Raises:
             ConfigError: The chain has no :class:`Offload`.
         """
-        return self.storerooms[0].access.store
+        return self.stores[0].client.store
 
     @property
-    def storerooms(self) -> tuple[ScopedStore, ...]:
+    def stores(self) -> tuple[ChainStore, ...]:
         """The stores that payloads are read from, the one for new objects first; raises as :attr:`store`."""
-        if not self._storerooms:
+        if not self._stores:
             raise ConfigError("this chain has no store", "Add Offload(store) to it.")
-        return tuple(self._storerooms.values())
+        return tuple(self._stores.values())
 
     @property
     def offloads(self) -> bool:
-        """Whether there is a store that :meth:`encode` and :meth:`put` write to."""
-        return bool(self._storerooms) and not self.decode_only
+        """True if there is a store that :meth:`encode` and :meth:`put` write to."""
+        return bool(self._stores) and not self.decode_only
 
-    async def encode(self, data: bytes, scope: Scope) -> bytes:
-        """What to journal in place of ``data``: an envelope, or a reference to an object that is now durable.
+    async def encode(self, data: bytes, scope: Scope, *, inline: bool = False) -> bytes:
+        """Return what to journal in place of ``data``: an envelope, or a reference to an object that is now durable.
 
         The same payload in the same scope gives the same object, so encoding it again stores nothing new.
         A chain without keys leaves a payload as it is where sealing it inline would only make it larger.
+
+        Args:
+            data: The payload.
+            scope: Whose it is.
+            inline: Whether it stays in what is returned, whatever its size, so that no store is asked.
 
         Raises:
             LimitExceeded: ``data`` is larger than ``max_payload``.
@@ -146,21 +145,64 @@ class Chain:
         if self.decode_only:
             return data
         with counting_errors("encode"):
-            await self._load_primary(scope)
-            return await self.writer.write(data, scope)
+            sealing = await self._policy.load_for_new(scope)
+            if inline or not self._stores or len(data) <= self._over:
+                return await off_loop(
+                    len(data), ENCODE_INLINE_UP_TO, self._encoder.seal_inline, data, sealing
+                )
+            store = self.stores[0]
+            async with store.client.within(len(data)):
+                scoped = store.scope(sealing)
+                await scoped.wait_for_listing()
+                draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self._encoder.encode, data, scoped)
+                if isinstance(draft, bytes):
+                    return draft
+                return (await self._uploader.store(draft)).to_bytes()
 
-    async def seal_inline(self, data: bytes, scope: Scope) -> bytes:
-        """As :meth:`encode`, but whatever its size the payload stays in what is returned, and no store is asked.
+    def seal_inline(self, data: bytes, scope: Scope) -> bytes:
+        """As :meth:`encode` with ``inline``, for hooks that cannot wait. Safe to call in any thread.
 
         Raises:
             LimitExceeded: ``data`` is larger than ``max_payload``.
-            KeyUnavailable: The tenant's key has to be loaded and cannot be had now.
+            KeyUnavailable: The tenant's key is not loaded: see :meth:`load_keys` and :meth:`holding_keys`.
         """
+        return data if self.decode_only else self._encoder.seal_inline(data, self._policy.for_new(scope))
+
+    def begin_upload(
+        self, data: bytes, scope: Scope, *, always: bool = False, is_replay: bool = False
+    ) -> bytes | Upload:
+        """As :meth:`encode`, for hooks that cannot wait: return what to journal, or an upload that has to end before.
+
+        Above 48 KB no more is computed than a hash, so it may be called on an event loop. Safe to call in any thread.
+
+        Args:
+            data: The payload.
+            scope: Whose it is.
+            always: Whether it becomes an object whatever its size.
+            is_replay: As said by :meth:`replaying`.
+
+        Raises:
+            ConfigError: It shall become an object, and the chain has no :class:`Offload` or is ``decode_only``.
+            LimitExceeded: ``data`` is larger than ``max_payload``.
+            KeyUnavailable: As :meth:`seal_inline`.
+        """
+        if always:
+            self._check_writes()
         if self.decode_only:
             return data
-        with counting_errors("encode"):
-            await self._load_primary(scope)
-            return await off_loop(len(data), ENCODE_INLINE_UP_TO, self.writer.inline, data, scope)
+        sealing = self._policy.for_new(scope)
+        if not always and (not self._stores or len(data) <= self._over):
+            return self._encoder.seal_inline(data, sealing)
+        scoped = self.stores[0].scope(sealing)
+        if is_replay:
+            scoped.state.is_replayed = True
+        if not always and len(data) <= ENCODE_INLINE_UP_TO:
+            encoded = self._encoder.encode(data, scoped)
+            if isinstance(encoded, Draft):
+                return Upload(encoded, self._encoder, self._uploader)
+            if not is_ours(encoded) or not is_reference(encoded):
+                return encoded
+        return Upload(self._encoder.draft(data, scoped), self._encoder, self._uploader)
 
     async def decode(self, data: bytes, scope: Scope) -> bytes:
         """The payload that ``data`` stands for; ``data`` itself if it is not ours.
@@ -176,7 +218,7 @@ class Chain:
     @property
     def accepts_plain(self) -> bool:
         """Tell if payloads that no chain wrote are taken as they are."""
-        return self._suites.sealing.accept_plain
+        return self._policy.sealing.accept_plain
 
     def check_plain(self, what: str) -> None:
         """Refuse something that no chain wrote, unless this one takes it as it is.
@@ -226,15 +268,29 @@ class Chain:
         """
         with counting_errors("decode"):
             if is_reference(data):
-                return await self.reader.open_reference(Reference.from_bytes(data), scope)
-            if self._suites.loads_keys:
-                await self._suites.load(Envelope.from_bytes(data).header, scope.tenant)
-            return await off_loop(len(data), DECODE_INLINE_UP_TO, self.reader.open_inline, data, scope)
+                return await self._decoder.open_reference(Reference.from_bytes(data), scope)
+            if self._policy.loads_keys:
+                await self._policy.load(Envelope.from_bytes(data).header, scope.tenant)
+            return await off_loop(len(data), DECODE_INLINE_UP_TO, self._decoder.open_inline, data, scope)
+
+    def open_inline(self, data: bytes, scope: Scope) -> bytes:
+        """As :meth:`open`, for an envelope, and hooks that cannot wait. Safe to call in any thread.
+
+        Raises:
+            FormatError: ``data`` is no envelope: it may be a reference.
+            CoatcheckError: As :meth:`open`; KeyUnavailable also where the key is not loaded.
+        """
+        with counting_errors("decode"):
+            return self._decoder.open_inline(data, scope)
+
+    async def open_object(self, scope: ScopedStore, object_id: bytes, data: bytes) -> bytes:
+        """Return the payload of an object that was fetched already, for tools that look at a store; raises as :meth:`open`."""
+        return await self._decoder.open_object(scope, object_id, data)
 
     async def open_reference(self, reference: Reference, scope: Scope) -> bytes:
         """The payload behind a reference, as :meth:`open`. It is verified before anything is fetched."""
         with counting_errors("decode"):
-            return await self.reader.open_reference(reference, scope)
+            return await self._decoder.open_reference(reference, scope)
 
     async def put(self, data: bytes, scope: Scope) -> Reference:
         """Keep ``data`` in the store, whatever its size; :meth:`open_reference` brings it back.
@@ -246,41 +302,37 @@ class Chain:
             LimitExceeded: ``data`` is larger than ``max_payload``.
             StoreError: The store cannot or will not take it.
         """
-        if self.decode_only:
-            raise ConfigError("this chain is decode_only, and would have to write", "Use one that writes.")
+        self._check_writes()
         with counting_errors("encode"):
-            await self._load_primary(scope)
-            draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self.writer.draft, data, scope)
-            return await self.writer.keep(draft)
+            scoped = self.stores[0].scope(await self._policy.load_for_new(scope))
+            draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self._encoder.draft, data, scoped)
+            return await self._uploader.store(draft)
 
-    def replaying(self, scope: Scope) -> None:
+    async def replaying(self, scope: Scope) -> None:
         """Say that an engine is about to go through a run of ``scope`` from its start once more.
 
         A process that knows nothing of the scope yet will list it before it writes to it, where it would else offer
-        the store objects that are already there, and fetches from the first object on. Makes no request by itself.
-        For integrations whose engine tells them; without it a replay is right as well.
+        the store objects that are already there, and fetches from the first object on. Makes no request by itself, but
+        for the tenant's key; a key that cannot be had is no error here. For integrations whose engine tells them;
+        without it a replay is right as well.
         """
-        try:
-            self.writer.replaying(scope)
-        except KeyUnavailable:
-            # Keys are loaded where something can be awaited: see _load_primary.
-            self._replaying[scope] = None
-            if len(self._replaying) > _REPLAYING:
-                self._replaying.popitem(last=False)
+        if self.offloads:
+            with suppress(KeyUnavailable, StoreError):
+                self.stores[0].scope(await self._policy.load_for_new(scope)).state.is_replayed = True
 
     async def load_keys(self, tenant: str) -> None:
-        """Get ready to seal for a tenant by the synchronous :class:`Writer`, where an engine's hook cannot wait.
+        """Get ready for :meth:`seal_inline` and :meth:`begin_upload`, where an engine's hook cannot wait.
 
         Nothing to do with a :class:`~coatcheck.Keyring`. With :class:`~coatcheck.TenantKeys` the key that was loaded
-        holds for their ``max_age``, and within :meth:`holding_keys` for as long as that; without it, or after, the writer
-        raises ``KeyUnavailable``, which is worth retrying once this was awaited again. :meth:`encode` and :meth:`open` need no
+        holds for their ``max_age``, and within :meth:`holding_keys` for as long as that; without it, or after, those
+        raise ``KeyUnavailable``, which is worth retrying once this was awaited again. :meth:`encode` and :meth:`open` need no
         such call.
 
         Raises:
             KeyUnavailable: The tenant's key cannot be had now.
             StoreError: The store that keys are kept in cannot or will not give it.
         """
-        await self._load_primary(Scope(tenant))
+        await self._policy.sealing.load_primary(tenant)
 
     @asynccontextmanager
     async def holding_keys(self, tenant: str) -> AsyncIterator[None]:
@@ -313,31 +365,20 @@ class Chain:
         Raises:
             ConfigError: The chain has no :class:`Offload`.
         """
-        return Ledger(self._suites, tuple(self._storerooms.values()), scope)
-
-    async def encode_all(self, payloads: Sequence[bytes], scope: Scope) -> list[bytes]:
-        """:meth:`encode` each, concurrently; same length and order as ``payloads``."""
-        return await all_at_once(self.encode(data, scope) for data in payloads)
-
-    async def decode_all(self, payloads: Sequence[bytes], scope: Scope) -> list[bytes]:
-        """:meth:`decode` each, concurrently; same length and order as ``payloads``."""
-        return await all_at_once(self.decode(data, scope) for data in payloads)
+        return Ledger(self._policy, tuple(self._stores.values()), scope)
 
     async def close(self) -> None:
         """Close the stores, and let go of loaded keys. The chain can be used again; its stores open again."""
-        await all_at_once(room.close() for room in self._storerooms.values())
-        await self._suites.sealing.close()
+        await all_at_once(store.close() for store in self._stores.values())
+        await self._policy.sealing.close()
 
     async def _load_for(self, tenant: str) -> None:
         if not self.decode_only:
             await self.load_keys(tenant)
 
-    async def _load_primary(self, scope: Scope) -> None:
-        if self._suites.loads_keys:
-            await self._suites.sealing.load_primary(scope.tenant)
-            if scope in self._replaying:
-                self._replaying.pop(scope, None)
-                self.writer.replaying(scope)
+    def _check_writes(self) -> None:
+        if self.decode_only:
+            raise ConfigError("this chain is decode_only, and would have to write", "Use one that writes.")
 
     async def __aenter__(self) -> Self:
         return self

@@ -65,7 +65,7 @@ async def test_what_these_keys_do_not_name_is_counted() -> None:
 async def test_an_object_that_was_replaced_by_a_giant_is_a_problem_and_is_not_read() -> None:
     store = await filled()
     key = next(key for key in await keys_of(store) if len(key.rpartition("/")[2]) == 64)
-    limit = chain_on(store).storerooms[0].limit
+    limit = chain_on(store).stores[0].limit
     await store.replace(key, bytes(limit + 1))
     (problem,) = (await verified(store)).problems
     assert problem.key == key

@@ -19,7 +19,7 @@ from coatcheck import FileStore, Scope
 from coatcheck.cli.app import app
 from coatcheck.retention.live import Origin
 from coatcheck.retention.origins import Origins
-from coatcheck.storage.client import Access
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.prefixes import ScopePrefixes
 from tests.chains import KEY, OTHER_KEY
 from tests.cli.temporal_runs import completed
@@ -162,7 +162,7 @@ def test_what_is_remembered_of_the_cluster_refuses_another_namespace_of_the_same
 async def move(at: World) -> None:
     """Have the store remember that it was swept for another cluster."""
     chain = chain_on(at.folder)
-    origins = Origins(Access(chain.store), ScopePrefixes(chain.sealings), "temporal")
+    origins = Origins(StoreClient(chain.store), ScopePrefixes(chain.sealings), "temporal")
     await origins.remember({at.server.namespace: Origin("another cluster", "")}, [at.server.namespace])
 
 

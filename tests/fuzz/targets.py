@@ -61,7 +61,7 @@ def envelope(data: bytes) -> None:
     assert parsed.header.to_bytes() == parsed.header_bytes
     assert parsed.header_bytes + parsed.sealed == data
     try:
-        _sealed_chain.reader.open_inline(data, _SCOPE)
+        _sealed_chain.open_inline(data, _SCOPE)
     except CoatcheckError:
         return
     assert data in _GENUINE
@@ -130,7 +130,7 @@ def unsealed(data: bytes) -> None:
     body = bytes(Envelope.from_bytes(data).sealed)
     sealer = _plain_suites.sealer_for(header, _SCOPE)
     try:
-        payload = _plain_chain.reader.open_inline(sealer.seal(header.to_bytes(), INLINE, body), _SCOPE)
+        payload = _plain_chain.open_inline(sealer.seal(header.to_bytes(), INLINE, body), _SCOPE)
     except CoatcheckError:
         return
     assert len(payload) == header.size <= CAP

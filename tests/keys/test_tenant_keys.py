@@ -25,6 +25,7 @@ from coatcheck import (
 )
 from coatcheck.format.reference import Reference
 from coatcheck.keys.key_store import NAMES, KeyRecord, KeyVersion, Shelves
+from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.stores.gcs import GCSStore
 from tests.chains import SCOPE, history, keys_in
 from tests.engines.careless_proxy import CarelessProxy
@@ -199,7 +200,7 @@ async def test_a_process_that_holds_a_shredded_key_lets_go_of_it_in_time(world: 
         journal = await chain.encode(SMALL, SCOPE)
         await world.keys().shred(SCOPE.tenant)
         assert await chain.decode(journal, SCOPE) == SMALL
-        held = chain._suites.sealing._keyring._held  # type: ignore[attr-defined]
+        held = chain._policy.sealing._keyring._held  # type: ignore[attr-defined]
         held._clock = lambda now=held._clock: now() + 1
         with pytest.raises(KeyUnavailable, match="destroyed"):
             await chain.decode(journal, SCOPE)
@@ -345,7 +346,7 @@ async def test_the_service_is_asked_once_however_many_payloads(
         await chain.encode(SMALL, SCOPE)
     async with google_world.chain() as chain:
         google_kms.asked.clear()
-        await chain.encode_all([SMALL] * 50, SCOPE)
+        await all_at_once(chain.encode(payload, SCOPE) for payload in [SMALL] * 50)
         for _ in range(20):
             await chain.encode(SMALL, SCOPE)
         # The record of names, and the tenant's key.
@@ -383,14 +384,14 @@ async def test_a_service_that_stays_away_or_refuses_is_told_apart(
     assert await keys_in(google_world.store) == []
 
 
-async def test_a_synchronous_writer_says_that_a_key_has_to_be_loaded(world: World) -> None:
+async def test_a_hook_that_cannot_wait_is_told_that_a_key_has_to_be_loaded(world: World) -> None:
     async with world.chain() as chain:
         with pytest.raises(KeyUnavailable, match=r"not loaded.*load_keys") as caught:
-            chain.writer.prepare(SMALL, SCOPE)
+            chain.begin_upload(SMALL, SCOPE)
         assert caught.value.retryable
-        chain.replaying(SCOPE)
+        await chain.replaying(SCOPE)
         await chain.load_keys(SCOPE.tenant)
-        journal = chain.writer.prepare(SMALL, SCOPE)
+        journal = chain.begin_upload(SMALL, SCOPE)
         assert isinstance(journal, bytes)
         assert await chain.decode(journal, SCOPE) == SMALL
 
@@ -408,8 +409,8 @@ async def test_a_tool_that_took_longer_than_its_key_could_not_save_what_it_had_d
             journal = await chain.encode(LARGE, SCOPE)
             assert await chain.decode(journal, SCOPE) == LARGE
             async with chain.holding_keys(SCOPE.tenant):
-                assert chain.writer.inline(SMALL, SCOPE)
-            assert chain.writer.inline(SMALL, SCOPE)
+                assert chain.seal_inline(SMALL, SCOPE)
+            assert chain.seal_inline(SMALL, SCOPE)
         with pytest.raises(KeyUnavailable):
             await chain.encode(SMALL, SCOPE)
         with pytest.raises(KeyUnavailable):

@@ -80,7 +80,7 @@ class Process:
     async def replay(self, place: Place, journal: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
         """Each payload of a journal, and what it is encoded as now."""
         scope = scope_of(place)
-        self.chain.replaying(scope)
+        await self.chain.replaying(scope)
         done = []
         for encoded in journal:
             data = await self.chain.open(encoded, scope)

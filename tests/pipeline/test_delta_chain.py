@@ -1,4 +1,4 @@
-"""The line of an object: as its headers say, and never in circles."""
+"""The delta chain of an object: as its headers say, and never in circles."""
 
 import itertools
 
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from coatcheck import FormatError
 from coatcheck.format.envelope import Body, EnvelopeHeader
-from coatcheck.pipeline.delta_chain import Line, line_of
-from coatcheck.storage.cache import Held
+from coatcheck.pipeline.delta_chain import DeltaChain, delta_chain_of
+from coatcheck.storage.cache import Cached
 
 
 def body(object_id: bytes, *bases: bytes) -> Body:
@@ -18,8 +18,8 @@ def body(object_id: bytes, *bases: bytes) -> Body:
     )
 
 
-def of(held: dict[bytes, Held], object_id: bytes) -> Line:
-    return line_of(held.get(object_id), held.get)
+def of(cached: dict[bytes, Cached], object_id: bytes) -> DeltaChain:
+    return delta_chain_of(cached.get(object_id), cached.get)
 
 
 @example(64, "alone")
@@ -27,35 +27,37 @@ def of(held: dict[bytes, Held], object_id: bytes) -> Line:
 def test_it_ends_where_something_stands_alone_or_at_a_payload(length: int, end: str) -> None:
     ids = [bytes([n]) for n in range(length + 1)]
     bodies = [body(here, below) for here, below in itertools.pairwise(ids)]
-    held: dict[bytes, Held] = dict(zip(ids, bodies, strict=False))
+    cached: dict[bytes, Cached] = dict(zip(ids, bodies, strict=False))
     if end == "alone":
-        bodies[-1] = held[ids[-2]] = body(ids[-2])
+        bodies[-1] = cached[ids[-2]] = body(ids[-2])
     if end == "on a payload":
-        held[ids[-1]] = b"payload"
-    assert of(held, ids[0]) == Line(bodies, b"payload" if end == "on a payload" else None, end != "missing")
+        cached[ids[-1]] = b"payload"
+    assert of(cached, ids[0]) == DeltaChain(
+        bodies, b"payload" if end == "on a payload" else None, end != "missing"
+    )
 
 
 @pytest.mark.parametrize("payload", [b"payload", b""])
 def test_a_payload_takes_nothing(payload: bytes) -> None:
-    assert of({b"a": payload}, b"a") == Line([], payload, is_whole=True)
+    assert of({b"a": payload}, b"a") == DeltaChain([], payload, is_whole=True)
     assert of({b"a": body(b"a", b"b"), b"b": payload}, b"a").base == payload
 
 
 def test_what_is_not_at_hand_is_missing() -> None:
-    assert of({}, b"a") == Line([], None, is_whole=False)
+    assert of({}, b"a") == DeltaChain([], None, is_whole=False)
 
 
-def test_a_line_is_as_long_as_any_lineage_can_make_it_and_no_longer() -> None:
-    held: dict[bytes, Held] = {bytes([n]): body(bytes([n]), bytes([n + 1])) for n in range(65)}
-    assert len(of({**held, bytes([63]): body(bytes([63]))}, bytes([0])).bodies) == 64
+def test_a_chain_is_as_long_as_any_scope_can_make_it_and_no_longer() -> None:
+    cached: dict[bytes, Cached] = {bytes([n]): body(bytes([n]), bytes([n + 1])) for n in range(65)}
+    assert len(of({**cached, bytes([63]): body(bytes([63]))}, bytes([0])).bodies) == 64
     with pytest.raises(FormatError, match="back to itself"):
-        of({**held, bytes([64]): body(bytes([64]))}, bytes([0]))
+        of({**cached, bytes([64]): body(bytes([64]))}, bytes([0]))
 
 
 @pytest.mark.parametrize("circle", [[b"a"], [b"a", b"b"], [b"a", b"b", b"c"]])
-def test_a_line_that_leads_back_to_itself_is_an_error(circle: list[bytes]) -> None:
-    held: dict[bytes, Held] = {
+def test_a_chain_that_leads_back_to_itself_is_an_error(circle: list[bytes]) -> None:
+    cached: dict[bytes, Cached] = {
         here: body(here, below) for here, below in zip(circle, circle[1:] + circle[:1], strict=True)
     }
     with pytest.raises(FormatError, match="back to itself"):
-        of(held, b"a")
+        of(cached, b"a")

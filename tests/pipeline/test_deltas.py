@@ -27,6 +27,7 @@ from coatcheck import (
 from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.format.envelope import EnvelopeHeader, object_context
 from coatcheck.format.suites import scope_sealer
+from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.storage.cache import _BASE_COST, _BODY_COST, cost_of, store_name
 from coatcheck.telemetry import Outcome
 from tests.chains import KEY, SCOPE, Reverse, keys_in
@@ -132,10 +133,10 @@ async def test_the_last_of_many_takes_one_round_of_gets_in_a_cold_process() -> N
 async def test_a_warm_replay_makes_no_request() -> None:
     store = Counting()
     chain = chain_on(store)
-    journals = await chain.encode_all(turns(10), SCOPE)
+    journals = await all_at_once(chain.encode(payload, SCOPE) for payload in turns(10))
     store.reset()
-    assert await chain.decode_all(journals, SCOPE) == turns(10)
-    assert await chain.encode_all(turns(10), SCOPE) == journals
+    assert await all_at_once(chain.decode(payload, SCOPE) for payload in journals) == turns(10)
+    assert await all_at_once(chain.encode(payload, SCOPE) for payload in turns(10)) == journals
     assert (store.creates, store.gets, store.lists) == (0, 0, 0)
 
 
@@ -162,7 +163,7 @@ async def test_a_cold_replay_that_began_by_encoding_offered_the_store_what_it_ha
     journals = [await chain.encode(form, SCOPE) for form in forms]
     store.reset()
     cold = chain_on(store)
-    cold.replaying(SCOPE)
+    await cold.replaying(SCOPE)
     for form, journal in zip(forms, journals, strict=True):
         assert await cold.encode(form, SCOPE) == journal
         assert await cold.open(journal, SCOPE) == form
@@ -174,17 +175,17 @@ async def test_a_cold_replay_that_began_by_encoding_offered_the_store_what_it_ha
 async def test_a_replay_by_a_process_that_knows_the_run_makes_no_request() -> None:
     store = Counting()
     chain = chain_on(store)
-    journals = await chain.encode_all(turns(10), SCOPE)
+    journals = await all_at_once(chain.encode(payload, SCOPE) for payload in turns(10))
     store.reset()
-    chain.replaying(SCOPE)
-    assert await chain.encode_all(turns(10), SCOPE) == journals
+    await chain.replaying(SCOPE)
+    assert await all_at_once(chain.encode(payload, SCOPE) for payload in turns(10)) == journals
     assert (store.creates, store.gets, store.lists) == (0, 0, 0)
 
 
 async def test_a_replay_of_a_run_that_stored_nothing_yet_goes_on_with_it() -> None:
     store = Counting()
     chain = chain_on(store)
-    chain.replaying(SCOPE)
+    await chain.replaying(SCOPE)
     await chain.encode(b"small", SCOPE)
     assert store.lists == 0
     for form in turns(5):
@@ -460,7 +461,9 @@ async def test_a_hundred_decodes_of_one_reference_are_one_get() -> None:
     store = Counting()
     journal = await chain_on(store).encode(turns(2)[-1], SCOPE)
     store.reset()
-    assert await chain_on(store).decode_all([journal] * 100, SCOPE) == [turns(2)[-1]] * 100
+    cold = chain_on(store)
+    found = await all_at_once(cold.decode(payload, SCOPE) for payload in [journal] * 100)
+    assert found == [turns(2)[-1]] * 100
     assert store.gets == 1
 
 
@@ -469,7 +472,8 @@ async def test_payloads_that_were_opened_together_fetched_the_objects_they_build
     chain = chain_on(store)
     journals = [await chain.encode(form, SCOPE) for form in forms]
     store.reset()
-    assert await chain_on(store).decode_all(journals, SCOPE) == forms
+    chain = chain_on(store)
+    assert await all_at_once(chain.decode(payload, SCOPE) for payload in journals) == forms
     assert (store.gets, store.rounds) == (60, 1)
 
 
@@ -481,7 +485,7 @@ async def test_what_is_known_of_a_scope_is_forgotten_before_a_sweep_could_have_t
     form = turns(3)[-1]
     journal = await chain.encode(form, SCOPE)
     await asyncio.gather(*[store.delete(key) for key in await keys_in(store)])
-    monkeypatch.setattr("coatcheck.storage.known_objects.TRUSTED_FOR", -1.0)
+    monkeypatch.setattr("coatcheck.storage.scope_state.TRUSTED_FOR", -1.0)
     assert await chain.encode(form, SCOPE) == journal
     assert len(await keys_in(store)) == 1
 
@@ -492,7 +496,7 @@ async def test_deltas_compose_with_codecs_behind_them() -> None:
     journals = [await chain.encode(form, SCOPE) for form in turns(6)]
     assert any(Reference.from_bytes(journal).bases for journal in journals)
     cold = Chain(Zstd(), Reverse(), Offload(store, over=256), cache=PayloadCache(2**26))
-    assert await cold.decode_all(journals, SCOPE) == turns(6)
+    assert await all_at_once(cold.decode(payload, SCOPE) for payload in journals) == turns(6)
 
 
 async def test_cancelling_a_cold_decode_at_every_await_leaks_nothing() -> None:

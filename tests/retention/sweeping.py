@@ -10,7 +10,7 @@ from coatcheck.retention.live import LiveRuns
 from coatcheck.retention.report import Report
 from coatcheck.retention.rules import Rules
 from coatcheck.retention.sweep import Sweep, store_time
-from coatcheck.storage.client import Access
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sweep_marks import SWEEP_MARK, SweepMark, lease, read_mark, seal_mark
 from tests.retention.aged_store import AgedStore
@@ -100,7 +100,7 @@ async def marked(store: Store, prefix: str, made: datetime | None = None) -> Swe
 async def claimed(store: Store, prefix: str) -> None:
     """Claim a marked scope as a sweep does that has just begun with it."""
     scope = await sealer_of(prefix)
-    mark = await read_mark(Access(store), scope, SWEEP_MARK, None)
+    mark = await read_mark(StoreClient(store), scope, SWEEP_MARK, None)
     assert mark is not None
     name = lease(mark.id, 0)
     now = await store_time(store)

@@ -9,6 +9,7 @@ import pytest
 from coatcheck import Chain, MemoryStore, Offload, PayloadCache, Store, StoredObject, StoreUnavailable, Zstd
 from coatcheck.errors import StoreDenied
 from coatcheck.retention.rules import Action, Rules
+from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sweep_marks import (
     LAST_LEASE,
@@ -47,13 +48,17 @@ def payload(run: str, turn: int = 0) -> bytes:
 
 async def kept(store: Store, run: str) -> tuple[str, list[bytes]]:
     """The prefix of a scope with three payloads, and what a journal has of them."""
-    encoded = await chain_on(store).encode_all([payload(run, turn) for turn in range(3)], scope_of(run))
+    encoded = await all_at_once(
+        chain_on(store).encode(payload, scope_of(run))
+        for payload in [payload(run, turn) for turn in range(3)]
+    )
     (prefix,) = await ScopePrefixes(chain_on(store).sealings).of(scope_of(run))
     return prefix, encoded
 
 
 async def opens(store: Store, run: str, encoded: list[bytes]) -> bool:
-    opened = await chain_on(store).decode_all(encoded, scope_of(run))
+    chain = chain_on(store)
+    opened = await all_at_once(chain.decode(payload, scope_of(run)) for payload in encoded)
     return opened == [payload(run, turn) for turn in range(3)]
 
 
@@ -94,7 +99,10 @@ async def test_a_planted_mark_and_claim_kept_writers_off() -> None:
     prefix, encoded = await kept(store, "run")
     for name in PLANTED:
         await store.replace(prefix + name, b"")
-    again = await chain_on(store).encode_all([payload("run", turn) for turn in range(3)], scope_of("run"))
+    again = await all_at_once(
+        chain_on(store).encode(payload, scope_of("run"))
+        for payload in [payload("run", turn) for turn in range(3)]
+    )
     assert again == encoded
 
 
@@ -113,7 +121,10 @@ async def test_a_writer_that_may_not_list_sees_a_sweep_and_no_planted_marks() ->
     prefix, encoded = await kept(store, "run")
 
     async def again() -> list[bytes]:
-        return await chain_on(store).encode_all([payload("run", turn) for turn in range(3)], scope_of("run"))
+        return await all_at_once(
+            chain_on(store).encode(payload, scope_of("run"))
+            for payload in [payload("run", turn) for turn in range(3)]
+        )
 
     for name in PLANTED:
         await store.replace(prefix + name, b"")
@@ -222,7 +233,10 @@ async def test_what_a_sweep_began_to_delete_is_left_if_the_engine_shows_it_by_no
     assert report.of(Action.SPARE).scopes == 1
     assert await keys_of(store, [prefix]) == [whole]
     # A new run is not handed a delta without its base.
-    encoded = await chain_on(store).encode_all([payload("run", turn) for turn in range(3)], scope_of("run"))
+    encoded = await all_at_once(
+        chain_on(store).encode(payload, scope_of("run"))
+        for payload in [payload("run", turn) for turn in range(3)]
+    )
     assert await opens(store, "run", encoded)
 
 

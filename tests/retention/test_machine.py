@@ -74,7 +74,7 @@ class Machine(RuleBasedStateMachine):
             run.record(encoded, data)
 
     async def replay(self, worker: Worker, run: Run) -> None:
-        worker.chain.replaying(scope_of(run.workflow))
+        await worker.chain.replaying(scope_of(run.workflow))
         for encoded, data in list(run.journal):
             try:
                 opened = await worker.chain.open(encoded, scope_of(run.workflow))

@@ -10,6 +10,7 @@ from uuid import uuid4
 from coatcheck import Store, StoredObject, StoreUnavailable
 from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.retention.rules import Action
+from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.storage.sweep_marks import SWEEP_LEASE
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import LONG, Live, chain_on, scope_of, sweep_of
@@ -71,7 +72,7 @@ async def races(store: AgedStore, numbers: range) -> Counter[str]:
     runs = [f"run-{number}" for number in numbers]
     writer = chain_on(store)
     for run in runs:
-        await writer.encode_all(payloads(run), scope_of(run))
+        await all_at_once(writer.encode(payload, scope_of(run)) for payload in payloads(run))
     await store.age(LONG)
     assert (await sweep_of(store, Live()).run()).of(Action.MARK).scopes == len(runs)
     await store.age(LONG)
@@ -100,6 +101,8 @@ async def races(store: AgedStore, numbers: range) -> Counter[str]:
     await asyncio.sleep(0)
     report = await sweeper.run()
     for run, journals in zip(runs, await asyncio.gather(*writers), strict=True):
-        assert await chain_on(store).decode_all(journals, scope_of(run)) == payloads(run)
+        assert await all_at_once(
+            chain_on(store).decode(payload, scope_of(run)) for payload in journals
+        ) == payloads(run)
     await store.close()
     return Counter({str(verdict): tally.scopes for verdict, tally in report.tallies.items() if tally.scopes})

@@ -17,7 +17,8 @@ from coatcheck.retention.index import Index
 from coatcheck.retention.live_snapshot import RecordedScopes, record
 from coatcheck.retention.rules import Action, Rules
 from coatcheck.retention.sweep import Sweep, noted
-from coatcheck.storage.client import Access
+from coatcheck.runtime.concurrency import all_at_once
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.limiter import Limiter
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.records import Position, Records
@@ -48,7 +49,8 @@ async def put(store: Store, *runs: str, count: int = 3) -> None:
         source = random.Random(run)
         turns = [source.randbytes(800) for _ in range(count)]
         payloads = [b"".join(turns[: turn + 1]) for turn in range(count)]
-        await chain_on(store).encode_all(payloads, scope_of(run))
+        chain = chain_on(store)
+        await all_at_once(chain.encode(payload, scope_of(run)) for payload in payloads)
 
 
 async def prefix_of(run: str) -> str:
@@ -182,7 +184,7 @@ async def test_a_run_of_a_hundred_thousand_checkpoints_was_never_trimmed() -> No
     chain = chain_on(store)
     addresses = ScopePrefixes(chain.sealings)
     (prefix,) = await addresses.of(Scope(TENANT, "large", engine="checkpoints"))
-    records = Records(Access(store), await addresses.sealer_at(prefix))
+    records = Records(StoreClient(store), await addresses.sealer_at(prefix))
     for step in range(count - keep):
         await store.inner.replace(records.key(Position(0, step)), b"an old one")
     small = Checkpoints(chain_on(store), run="small", tenant=TENANT)

@@ -9,6 +9,7 @@ import pytest
 from coatcheck import Chain, Checkpoints, Encrypt, Keyring, Offload, PayloadCache, Store
 from coatcheck.errors import CheckpointConflict, StoreUnavailable
 from coatcheck.retention.rules import Action, Rules
+from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.storage.sweep_marks import SWEEP_LEASE
 from coatcheck.stores.cached import CachedStore
 from coatcheck.stores.memory import MemoryStore
@@ -55,7 +56,8 @@ async def test_a_state_that_was_restored_before_the_sweep_is_written_again() -> 
 async def test_what_was_fetched_ahead_of_a_sweep() -> None:
     store = AgedStore(MemoryStore())
     scope = scope_of("r")
-    await chain_on(store).encode_all([state(1), state(2)], scope)
+    chain = chain_on(store)
+    await all_at_once(chain.encode(payload, scope) for payload in [state(1), state(2)])
     await store.age(LONG)
     await sweep_of(store, Live()).run()
     await store.age(LONG)
@@ -63,7 +65,7 @@ async def test_what_was_fetched_ahead_of_a_sweep() -> None:
     (prefix,) = await sweep._addresses.of(scope)
     await claimed(store, prefix)  # a sweep is at it
     chain = chain_on(store)
-    chain.replaying(scope)
+    await chain.replaying(scope)
     with pytest.raises(StoreUnavailable):
         await chain.encode(state(1), scope)
     (claim,) = [key for key in await keys_of(store) if SWEEP_LEASE in key]
@@ -121,7 +123,8 @@ class LostAnswer(AgedStore):
 
 async def test_a_deletion_was_repeated_after_somebody_had_written_anew() -> None:
     store = LostAnswer(MemoryStore())
-    await chain_on(store).encode_all([state(1), state(2)], scope_of("r"))
+    chain = chain_on(store)
+    await all_at_once(chain.encode(payload, scope_of("r")) for payload in [state(1), state(2)])
     await store.age(LONG)
     await sweep_of(store, Live()).run()
     await store.age(LONG)

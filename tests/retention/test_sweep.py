@@ -21,6 +21,7 @@ from coatcheck import (
 from coatcheck.errors import CoatcheckError, ConfigError, KeyUnavailable, LimitExceeded, StoreDenied
 from coatcheck.retention.live import LiveRuns
 from coatcheck.retention.rules import Action, Rules
+from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sweep_marks import SWEEP_ALIVE
 from tests.retention.aged_store import AgedStore
@@ -50,12 +51,17 @@ def payloads(run: str, count: int = 3) -> list[bytes]:
 
 async def written(store: Store, *runs: str, keyring: Keyring | None = None) -> dict[str, list[bytes]]:
     chain = chain_on(store, keyring)
-    return {run: await chain.encode_all(payloads(run), scope_of(run)) for run in runs}
+    return {
+        run: await all_at_once(chain.encode(payload, scope_of(run)) for payload in payloads(run))
+        for run in runs
+    }
 
 
 async def is_there(store: Store, run: str, journal: list[bytes], keyring: Keyring | None = None) -> bool:
     try:
-        return await chain_on(store, keyring).decode_all(journal, scope_of(run)) == payloads(run)
+        return await all_at_once(
+            chain_on(store, keyring).decode(payload, scope_of(run)) for payload in journal
+        ) == payloads(run)
     except CoatcheckError:
         return False
 

@@ -32,9 +32,9 @@ UNSEEN = timedelta(minutes=30)
 """As long as the engine does not show a run that was started."""
 _PAGE = 3
 _MODULES = (
-    "storage.presence",
-    "storage.read_ahead",
-    "storage.storeroom",
+    "storage.scope_state",
+    "storage.prefetch",
+    "storage.scoped_store",
     "retention.reaper",
     "retention.sweep",
 )

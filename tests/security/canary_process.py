@@ -35,6 +35,7 @@ from coatcheck import (
     Scope,
     Zstd,
 )
+from coatcheck.runtime.concurrency import all_at_once
 from tests.chains import KEY, OTHER_KEY
 
 PAYLOAD_MARK = "Xyzzy-Payload-Canary-"
@@ -95,7 +96,8 @@ async def _use(folder: Path) -> None:
     payloads = [_payload(size, seed) for seed, size in enumerate(sizes)]
     payloads.append(payloads[-1] + _payload(2_000, 9))
     journals = [await chain.encode(payload, _SCOPE) for payload in payloads]
-    assert await _chain(folder, Keyring(KEY)).decode_all(journals, _SCOPE) == payloads
+    cold = _chain(folder, Keyring(KEY))
+    assert await all_at_once(cold.decode(journal, _SCOPE) for journal in journals) == payloads
     checkpoints = Checkpoints(chain, run=f"{RUN_MARK}1", tenant=_SCOPE.tenant)
     await checkpoints.save({"state": PAYLOAD_MARK * 400}, step=1)
     await checkpoints.restore()
@@ -117,7 +119,8 @@ async def _use(folder: Path) -> None:
             path.unlink()
     await _fails(_chain(folder, Keyring(KEY)).open(journals[-1], _SCOPE))
     # Written once more, so that there is something to look through.
-    await _chain(folder, Keyring(KEY)).encode_all(payloads, _SCOPE)
+    again = _chain(folder, Keyring(KEY))
+    await all_at_once(again.encode(payload, _SCOPE) for payload in payloads)
     sys.stdout.write(f"{chain!r} {Keyring(KEY)!r} {KEY!r}\n")
 
 

@@ -27,6 +27,7 @@ from coatcheck import (
     Zstd,
 )
 from coatcheck.contracts.store import DEFAULT_LIMIT
+from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.storage.limiter import _limiters
 from tests.chains import KEY, SCOPE, Reverse, history
 
@@ -136,12 +137,14 @@ def _operations(journals: list[bytes]) -> dict[str, Operation]:
         "encode inline": lambda chain: chain.encode(SMALL, SCOPE),
         "encode what is there": lambda chain: chain.encode(PAYLOADS[-1], SCOPE),
         "encode for a new tenant": lambda chain: chain.encode(PAYLOADS[0], Scope("new", "run")),
-        "encode a batch": lambda chain: chain.encode_all(everything, Scope(SCOPE.tenant, "batch")),
+        "encode a batch": lambda chain: all_at_once(
+            chain.encode(payload, Scope(SCOPE.tenant, "batch")) for payload in everything
+        ),
         "put": lambda chain: chain.put(SMALL, Scope(SCOPE.tenant, "put")),
         "decode": lambda chain: chain.decode(journals[0], SCOPE),
         "decode a delta": lambda chain: chain.decode(journals[3], SCOPE),
         "decode inline": lambda chain: chain.decode(journals[-1], SCOPE),
-        "decode a batch": lambda chain: chain.decode_all(journals, SCOPE),
+        "decode a batch": lambda chain: all_at_once(chain.decode(journal, SCOPE) for journal in journals),
         "load keys": lambda chain: chain.load_keys(SCOPE.tenant),
         "save": lambda chain: checkpoints(chain).save(PAYLOADS[1], 2),
         "restore": lambda chain: checkpoints(chain).restore(),
@@ -164,11 +167,17 @@ async def test_every_operation_of_a_chain(kind: str, name: str) -> None:
             await _nothing_is_left()
             # In the process in which it was cut ...
             await operation(chain)
-            assert await chain.decode_all(journals, SCOPE) == [*PAYLOADS, SMALL]
+            assert await all_at_once(chain.decode(payload, SCOPE) for payload in journals) == [
+                *PAYLOADS,
+                SMALL,
+            ]
         await _nothing_is_left()
         # ... and in one that knows nothing: all that was handed out is there, and what is listed can be restored.
         async with world.chain() as fresh:
-            assert await fresh.decode_all(journals, SCOPE) == [*PAYLOADS, SMALL]
+            assert await all_at_once(fresh.decode(payload, SCOPE) for payload in journals) == [
+                *PAYLOADS,
+                SMALL,
+            ]
             again = await _new(fresh)
             assert isinstance(again, bytes)
             assert await fresh.decode(again, Scope(SCOPE.tenant, "new")) == PAYLOADS[0][::-1]

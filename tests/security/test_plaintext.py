@@ -13,6 +13,7 @@ from coatcheck import (
     Scope,
     Zstd,
 )
+from coatcheck.runtime.concurrency import all_at_once
 from tests.chains import KEY, SCOPE
 from tests.security.stores import WatchedStore
 
@@ -30,7 +31,9 @@ async def test_what_no_chain_wrote_is_refused_and_the_error_says_what_to_do(data
     with pytest.raises(IntegrityError, match=r"came in the clear.*Give whoever wrote it the same chain"):
         await chain.decode(data, SCOPE)
     with pytest.raises(IntegrityError, match="came in the clear"):
-        await chain.decode_all([await chain.encode(b"sealed", SCOPE), data], SCOPE)
+        await all_at_once(
+            chain.decode(payload, SCOPE) for payload in [await chain.encode(b"sealed", SCOPE), data]
+        )
     assert await chain_on(store, accept_plain=True).decode(data, SCOPE) == data
 
 

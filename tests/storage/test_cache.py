@@ -10,9 +10,9 @@ from coatcheck.format.envelope import Body, EnvelopeHeader
 from coatcheck.storage.cache import cost_of
 
 KEYS = "abcdefgh"
-HOLDERS = ("one store", "another")
+OWNERS = ("one store", "another")
 MOST = 2000
-CALLS = ("put", "hold", "get", "held")
+CALLS = ("put", "put_body", "get", "find")
 
 Entry = tuple[bytes | Body, str]
 
@@ -28,30 +28,30 @@ def size_of(entry: Entry) -> int:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(CALLS), st.sampled_from(KEYS), st.sampled_from(HOLDERS), st.integers(0, 700)
+            st.sampled_from(CALLS), st.sampled_from(KEYS), st.sampled_from(OWNERS), st.integers(0, 700)
         ),
         max_size=200,
     )
 )
 def test_it_behaves_like_a_model(calls: list[tuple[str, str, str, int]]) -> None:
     cache, model, hits, misses = PayloadCache(MOST), OrderedDict[str, Entry](), 0, 0
-    for call, key, holder, size in calls:
-        before, its_holder = model.get(key, (None, ""))
-        if call in ("put", "hold"):
+    for call, key, owner, size in calls:
+        before, its_owner = model.get(key, (None, ""))
+        if call in ("put", "put_body"):
             new = bytes(size) if call == "put" else body(size)
             if isinstance(new, Body):
-                cache.hold(key, new, holder)
+                cache.put_body(key, new, owner)
             else:
                 cache.put(key, new)
             if cost_of(new) <= MOST // 2 and (call == "put" or not isinstance(before, bytes)):
                 model.pop(key, None)
-                model[key] = new, holder
+                model[key] = new, owner
                 while sum(map(size_of, model.values())) > MOST:
                     model.popitem(last=False)
         else:
-            mine = isinstance(before, bytes) or (call == "held" and its_holder == holder)
+            mine = isinstance(before, bytes) or (call == "find" and its_owner == owner)
             expected = before if mine else None
-            assert (cache.get(key) if call == "get" else cache.held(key, holder)) is expected
+            assert (cache.get(key) if call == "get" else cache.find(key, owner)) is expected
             if expected is None:
                 misses += 1
             else:

@@ -9,7 +9,7 @@ import pytest
 
 from coatcheck import IntegrityError, MemoryStore, StoreDenied, StoreUnavailable
 from coatcheck.contracts.store import DEFAULT_LIMIT
-from coatcheck.storage.client import Access
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.limiter import Limiter
 from tests.chains import SCOPE, encrypted_chain
 
@@ -33,7 +33,7 @@ class Failing(MemoryStore):
 
 async def test_unavailable_is_tried_again() -> None:
     store = Failing(DOWN, DOWN, DOWN)
-    assert await Access(store).get("k", 4) == b"data"
+    assert await StoreClient(store).get("k", 4) == b"data"
     assert store.calls == 4
 
 
@@ -43,7 +43,7 @@ async def test_unavailable_is_tried_again() -> None:
 async def test_other_errors_are_raised_at_once(error: Exception) -> None:
     store = Failing(error)
     with pytest.raises(type(error), match=str(error)):
-        await Access(store).get("k", 4)
+        await StoreClient(store).get("k", 4)
     assert store.calls == 1
 
 
@@ -51,7 +51,7 @@ async def test_retries_end_at_the_deadline_with_the_last_error() -> None:
     store = Failing(*[DOWN] * 10_000)
     start = time.monotonic()
     with pytest.raises(StoreUnavailable, match="down"):
-        await Access(store, deadline=0.3).get("k", 4)
+        await StoreClient(store, deadline=0.3).get("k", 4)
     assert time.monotonic() - start < 5
     assert store.calls > 2
 
@@ -63,20 +63,20 @@ async def test_a_store_that_hangs_is_given_up_at_the_deadline() -> None:
             raise AssertionError
 
     with pytest.raises(StoreUnavailable, match=r"no answer within 0.05 seconds"):
-        await Access(Hanging(), deadline=0.05).get("k", 4)
+        await StoreClient(Hanging(), deadline=0.05).get("k", 4)
 
 
 async def test_retry_after_beyond_the_deadline_is_not_waited_for() -> None:
     store = Failing(StoreUnavailable("busy", retry_after=60))
     with pytest.raises(StoreUnavailable, match="busy"):
-        await Access(store).get("k", 4)
+        await StoreClient(store).get("k", 4)
     assert store.calls == 1
 
 
 async def test_retry_after_within_the_deadline_is_honoured() -> None:
     store = Failing(StoreUnavailable("busy", retry_after=0.2))
     start = time.monotonic()
-    await Access(store).get("k", 4)
+    await StoreClient(store).get("k", 4)
     assert time.monotonic() - start >= 0.2
 
 

@@ -22,8 +22,9 @@ from coatcheck import (
 )
 from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.format.reference import Reference
-from coatcheck.storage import prefetch as read_ahead
+from coatcheck.storage import prefetch
 from coatcheck.storage.records import Position
+from coatcheck.storage.scope_state import PROCESS_SCOPES
 from tests.chains import KEY, SCOPE, keys_in
 
 PAGE = 1000
@@ -145,11 +146,18 @@ async def test_a_replay_of_a_large_scope_is_fetched_ahead(large: Large) -> None:
     objects, journals = large
     store = store_of(objects)
     chain = chain_on(store)
-    chain.replaying(SCOPE)
+    await chain.replaying(SCOPE)
     for number in range(1_200):
         assert await chain.open(journals[number], SCOPE) == payload(number)
     assert store.requests.count("list") <= 20
     assert store.requests.count("get") <= 1_200 + 1_024 + 20
+
+
+def windows() -> list[prefetch._Window]:
+    """All of the process."""
+    states = [state for state, _ in PROCESS_SCOPES._things.values()]
+    found = [window for state in states for window in state.windows.values()]
+    return [window for window in found if isinstance(window, prefetch._Window)]
 
 
 async def test_what_was_fetched_for_a_replay_that_stopped_stayed_for_good() -> None:
@@ -159,9 +167,9 @@ async def test_what_was_fetched_for_a_replay_that_stopped_stayed_for_good() -> N
     cold = chain_on(store)
     for journal in journals[:3]:
         await cold.open(journal, SCOPE)
-    (window,) = [window for window, _ in read_ahead._WINDOWS._things.values() if window._ahead]
+    (window,) = [window for window in windows() if window._ahead]
     assert window._expiry is not None
-    window._used -= read_ahead._IDLE
+    window._used -= prefetch._IDLE
     window._expire()  # as the loop does in a minute
     assert (len(window._ahead), window._ahead_size) == (0, 0)
     store.requests.clear()
@@ -185,12 +193,8 @@ def test_each_event_loop_that_ended_left_its_windows_behind() -> None:
 
     for _ in range(8):
         asyncio.run(read())
-    mine = [
-        window
-        for window, _ in read_ahead._WINDOWS._things.values()
-        if window.presence.prefix in "".join(store._objects)
-    ]
-    assert sum(window.loop.is_closed() for window in mine) <= 1
+    mine = [window for window in windows() if window._state.prefix in "".join(store._objects)]
+    assert sum(window._loop.is_closed() for window in mine) <= 1
 
 
 async def test_a_planted_giant_was_fetched_ahead_and_read(caplog: pytest.LogCaptureFixture) -> None:
@@ -230,7 +234,7 @@ class Silent(MemoryStore):
 
 async def test_a_silent_store_kept_a_cold_replay_for_the_listing_and_then_for_the_write() -> None:
     chain = chain_on(Silent(), deadline=0.5)
-    chain.replaying(SCOPE)
+    await chain.replaying(SCOPE)
     started = time.monotonic()
     with pytest.raises(StoreUnavailable):
         await chain.encode(b"x" * 100, SCOPE)

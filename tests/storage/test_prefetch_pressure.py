@@ -8,6 +8,7 @@ from contextlib import suppress
 from coatcheck import Chain, MemoryStore, Offload, PayloadCache, Scope, StoreUnavailable
 from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.format.reference import Reference
+from coatcheck.runtime.concurrency import all_at_once
 
 RUNS, PAYLOADS = 20, 70
 DEADLINE = 1.0
@@ -34,8 +35,9 @@ async def test_no_call_waits_for_what_other_runs_fetch_ahead() -> None:
     """A worker replays many runs when reads hang: a call still ends within its own deadline."""
     store = _HangingReads()
     references = {
-        Scope("t", f"run-{run}"): await _chain(store).encode_all(
-            [f"{run} {number}".encode() for number in range(PAYLOADS)], Scope("t", f"run-{run}")
+        Scope("t", f"run-{run}"): await all_at_once(
+            _chain(store).encode(payload, Scope("t", f"run-{run}"))
+            for payload in [f"{run} {number}".encode() for number in range(PAYLOADS)]
         )
         for run in range(RUNS)
     }

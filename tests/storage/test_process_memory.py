@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from coatcheck import Chain, Encrypt, Keyring, MemoryStore, Offload, PayloadCache, Scope, Zstd
+from coatcheck import Chain, Encrypt, Keyring, MemoryStore, Offload, PayloadCache, Scope
 from coatcheck.contracts.store import Store
 from coatcheck.format.checksum import Checksum
 from coatcheck.format.envelope import Body, EnvelopeHeader, object_context
@@ -42,7 +42,7 @@ def of_tiny_bodies(cache: PayloadCache) -> None:
     for number in range(20_000):
         header = EnvelopeHeader(1, bytes(4), os.urandom(16), ("zstd-delta",), number, (os.urandom(32),) * 3)
         body = Body(os.urandom(32), header, number.to_bytes(8))
-        cache.hold(f"{number:032}/{number:032}/{number:064}", body, cache)
+        cache.put_body(f"{number:032}/{number:032}/{number:064}", body, cache)
 
 
 @pytest.mark.parametrize("fill", [of_tiny_payloads, of_tiny_bodies])
@@ -55,18 +55,16 @@ def test_a_cache_of_tiny_entries_grew_far_beyond_its_bound(fill: Callable[[Paylo
     assert taken(filled) < 5 * MIB
 
 
-def test_lineages_were_not_counted() -> None:
+def test_base_indexes_were_not_counted() -> None:
     def filled() -> SizedLru[ScopeState]:
         scopes: SizedLru[ScopeState] = SizedLru(8 * MIB)
-        store, cache = MemoryStore(), PayloadCache(0)
-        chain = Chain(Zstd(), Offload(store), cache=cache)
-        transforms = chain.writer._transforms
+        store = MemoryStore()
         for scope in range(400):
             for _ in range(20):
-                memory = scopes.of(0, str(scope), lambda: ScopeState(cache, transforms, store, "a/b/"))
+                state = scopes.of(0, str(scope), lambda: ScopeState(store, "a/b/"))
                 prints = frozenset(int.from_bytes(os.urandom(8)) for _ in range(8))
-                memory._lineage.add(_member(), prints)
-                memory.presence.wrote(os.urandom(32), (os.urandom(32), os.urandom(32)))
+                state.index.add(_member(), prints)
+                state.wrote(os.urandom(32), (os.urandom(32), os.urandom(32)))
         return scopes
 
     assert taken(filled) < 11 * MIB

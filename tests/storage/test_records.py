@@ -245,7 +245,7 @@ async def test_a_record_under_another_header_is_refused(change: dict[str, object
     ledger = plain_chain(store).ledger(SCOPE)
     await ledger.create(POSITIONS[0], b"record")
     (key,) = await keys_in(store)
-    _, key_id, run_tag, sealer = SealingPolicy(None).sealer_for_new(SCOPE)
+    _, key_id, run_tag, sealer = SealingPolicy(None).for_new(SCOPE)
     fields: dict[str, object] = {"codecs": (), "size": 6, "bases": ()}
     header = EnvelopeHeader(0, key_id, run_tag, **(fields | change))  # type: ignore[arg-type]
     (entry,) = await ledger.newest(1)

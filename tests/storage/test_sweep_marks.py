@@ -12,7 +12,7 @@ from coatcheck.contracts.store import check_key
 from coatcheck.errors import PayloadNotFound
 from coatcheck.format.layout import is_object, is_record, split
 from coatcheck.format.suites import ScopeSealer, SealingPolicy
-from coatcheck.storage.client import Access
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.sealed_records import seal_record
 from coatcheck.storage.sweep_marks import (
     COPIED_BACK_AFTER,
@@ -41,7 +41,7 @@ NAMES = [SWEEP_MARK, lease(ID, 0), deleting(ID, 3)]
 
 def sealers(scope: Scope = SCOPE) -> list[ScopeSealer]:
     """With and without keys."""
-    return [SealingPolicy(next(iter(sealing), None)).sealer_for_new(scope) for sealing in SEALINGS]
+    return [SealingPolicy(next(iter(sealing), None)).for_new(scope) for sealing in SEALINGS]
 
 
 @given(mark_id=IDS, number=st.integers(0, min(MOST_KEPT, LAST_LEASE)))
@@ -84,10 +84,10 @@ def test_no_object_and_no_record_is_taken_for_a_mark() -> None:
         assert not is_sweeps_own(name)
 
 
-async def written(scope: ScopeSealer, name: str, data: bytes) -> Access:
+async def written(scope: ScopeSealer, name: str, data: bytes) -> StoreClient:
     store = MemoryStore()
     await store.create(scope.prefix + name, data)
-    return Access(store)
+    return StoreClient(store)
 
 
 @pytest.mark.parametrize("scope", sealers())

@@ -30,7 +30,8 @@ from coatcheck import (
     Zstd,
 )
 from coatcheck.format.reference import Reference
-from coatcheck.storage.client import Access
+from coatcheck.runtime.concurrency import all_at_once
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.limiter import Limiter, limiter_of
 from tests.chains import KEY
 from tests.engines.fault_proxy import DAMAGE, Fault, FaultProxy, Plan, Proxy, Request
@@ -309,16 +310,16 @@ async def test_cancelled_after_each_turn_of_the_loop(store: Store) -> None:
     while not finished:
         scope = Scope("tenant", f"{turns}")
         async with chain_on(store) as chain:
-            task = asyncio.create_task(chain.encode_all(payloads, scope))
+            task = asyncio.create_task(all_at_once(chain.encode(payload, scope) for payload in payloads))
             for _ in range(turns):
                 await asyncio.sleep(0)
             finished = task.done()
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled() is not finished
-            journals = await chain.encode_all(payloads, scope)
+            journals = await all_at_once(chain.encode(payload, scope) for payload in payloads)
         async with chain_on(store) as fresh:
-            assert await fresh.decode_all(journals, scope) == payloads
+            assert await all_at_once(fresh.decode(payload, scope) for payload in journals) == payloads
         assert limiter_of(store)._operations == 0
         # A thread that writes a file ends by itself.
         async with asyncio.timeout(PATIENCE):
@@ -327,10 +328,10 @@ async def test_cancelled_after_each_turn_of_the_loop(store: Store) -> None:
 
 
 async def test_a_thousand_writes_through_a_pool_of_one(store: Store) -> None:
-    access = Access(store, PATIENCE, Limiter(1, 2**20))
+    client = StoreClient(store, PATIENCE, Limiter(1, 2**20))
     async with asyncio.timeout(3 * PATIENCE):
         outcomes = await asyncio.gather(
-            *(access.create(f"a/{number}", b"x" * 500) for number in range(1_000))
+            *(client.create(f"a/{number}", b"x" * 500) for number in range(1_000))
         )
     assert all(outcomes)
     assert len(await keys_in(store)) == 1_000

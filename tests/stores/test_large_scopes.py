@@ -74,7 +74,7 @@ async def test_cold_calls_in_a_large_scope_listed_it_whole(new_store: NewStore, 
         assert await chain.decode(journal, SCOPE) == payload(1)
 
     async def replay(chain: Chain) -> None:
-        chain.replaying(SCOPE)
+        await chain.replaying(SCOPE)
         assert await chain.encode(payload(1), SCOPE) == journal
 
     async def save(chain: Chain) -> None:

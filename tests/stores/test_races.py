@@ -5,6 +5,7 @@ import random
 from collections import Counter
 
 from coatcheck import Chain, Encrypt, Keyring, Offload, PayloadCache, Zstd
+from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.stores.s3 import S3Store
 from tests.chains import KEY, SCOPE
 from tests.engines.fault_proxy import FaultProxy
@@ -43,7 +44,9 @@ async def test_one_request_for_each_new_payload_and_none_before_it(
 async def test_many_new_payloads_at_once_are_one_request_each(bucket: Bucket, new_store: NewStore) -> None:
     async with FaultProxy(bucket.server.endpoint) as proxy:
         chain = _chain(new_store(proxy.endpoint))
-        await chain.encode_all([_payload(number) for number in range(100)], SCOPE)
+        await all_at_once(
+            chain.encode(payload, SCOPE) for payload in [_payload(number) for number in range(100)]
+        )
         assert [request.method for request, _ in proxy.record] == ["PUT"] * 100
         assert len({request.target for request, _ in proxy.record}) == 100
 

@@ -19,6 +19,7 @@ from coatcheck import (
     StoreUnavailable,
 )
 from coatcheck.retention.rules import Action
+from coatcheck.runtime.concurrency import all_at_once
 from tests.engines.fault_proxy import Request
 from tests.engines.gcs import GCSServer
 from tests.engines.portal import Portal, page
@@ -170,8 +171,9 @@ async def test_what_s3_answers_about_versions(
 async def swept(store: Store) -> None:
     aged = AgedStore(store)
     scope = scope_of("dead")
-    await chain_on(aged).encode_all(
-        [bytes([turn]) * 900 + secrets.token_bytes(900) for turn in range(3)], scope
+    await all_at_once(
+        chain_on(aged).encode(payload, scope)
+        for payload in [bytes([turn]) * 900 + secrets.token_bytes(900) for turn in range(3)]
     )
     report = await swept_twice(sweep_of(aged, Live()), aged)
     assert (report.of(Action.DELETE).scopes, report.deleted, report.versions_left) == (1, 3, False)

@@ -30,7 +30,7 @@ from coatcheck.integrations.temporal.migration.read_also import (
     no_writing,
 )
 from coatcheck.runtime.concurrency import all_at_once
-from coatcheck.storage.client import Access
+from coatcheck.storage.client import StoreClient
 
 if TYPE_CHECKING:
     import boto3
@@ -60,7 +60,7 @@ class _DriverReader(StorageDriver):
         if not buckets:
             raise ConfigError(f"{type(self).__name__} reads from no bucket", "Name the buckets to read from.")
         self._name = name
-        self._buckets = {bucket: Access(store) for bucket, store in buckets.items()}
+        self._buckets = {bucket: StoreClient(store) for bucket, store in buckets.items()}
         self._namespace = ""
         self._within: dict[str, Self] = {}
 
@@ -124,7 +124,7 @@ class _DriverReader(StorageDriver):
                 "the object is no payload", "It was not written by the SDK's driver.", digest
             ) from error
 
-    def _place(self, claim: Mapping[str, str]) -> tuple[Access, str, str]:
+    def _place(self, claim: Mapping[str, str]) -> tuple[StoreClient, str, str]:
         """The bucket, the key in it, and the hash; all checked before any I/O."""
         if not self._namespace:
             raise no_namespace(type(self).__name__)

@@ -30,7 +30,7 @@ from coatcheck.retention.rate_limit import REQUEST_SECONDS, RateLimiter
 from coatcheck.retention.report import Report
 from coatcheck.retention.sweep import Sweep, check_shown, clean_up, noted, store_time
 from coatcheck.runtime.progress import Progress
-from coatcheck.storage.client import Access
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.prefixes import ScopePrefixes
 
 _HEARTBEAT_EVERY: Final = HEARTBEAT_TIMEOUT.total_seconds() / 5
@@ -78,7 +78,7 @@ class SweepActivities:
                 callers_listed=options.callers_listed,
                 no_runs=options.no_runs,
             )
-            origins = Origins(Access(self._store, REQUEST_SECONDS, self._pace), addresses, ENGINE)
+            origins = Origins(StoreClient(self._store, REQUEST_SECONDS, self._pace), addresses, ENGINE)
             where = await runs.origins()
             await origins.check(where, moved=options.moved)
             begun = await store_time(self._store)

@@ -11,7 +11,7 @@ from coatcheck.format.layout import is_record, split
 from coatcheck.scope import engine_code
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.records import Records
-from coatcheck.storage.scoped_store import ScopedStore
+from coatcheck.storage.scoped_store import ChainStore
 
 
 @dataclass(slots=True)
@@ -53,10 +53,10 @@ async def find_runs(chain: Chain, tenant: str, progress: Callable[[str, int], No
     found: dict[str, Run] = {}
     listed = 0
     engine = engine_code("checkpoints").to_bytes().hex()
-    for room in chain.storerooms:
+    for store in chain.stores:
         scopes: dict[str, Run] = {}
         for start in await addresses.of_tenant(tenant):
-            async for page in room.access.pages(start + engine):
+            async for page in store.client.pages(start + engine):
                 for stored in page:
                     place = split(stored.key)
                     if place is None:
@@ -69,13 +69,13 @@ async def find_runs(chain: Chain, tenant: str, progress: Callable[[str, int], No
                 progress("objects listed", listed)
         for prefix, run in scopes.items():
             if run.checkpoints:
-                run.latest = await _latest(room, addresses, prefix)
+                run.latest = await _latest(store, addresses, prefix)
                 _add(found, run)
     return sorted(found.values(), key=_when, reverse=True)
 
 
-async def _latest(room: ScopedStore, addresses: ScopePrefixes, prefix: str) -> Checkpoint | None:
-    records = Records(room.access, await addresses.sealer_at(prefix))
+async def _latest(store: ChainStore, addresses: ScopePrefixes, prefix: str) -> Checkpoint | None:
+    records = Records(store.client, await addresses.sealer_at(prefix))
     for entry in await records.newest(1):
         try:
             return Checkpoint.from_record(entry, await records.get(entry))

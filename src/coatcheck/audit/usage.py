@@ -14,7 +14,7 @@ from coatcheck.format.envelope import Envelope
 from coatcheck.format.layout import is_object, is_record, split
 from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.runtime.progress import Progress
-from coatcheck.storage.client import Access
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.sweep_marks import SWEEP_ALIVE, is_sweeps_own
 
 AGES: Final = {
@@ -111,7 +111,7 @@ class Census:
         progress: Progress | None = None,
     ) -> None:
         self._store = store
-        self._access = Access(store)
+        self._client = StoreClient(store)
         self._tenants = tenants
         self._sample = sample
         self._progress = progress
@@ -158,7 +158,7 @@ class Census:
 
     async def _read(self, sample: Sample, entry: StoredObject) -> None:
         try:
-            header = Envelope.from_bytes(await self._access.get(entry.key, entry.size)).header
+            header = Envelope.from_bytes(await self._client.get(entry.key, entry.size)).header
         except (PayloadNotFound, FormatError):
             return  # deleted since it was listed, or damaged: `coatcheck verify` tells of that
         if header.bases:

@@ -17,7 +17,7 @@ from coatcheck.runtime.progress import Progress
 from coatcheck.scope import Scope
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.records import Records
-from coatcheck.storage.scoped_store import ScopedStore
+from coatcheck.storage.scoped_store import ChainStore
 
 _AT_ONCE: Final = 16
 
@@ -98,9 +98,9 @@ class Verification:
         found = Findings()
         places = asyncio.Semaphore(_AT_ONCE)
 
-        async def look(room: ScopedStore, prefix: str, name: str, stored: StoredObject) -> None:
+        async def look(store: ChainStore, prefix: str, name: str, stored: StoredObject) -> None:
             try:
-                await self._look(found, room, await self._sealer(prefix), name, stored)
+                await self._look(found, store, await self._sealer(prefix), name, stored)
             finally:
                 places.release()
             if self._progress:
@@ -108,20 +108,20 @@ class Verification:
 
         try:
             async with asyncio.TaskGroup() as group:
-                for room in self._chain.storerooms:
-                    async for prefix, name, stored in self._listed(room, found):
+                for store in self._chain.stores:
+                    async for prefix, name, stored in self._listed(store, found):
                         if random.random() >= self._sample:  # noqa: S311 - a sample hides nothing
                             found.left_out += 1
                             continue
                         await places.acquire()
-                        group.create_task(look(room, prefix, name, stored))
+                        group.create_task(look(store, prefix, name, stored))
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         found.problems.sort(key=lambda problem: problem.key)
         return found
 
     async def _listed(
-        self, room: ScopedStore, found: Findings
+        self, store: ChainStore, found: Findings
     ) -> AsyncIterator[tuple[str, str, StoredObject]]:
         """Objects and records with their scope's prefix and their name in it."""
         if self._scopes:
@@ -132,7 +132,7 @@ class Verification:
             starts = [""]
             known = [prefix for tenant in self._tenants for prefix in await self._addresses.of_tenant(tenant)]
         for start in starts:
-            async for stored in room.access.store.list_objects(start):
+            async for stored in store.client.store.list_objects(start):
                 place = split(stored.key)
                 if place is None or not (is_object(place[1]) or is_record(place[1])):
                     continue
@@ -148,14 +148,14 @@ class Verification:
         return self._sealers[prefix]
 
     async def _look(
-        self, found: Findings, room: ScopedStore, of: ScopeSealer, name: str, stored: StoredObject
+        self, found: Findings, store: ChainStore, of: ScopeSealer, name: str, stored: StoredObject
     ) -> None:
         try:
             if is_record(name):
-                await _check_record(room, of, stored)
+                await _check_record(store, of, stored)
                 found.records += 1
             else:
-                size = await self._check_object(room, of, name, stored)
+                size = await self._check_object(store, of, name, stored)
                 found.objects += 1
                 found.payload_bytes += size
             found.stored_bytes += stored.size
@@ -164,35 +164,35 @@ class Verification:
         except (FormatError, IntegrityError, LimitExceeded, PayloadNotFound) as error:
             found.problems.append(Problem(stored.key, error))
 
-    async def _check_object(self, room: ScopedStore, of: ScopeSealer, name: str, stored: StoredObject) -> int:
+    async def _check_object(self, store: ChainStore, of: ScopeSealer, name: str, stored: StoredObject) -> int:
         """Bytes of the payload."""
         object_id = bytes.fromhex(name)
         try:
-            payload = await self._opened(room, of, object_id, stored)
+            payload = await self._opened(store, of, object_id, stored)
         except (FormatError, IntegrityError):
             # Once more, as whoever needs it would: a copy may be damaged, or the bytes on their way.
-            payload = await self._opened(room, of, object_id, stored)
+            payload = await self._opened(store, of, object_id, stored)
         if await off_loop(len(payload), DECODE_INLINE_UP_TO, of.sealer.object_id, payload) != object_id:
             raise IntegrityError("the object holds another payload", "Restore the original object.", name)
         return len(payload)
 
     async def _opened(
-        self, room: ScopedStore, of: ScopeSealer, object_id: bytes, stored: StoredObject
+        self, store: ChainStore, of: ScopeSealer, object_id: bytes, stored: StoredObject
     ) -> bytes:
         try:
             # A copy would say nothing of the object itself.
-            data = await room.access.get_uncached(stored.key, stored.size, room.limit)
+            data = await store.client.get_uncached(stored.key, stored.size, store.limit)
         except PayloadNotFound:
             raise _GoneError from None
-        return await self._chain.reader.open_object(room, of, object_id, data)
+        return await self._chain.open_object(store.scope(of), object_id, data)
 
 
 class _GoneError(Exception):
     """It was there when it was listed."""
 
 
-async def _check_record(room: ScopedStore, of: ScopeSealer, stored: StoredObject) -> None:
-    records = Records(room.access, of)
+async def _check_record(store: ChainStore, of: ScopeSealer, stored: StoredObject) -> None:
+    records = Records(store.client, of)
     entry = records.entry(stored)
     if entry is None:
         raise IntegrityError(
@@ -206,7 +206,7 @@ async def _check_record(room: ScopedStore, of: ScopeSealer, stored: StoredObject
         raise _GoneError from None
     object_id = Checkpoint.from_record(entry, data).reference.object_id.hex()
     # Whether it opens, and has its bases, is found out when its own turn comes.
-    if not await room.access.list_first(of.prefix + object_id, 1):
+    if not await store.client.list_first(of.prefix + object_id, 1):
         raise PayloadNotFound(
             "the state of a checkpoint is gone",
             "Restore the object, or go on from an older checkpoint.",

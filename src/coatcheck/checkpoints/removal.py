@@ -69,7 +69,7 @@ class Removal:
     async def _empty(self, place: Records, start: str) -> int:
         """Delete what begins with ``start``; return how many of them were records."""
         count, last = 0, ""
-        while page := await place.access.list_first(place.scope.prefix + start, _PAGE):
+        while page := await place.client.list_first(place.scope.prefix + start, _PAGE):
             if page[0].key == last:
                 raise StoreDenied(
                     "what was deleted is still there",
@@ -79,7 +79,7 @@ class Removal:
             last = page[0].key
             count += sum(place.entry(stored) is not None for stored in page)
             for some in _batches(page):
-                await all_at_once(place.access.delete(stored.key) for stored in some)
+                await all_at_once(place.client.delete(stored.key) for stored in some)
         return count
 
 
@@ -113,7 +113,7 @@ async def _needed(places: Sequence[Records], references: Iterable[Reference]) ->
 
 async def _bases(place: Records, object_id: bytes, size: int) -> Sequence[bytes]:
     try:
-        data = await place.access.get_uncached(place.scope.prefix + object_id.hex(), size)
+        data = await place.client.get_uncached(place.scope.prefix + object_id.hex(), size)
     except PayloadNotFound:
         return ()
     return Envelope.from_bytes(data).header.bases
@@ -124,14 +124,14 @@ async def _delete_objects(place: Records, needed: set[bytes], until: datetime) -
     prefix = place.scope.prefix
     going = [
         stored.key
-        async for stored in place.access.store.list_objects(prefix)
+        async for stored in place.client.store.list_objects(prefix)
         # What is as new may belong to a checkpoint whose record is on its way.
         if stored.modified < until
         and is_object(name := stored.key.removeprefix(prefix))
         and bytes.fromhex(name) not in needed
     ]
     for some in _batches(going):
-        await all_at_once(map(place.access.delete, some))
+        await all_at_once(map(place.client.delete, some))
 
 
 def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:

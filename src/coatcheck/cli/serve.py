@@ -79,7 +79,7 @@ def _summary(chain: "Chain", serving: "ServeSettings", url: str) -> list[str]:
     """Return lines that say where payloads are, what opens them, and for whom."""
     from coatcheck.codecs.aead import Encrypt  # noqa: PLC0415 - slow to load
 
-    stores = [f"{room.alias} = {room.access.store!r}" for room in chain.storerooms]
+    stores = [f"{store.alias} = {store.client.store!r}" for store in chain.stores]
     keys = [repr(sealing) for sealing in chain.sealings if isinstance(sealing, Encrypt)]
     return [
         f"stores: {', '.join(stores)}",

@@ -1,6 +1,7 @@
 """Which suites a chain seals with and accepts, and whose payloads it opens for whom."""
 
 import hmac
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -39,9 +40,10 @@ class SealingPolicy:
         self.sealing: Sealing = sealing or Checksum()
         self.loads_keys = self.sealing.loads_keys
         # A worker meets the same few thousand scopes again and again. Keys that are loaded must be let go of in time.
-        self.sealer_for_new = (
-            self._sealer_for_new if self.loads_keys else lru_cache(maxsize=8192)(self._sealer_for_new)
+        self.for_new: Callable[[Scope], ScopeSealer] = (
+            self._for_new if self.loads_keys else lru_cache(maxsize=8192)(self._for_new)
         )
+        """Returns the sealer for new payloads of a scope. Raises KeyUnavailable where its key is not loaded."""
         self._accepted: dict[int, Sealing] = {self.sealing.suite: self.sealing}
         if self.sealing.accept_unsealed:
             self._accepted[Checksum.suite] = Checksum()
@@ -56,16 +58,27 @@ class SealingPolicy:
         """Whether what is sealed cannot be read without a key."""
         return self.sealing.suite != Checksum.suite
 
-    def _sealer_for_new(self, scope: Scope) -> "ScopeSealer":
+    def _for_new(self, scope: Scope) -> "ScopeSealer":
         return scope_sealer(self.sealing, scope, self.sealing.primary_key_id(scope.tenant))
 
-    def sealers(self, scope: Scope) -> "list[ScopeSealer]":
-        """Under every suite and key that is accepted, the one for new payloads first."""
+    def all_for(self, scope: Scope) -> "list[ScopeSealer]":
+        """Return the sealers of a scope under every suite and key that is accepted, the one for new payloads first."""
         return [
             scope_sealer(sealing, scope, key_id)
             for sealing in self._accepted.values()
             for key_id in sealing.key_ids(scope.tenant)
         ]
+
+    async def load_for_new(self, scope: Scope) -> ScopeSealer:
+        """Return the sealer for new payloads of a scope, once its key is loaded.
+
+        Raises:
+            KeyUnavailable: The tenant's key cannot be had now.
+            StoreError: The store that keys are kept in cannot or will not give it.
+        """
+        if self.loads_keys:
+            await self.sealing.load_primary(scope.tenant)
+        return self.for_new(scope)
 
     async def load(self, sealed: EnvelopeHeader | Reference, tenant: str) -> None:
         """Get the key ready that ``sealed`` names, if there is anything to get.
@@ -74,7 +87,7 @@ class SealingPolicy:
             KeyUnavailable: The tenant has no such key, or it cannot be had.
             StoreError: The store that keys are kept in cannot or will not give it.
         """
-        if sealed.suite == self.sealing.suite:
+        if self.loads_keys and sealed.suite == self.sealing.suite:
             await self.sealing.load(tenant, sealed.key_id)
 
     def sealer_for(self, sealed: EnvelopeHeader | Reference, scope: Scope) -> Sealer:
@@ -99,8 +112,8 @@ class SealingPolicy:
             )
         return sealing.sealer(scope.tenant, sealed.run_tag, sealed.key_id)
 
-    def verify(self, reference: Reference, scope: Scope) -> Sealer:
-        """The sealer of a reference that is authentic.
+    def verify(self, reference: Reference, scope: Scope) -> ScopeSealer:
+        """Return the sealer of a reference that is authentic.
 
         Raises:
             IntegrityError: It was forged, damaged, or written for another tenant or run.
@@ -113,7 +126,7 @@ class SealingPolicy:
                 "the reference is not authentic: it was forged, damaged, or written for another tenant",
                 "Nothing was fetched. Restore the original journal entry, and check the tenant.",
             )
-        return sealer
+        return ScopeSealer(reference.suite, reference.key_id, reference.run_tag, sealer)
 
 
 def _is_of(run_tag: bytes, scope: Scope, own: bytes) -> bool:

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from coatcheck.contracts.store import Store
 from coatcheck.errors import FormatError, LimitExceeded, PayloadNotFound
 from coatcheck.runtime.concurrency import all_at_once
-from coatcheck.storage.client import Access
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.conditions import check_create_conditions
 
 NAMES: Final = "keys/names"
@@ -137,11 +137,11 @@ class Shelves:
     """
 
     def __init__(self, store: Store, deadline: float) -> None:
-        self._access = Access(store, deadline)
-        self._listing = Access(store, _LISTING_SECONDS)
+        self._client = StoreClient(store, deadline)
+        self._listing = StoreClient(store, _LISTING_SECONDS)
 
     def __repr__(self) -> str:
-        return repr(self._access.store)
+        return repr(self._client.store)
 
     async def of(self, tag: str) -> TenantKeyRecords:
         """What there is for a tenant: one listing, and a read for each record.
@@ -178,26 +178,26 @@ class Shelves:
             ConfigError: The store would overwrite one that is there: see :func:`check_create_conditions`.
             StoreError: The store cannot or will not take it.
         """
-        await check_create_conditions(self._access.store)
-        created = await self._access.create(name, record.to_bytes())
-        await self._access.forget(name)
+        await check_create_conditions(self._client.store)
+        created = await self._client.create(name, record.to_bytes())
+        await self._client.forget(name)
         return created
 
     async def replace(self, slot: KeyVersion, record: KeyRecord) -> bool:
         """Put a record in place of the one that wraps the same key; ``False`` if that was destroyed meanwhile."""
-        await self._access.replace(slot.name, record.to_bytes())
-        await self._access.forget(slot.name)
+        await self._client.replace(slot.name, record.to_bytes())
+        await self._client.forget(slot.name)
         # A key is destroyed by its tombstone, then by the removal of its record. Whichever of the two ways the record
         # came back between them, it goes again: here, or there.
         if await self._get(slot.tombstone) is None:
             return True
-        await self._access.delete(slot.name)
+        await self._client.delete(slot.name)
         return False
 
     async def replace_names(self, record: KeyRecord) -> None:
         """Put a record in place of the one called :data:`NAMES`."""
-        await self._access.replace(NAMES, record.to_bytes())
-        await self._access.forget(NAMES)
+        await self._client.replace(NAMES, record.to_bytes())
+        await self._client.forget(NAMES)
 
     async def names(self) -> KeyRecord | None:
         """The record called :data:`NAMES`; None if there is none."""
@@ -224,15 +224,15 @@ class Shelves:
         except FormatError:
             key_id = _NO_ID
         tombstone = Tombstone(key_id=key_id, destroyed_at=datetime.now(UTC))
-        await self._access.create(slot.tombstone, tombstone.to_bytes())
-        await self._access.forget(slot.tombstone)
-        await self._access.delete(slot.name)
-        await self._access.forget(slot.name)
+        await self._client.create(slot.tombstone, tombstone.to_bytes())
+        await self._client.forget(slot.tombstone)
+        await self._client.delete(slot.name)
+        await self._client.forget(slot.name)
         return key_id
 
     async def close(self) -> None:
         """Close the store."""
-        await self._access.close()
+        await self._client.close()
 
     async def _slots(self, prefix: str) -> dict[KeyVersion, bool]:
         """Whether each was destroyed."""
@@ -249,12 +249,12 @@ class Shelves:
         return None if data is None else KeyRecord.from_bytes(data, slot.name)
 
     async def _get(self, name: str) -> bytes | None:
-        await self._access.forget(name)
+        await self._client.forget(name)
         try:
-            return await self._access.get(name, _RECORD_SIZE, MAX_RECORD)
+            return await self._client.get(name, _RECORD_SIZE, MAX_RECORD)
         except PayloadNotFound:
             return None
         except LimitExceeded:
             raise unreadable(name) from None
         finally:
-            await self._access.forget(name)
+            await self._client.forget(name)

@@ -16,8 +16,9 @@ from coatcheck.keys.key_store import NAMES, KeyRecord, KeyVersion, Shelves, Tena
 from coatcheck.keys.kms import KeyService
 from coatcheck.keys.lookups import Lookups
 from coatcheck.runtime.concurrency import all_at_once
+from coatcheck.runtime.retry import retry
 from coatcheck.runtime.single_flight import SingleFlight
-from coatcheck.storage.client import DEFAULT_DEADLINE, retried
+from coatcheck.storage.client import DEFAULT_DEADLINE
 
 _T = TypeVar("_T")
 
@@ -358,7 +359,7 @@ class TenantKeys(KeySource):
     async def _ask(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Ask a service, again if that may help."""
         try:
-            return await retried(attempt, self._deadline, what="the key service")
+            return await retry(attempt, self._deadline, callee="the key service")
         except StoreUnavailable as error:
             raise KeyUnavailable(error.what, "Retry; check the key service and the way to it.") from error
 

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from coatcheck.contracts.sealing import Sealer
 from coatcheck.errors import (
     CoatcheckError,
     ConfigError,
@@ -16,115 +15,124 @@ from coatcheck.errors import (
 from coatcheck.format.codec_pipeline import CodecPipeline
 from coatcheck.format.envelope import INLINE, Body, Envelope, object_context
 from coatcheck.format.reference import Reference
-from coatcheck.format.suites import ScopeSealer, SealingPolicy
-from coatcheck.pipeline.delta_chain import line_of
+from coatcheck.format.suites import SealingPolicy
+from coatcheck.pipeline.delta_chain import DeltaChains, delta_chain_of
 from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.scope import Scope
-from coatcheck.storage.cache import Held
-from coatcheck.storage.scope_state import ScopeState
-from coatcheck.storage.scoped_store import SEALED_AROUND, ScopedStore
+from coatcheck.storage.cache import Cached
+from coatcheck.storage.scoped_store import SEALED_AROUND, ChainStore, ScopedStore
 from coatcheck.telemetry import Outcome, decoded, span
 
 
-class Reader:
-    """Opens envelopes and references.
+class Decoder:
+    """Opens envelopes and references. For any number of event loops.
 
     Args:
-        suites: What may be opened for whom.
-        transforms: The chain's codecs.
-        storerooms: By alias.
+        policy: Decides what may be opened for whom.
+        codecs: The chain's.
+        deltas: Decodes and caches.
+        stores: By alias.
         max_payload: Bytes.
     """
 
     def __init__(
         self,
-        suites: SealingPolicy,
-        transforms: CodecPipeline,
-        storerooms: Mapping[str, ScopedStore],
+        policy: SealingPolicy,
+        codecs: CodecPipeline,
+        deltas: DeltaChains,
+        stores: Mapping[str, ChainStore],
         max_payload: int,
     ) -> None:
-        self._suites = suites
-        self._transforms = transforms
-        self._storerooms = storerooms
+        self._policy = policy
+        self._codecs = codecs
+        self._deltas = deltas
+        self._stores = stores
         self._max_payload = max_payload
 
     def open_inline(self, data: bytes, scope: Scope) -> bytes:
-        """The payload of an envelope that stands in the journal itself."""
+        """Return the payload of an envelope that stands in the journal itself. Does no I/O; safe to call in any thread.
+
+        Raises:
+            CoatcheckError: As :meth:`Chain.open`.
+        """
         envelope = Envelope.from_bytes(data)
         header = envelope.header
-        body = self._suites.sealer_for(header, scope).open(envelope.header_bytes, INLINE, envelope.sealed)
+        sealer = self._policy.sealer_for(header, scope)
+        body = sealer.open(envelope.header_bytes, INLINE, envelope.sealed)
         self._check_size(header.size)
-        payload = self._transforms.decode(body, header, None)[0]
+        payload = self._codecs.decode(body, header, None)[0]
         decoded(Outcome.INLINE, len(payload), len(data))
         return payload
 
     async def open_reference(self, reference: Reference, scope: Scope) -> bytes:
-        """The payload behind a reference, which is verified before anything is fetched."""
+        """Return the payload behind a reference, which is verified before anything is fetched."""
         try:
-            if self._suites.loads_keys:
-                await self._suites.load(reference, scope.tenant)
-            sealer = self._suites.verify(reference, scope)
+            await self._policy.load(reference, scope.tenant)
+            sealing = self._policy.verify(reference, scope)
             self._check_size(reference.size)
-            room = self._storeroom(reference.store)
-            memory = room.scope(sealer, reference.run_tag)
-            held = memory.held(reference.object_id)
-            if isinstance(held, bytes):
-                payload, outcome = held, Outcome.KNOWN
+            scoped = self._store(reference.store).scope(sealing)
+            cached = self._deltas.cached(scoped, reference.object_id)
+            if isinstance(cached, bytes):
+                payload, outcome = cached, Outcome.KNOWN
             else:
-                key = memory.presence.key(reference.object_id)
+                assembly = _Assembly(scoped, reference, self._deltas, cached)
                 with span("decode", object_id=reference.object_id.hex(), size=reference.size):
-                    assembly = _Assembly(memory, sealer, reference, held)
-                    async with room.access.within(reference.size * len(assembly.line)):
-                        payload = await room.opening.run(key, lambda: self._load(room, assembly))
-                outcome = Outcome.FETCHED if held is None or assembly.bodies else Outcome.KNOWN
+                    payload = await self._opened(assembly)
+                outcome = Outcome.FETCHED if cached is None or assembly.bodies else Outcome.KNOWN
         except CoatcheckError as error:
             raise error.about(reference.object_id.hex())  # noqa: B904 - the same error, with the object named
         decoded(outcome, len(payload), len(reference.to_bytes()))
         return payload
 
-    async def _load(self, room: ScopedStore, assembly: "_Assembly") -> bytes:
+    async def open_object(self, scope: ScopedStore, object_id: bytes, data: bytes) -> bytes:
+        """Return the payload of an object that was fetched already, whoever refers to it; raises as :meth:`open_reference`."""
+        header = Envelope.from_bytes(data).header
+        suite, key_id, run_tag, _ = scope.sealing
+        reference = Reference(
+            suite=suite,
+            key_id=key_id,
+            run_tag=run_tag,
+            object_id=object_id,
+            size=header.size,
+            store=scope.store.alias,
+            bases=header.bases,
+        )
+        return await self._complete(_Assembly(scope, reference, self._deltas, sealed={object_id: data}))
+
+    async def _opened(self, assembly: "_Assembly") -> bytes:
+        """Load the payload, once for all who ask for it at the same time."""
+        scope, reference = assembly.scope, assembly.reference
+        key = scope.state.key(reference.object_id)
+        async with scope.store.client.within(reference.size * len(assembly.chain)):
+            return await scope.store.opening.run(key, lambda: self._load(assembly))
+
+    async def _load(self, assembly: "_Assembly") -> bytes:
         try:
-            return await self._complete(room, assembly)
+            return await self._complete(assembly)
         except (FormatError, IntegrityError, LimitExceeded, PayloadNotFound):
             if assembly.reference.object_id in assembly.gone:
                 raise
             # Once more: the bytes may have been damaged on their way, or be those of a copy that is older than the object
             # and builds on what is not there any more.
-            for object_id in {*assembly.line, *assembly.met}:
-                await room.access.forget(assembly.memory.presence.key(object_id))
-            assembly.memory.presence.lost(assembly.met)
-            again = _Assembly(assembly.memory, assembly.sealer, assembly.reference, is_fresh=True)
-            return await self._complete(room, again)
+            scope = assembly.scope
+            for object_id in {*assembly.chain, *assembly.met}:
+                await scope.store.client.forget(scope.state.key(object_id))
+            scope.state.lost(assembly.met)
+            return await self._complete(_Assembly(scope, assembly.reference, self._deltas, is_fresh=True))
 
-    async def open_object(self, room: ScopedStore, of: ScopeSealer, object_id: bytes, data: bytes) -> bytes:
-        """The payload of an object that was fetched already, whoever refers to it; raises as :meth:`open_reference`."""
-        header = Envelope.from_bytes(data).header
-        reference = Reference(
-            suite=of.suite,
-            key_id=of.key_id,
-            run_tag=of.run_tag,
-            object_id=object_id,
-            size=header.size,
-            store=room.alias,
-            bases=header.bases,
-        )
-        return await self._complete(
-            room, _Assembly(room.scope(of.sealer, of.run_tag), of.sealer, reference, sealed={object_id: data})
-        )
-
-    async def _complete(self, room: ScopedStore, assembly: "_Assembly") -> bytes:
+    async def _complete(self, assembly: "_Assembly") -> bytes:
         """Fetch what is missing until all of it is there, and decode it."""
-        reference, presence = assembly.reference, assembly.memory.presence
-        gone = assembly.gone
+        scope, reference, gone = assembly.scope, assembly.reference, assembly.gone
 
         async def fetch(object_id: bytes) -> int:
             is_target = object_id == reference.object_id
-            limit = reference.size + SEALED_AROUND if is_target else room.limit
+            limit = reference.size + SEALED_AROUND if is_target else scope.store.limit
             try:
                 if assembly.is_fresh:
-                    data = await room.access.get(presence.key(object_id), reference.size, limit)
+                    key = scope.state.key(object_id)
+                    data = await scope.store.client.get(key, reference.size, limit)
                 else:
-                    data = await room.get(presence, object_id, reference.size, follow=is_target, limit=limit)
+                    data = await scope.get(object_id, reference.size, follow=is_target, limit=limit)
             except PayloadNotFound as error:
                 # The object decides which bases it needs: it may have been deleted and made anew with others.
                 gone[object_id] = error.about(object_id.hex())
@@ -132,7 +140,7 @@ class Reader:
             assembly.sealed[object_id] = data
             return len(data)
 
-        missing = assembly.missing(assembly.line)
+        missing = assembly.missing(assembly.chain)
         while True:
             size = sum(await all_at_once(map(fetch, missing))) + reference.size
             assembly.met.update(missing)
@@ -147,9 +155,10 @@ class Reader:
                     raise gone[object_id]
 
     def _assemble(self, assembly: "_Assembly") -> bytes | list[bytes]:
-        """The payload if all that it takes is there; else the objects that are missing."""
+        """Return the payload if all that it takes is there; else the objects that are missing."""
         assembly.authenticate()
-        bodies, base, is_whole = line_of(assembly.find(assembly.reference.object_id), assembly.find)
+        target_at_hand = assembly.find(assembly.reference.object_id)
+        bodies, base, is_whole = delta_chain_of(target_at_hand, assembly.find)
         target, *others = bodies
         if not is_whole:
             # What was in memory may have been made anew since, and be built on others now.
@@ -158,19 +167,19 @@ class Reader:
         for body in bodies:
             self._check_size(body.header.size)
         fetched = list(itertools.takewhile(assembly.has_fetched, others))
-        held = others[len(fetched) :]
-        if held:
+        cached = others[len(fetched) :]
+        if cached:
             # It was built on before, and so likely will be again.
-            base = assembly.memory.unpack(held, base, assembly.sealer)
-        return assembly.memory.read([target, *fetched], base, assembly.sealer)
+            base = self._deltas.unpack(assembly.scope, cached, base)
+        return self._deltas.read(assembly.scope, [target, *fetched], base)
 
-    def _storeroom(self, alias: str) -> ScopedStore:
-        if alias not in self._storerooms:
+    def _store(self, alias: str) -> ChainStore:
+        if alias not in self._stores:
             raise ConfigError(
-                f"the payload is in a store called {alias!r}; this chain has {sorted(self._storerooms) or 'none'}",
+                f"the payload is in a store called {alias!r}; this chain has {sorted(self._stores) or 'none'}",
                 "Name that store in Offload(alias=...) or Offload(read_also=...).",
             )
-        return self._storerooms[alias]
+        return self._stores[alias]
 
     def _check_size(self, size: int) -> None:
         if size > self._max_payload:
@@ -184,11 +193,11 @@ class Reader:
 class _Assembly:
     """A payload on its way from the store, with what it is built on: sealed, then authentic."""
 
-    memory: ScopeState
-    sealer: Sealer
+    scope: ScopedStore
     reference: Reference
-    held: Body | None = None
-    """Of the payload itself, from memory."""
+    deltas: DeltaChains
+    cached: Body | None = None
+    """The payload's own body, from memory."""
     sealed: dict[bytes, bytes] = field(default_factory=dict)
     bodies: dict[bytes, Body] = field(default_factory=dict)
     met: set[bytes] = field(default_factory=set)
@@ -199,31 +208,31 @@ class _Assembly:
     """True if nothing in memory counts but whole payloads: those are right wherever they came from."""
 
     @property
-    def line(self) -> tuple[bytes, ...]:
+    def chain(self) -> tuple[bytes, ...]:
         """The objects that it takes, by the reference: each a delta against the one after it."""
         return self.reference.object_id, *self.reference.bases
 
-    def find(self, object_id: bytes) -> Held | None:
-        """What is at hand of an object: of those that the payload is built on, best of all their own payload."""
+    def find(self, object_id: bytes) -> Cached | None:
+        """Return what is at hand of an object: of those that the payload is built on, best of all their own payload."""
         if object_id == self.reference.object_id:
-            return self.bodies.get(object_id, self.held)
-        held = self.memory.held(object_id)
-        if isinstance(held, bytes):
-            return held
-        return self.bodies.get(object_id, None if self.is_fresh else held)
+            return self.bodies.get(object_id, self.cached)
+        cached = self.deltas.cached(self.scope, object_id)
+        if isinstance(cached, bytes):
+            return cached
+        return self.bodies.get(object_id, None if self.is_fresh else cached)
 
     def has_fetched(self, body: Body) -> bool:
-        """Whether it is what the store has now."""
+        """Tell if it is what the store has now."""
         return body.object_id in self.bodies
 
-    def missing(self, line: Sequence[bytes]) -> list[bytes]:
-        """Those that have to be fetched, of objects of which each is a delta against the one after it."""
+    def missing(self, chain: Sequence[bytes]) -> list[bytes]:
+        """Return those that have to be fetched, of objects of which each is a delta against the one after it."""
         missing = []
-        for object_id in line:
-            held = self.find(object_id)
-            if isinstance(held, bytes):
+        for object_id in chain:
+            at_hand = self.find(object_id)
+            if isinstance(at_hand, bytes):
                 break
-            if held is None and object_id not in self.sealed:
+            if at_hand is None and object_id not in self.sealed:
                 missing.append(object_id)
         return missing
 
@@ -248,5 +257,6 @@ class _Assembly:
                 "the object is not the one that the reference was written for",
                 "Restore the original object.",
             )
-        body = self.sealer.open(envelope.header_bytes, object_context(object_id), envelope.sealed)
+        sealer, context = self.scope.sealing.sealer, object_context(object_id)
+        body = sealer.open(envelope.header_bytes, context, envelope.sealed)
         return Body(object_id, header, body)

@@ -6,7 +6,7 @@ from coatcheck.errors import FormatError, PayloadNotFound
 from coatcheck.format.envelope import Envelope
 from coatcheck.retention.rate_limit import REQUEST_SECONDS
 from coatcheck.runtime.concurrency import all_at_once
-from coatcheck.storage.client import Access
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.limiter import Limiter
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.records import Records
@@ -24,7 +24,7 @@ class LatestCheckpoints:
     """
 
     def __init__(self, store: Store, addresses: ScopePrefixes, limiter: Limiter | None = None) -> None:
-        self._access = Access(store, REQUEST_SECONDS, limiter)
+        self._client = StoreClient(store, REQUEST_SECONDS, limiter)
         self._addresses = addresses
 
     async def needed(self, prefix: str, keep: int) -> frozenset[str]:
@@ -42,7 +42,7 @@ class LatestCheckpoints:
         """
         if not keep:
             return frozenset()
-        records = Records(self._access, await self._addresses.sealer_at(prefix))
+        records = Records(self._client, await self._addresses.sealer_at(prefix))
         entries = await records.newest(keep)
         needed = {entry.stored.key for entry in entries}
         for start in range(0, len(entries), _AT_ONCE):
@@ -88,4 +88,4 @@ class LatestCheckpoints:
             return ()
 
     async def _bases(self, key: str, size: int) -> tuple[bytes, ...]:
-        return Envelope.from_bytes(await self._access.get_uncached(key, size)).header.bases
+        return Envelope.from_bytes(await self._client.get_uncached(key, size)).header.bases

@@ -6,7 +6,6 @@ It is sealed under the first tenant's key: what is not in it is deleted.
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
-from functools import partial
 from itertools import groupby
 from typing import Final
 
@@ -17,7 +16,7 @@ from coatcheck.format.suites import ScopeSealer
 from coatcheck.retention.index import Index
 from coatcheck.retention.live import LiveScopes
 from coatcheck.scope import engine_code
-from coatcheck.storage.client import DEFAULT_DEADLINE, retried
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sealed_records import open_record, seal_record
 
@@ -53,7 +52,7 @@ class RecordedScopes(LiveScopes):
             IntegrityError: It is not what was recorded.
             StoreError: The store cannot or will not give it.
         """
-        data = await retried(lambda: self._store.get_uncached(self._key), DEFAULT_DEADLINE)
+        data = await StoreClient(self._store).get_uncached(self._key, 0)
         places = await addresses.own_places(self._tenant)
         record = await asyncio.to_thread(_opened, places, self._key, data)
         at = count = 0
@@ -125,7 +124,7 @@ async def _write(store: Store, place: ScopeSealer, key: str, entries: Iterator[t
         if count % _AT_ONCE == 0:
             await asyncio.sleep(0)
     sealed = await asyncio.to_thread(seal_record, place, key, bytes(data))
-    await retried(lambda: store.replace(key, sealed), DEFAULT_DEADLINE)
+    await StoreClient(store).replace(key, sealed)
 
 
 def _opened(places: Sequence[ScopeSealer], key: str, data: bytes) -> bytes:
@@ -142,8 +141,9 @@ def _opened(places: Sequence[ScopeSealer], key: str, data: bytes) -> bytes:
 
 
 async def _remove(store: Store, keys: Sequence[str]) -> None:
+    client = StoreClient(store)
     for key in keys:
-        await retried(partial(store.delete, key), DEFAULT_DEADLINE)
+        await client.delete(key)
 
 
 def _part(tag: str, digits: int) -> str:

@@ -8,7 +8,7 @@ from coatcheck.errors import PayloadNotFound, StoreError
 from coatcheck.format.suites import ScopeSealer
 from coatcheck.retention.index import MOST_MARKS, ScopeMarks
 from coatcheck.runtime.concurrency import all_at_once
-from coatcheck.storage.client import Access
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sweep_marks import SWEEP_MARK, SweepMark, deleting_of, lease_of, read_mark
 
@@ -21,12 +21,12 @@ class Marks:
     """Reads marks. For any number of tasks.
 
     Args:
-        access: To the store.
+        client: To the store.
         addresses: Of its tenants, which were asked for before.
     """
 
-    def __init__(self, access: Access, addresses: ScopePrefixes) -> None:
-        self._access = access
+    def __init__(self, client: StoreClient, addresses: ScopePrefixes) -> None:
+        self._client = client
         self._addresses = addresses
 
     async def read(self, prefix: str, names: Mapping[str, datetime]) -> ScopeMarks:
@@ -61,11 +61,11 @@ class Marks:
     async def _read(self, scope: ScopeSealer, name: str, stamp: datetime) -> tuple[SweepMark | None, bool]:
         """The mark if it is authentic, and whether there is one at all."""
         try:
-            mark = await read_mark(self._access, scope, name, stamp)
+            mark = await read_mark(self._client, scope, name, stamp)
             if mark is None:
-                for entry in await self._access.list_first(scope.prefix + name, 1):
+                for entry in await self._client.list_first(scope.prefix + name, 1):
                     if entry.modified != stamp:  # it was renewed since it was listed
-                        mark = await read_mark(self._access, scope, name, entry.modified)
+                        mark = await read_mark(self._client, scope, name, entry.modified)
         except PayloadNotFound:
             return None, False
         return mark, True

@@ -7,7 +7,7 @@ from coatcheck.errors import ConfigError, FormatError, IntegrityError, LimitExce
 from coatcheck.format.suites import ScopeSealer
 from coatcheck.retention.live import Origin
 from coatcheck.scope import engine_code
-from coatcheck.storage.client import Access
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sealed_records import open_record, seal_record
 
@@ -23,13 +23,13 @@ class Origins:
     """Compares where an engine's runs are with where they were before. For one task.
 
     Args:
-        access: To the store.
+        client: To the store.
         addresses: Of its tenants.
         engine: Of whose runs.
     """
 
-    def __init__(self, access: Access, addresses: ScopePrefixes, engine: str) -> None:
-        self._access = access
+    def __init__(self, client: StoreClient, addresses: ScopePrefixes, engine: str) -> None:
+        self._client = client
         self._addresses = addresses
         self._engine = engine
         self._name = f"sweep-origin-{engine_code(engine):02x}"
@@ -69,7 +69,7 @@ class Origins:
                 before = await self._read(place, moved=True)
                 if before != content and (before is not None or number == 0):
                     sealed = seal_record(place, self._name, json.dumps(content).encode())
-                    await self._access.replace(self._key(place), sealed)
+                    await self._client.replace(self._key(place), sealed)
 
     def _compare(self, tenant: str, before: Origin, now: Origin) -> None:
         for what, was, is_now in zip(Origin._fields, before, now, strict=True):
@@ -83,7 +83,7 @@ class Origins:
     async def _read(self, place: ScopeSealer, *, moved: bool) -> dict[str, str] | None:
         key = self._key(place)
         try:
-            data = await self._access.get_uncached(key, _LIMIT, _LIMIT)
+            data = await self._client.get_uncached(key, _LIMIT, _LIMIT)
             record: dict[str, str] = json.loads(open_record(place, self._name, data))
         except PayloadNotFound:
             return None

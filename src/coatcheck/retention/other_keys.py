@@ -10,7 +10,7 @@ from coatcheck.retention.index import Index
 from coatcheck.retention.rate_limit import REQUEST_SECONDS
 from coatcheck.retention.rules import Rules
 from coatcheck.scope import Scope
-from coatcheck.storage.client import Access
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.limiter import Limiter
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.records import Records
@@ -30,7 +30,7 @@ class OtherKeys:
     def __init__(
         self, store: Store, addresses: ScopePrefixes, engine: str, rules: Rules, limiter: Limiter
     ) -> None:
-        self._access = Access(store, REQUEST_SECONDS, limiter)
+        self._client = StoreClient(store, REQUEST_SECONDS, limiter)
         self._addresses = addresses
         self._engine = engine
         self._rules = rules
@@ -54,7 +54,7 @@ class OtherKeys:
                 yield facts.prefix
 
     async def _is_young(self, index: Index, tenant: str, prefix: str, now: datetime) -> bool:
-        records = Records(self._access, await self._addresses.sealer_at(prefix))
+        records = Records(self._client, await self._addresses.sealer_at(prefix))
         try:
             (entry,) = await records.newest(1)
             run = Checkpoint.from_record(entry, await records.get(entry)).run

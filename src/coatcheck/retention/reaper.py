@@ -1,10 +1,10 @@
 """Marking, sparing and deleting one scope. Each step is one object in the store, so any of them can be the last."""
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final
 
 from coatcheck.contracts.store import Store, StoredObject
 from coatcheck.errors import (
@@ -24,7 +24,7 @@ from coatcheck.retention.rate_limit import REQUEST_SECONDS, listed
 from coatcheck.retention.rules import TAKEN_OVER_AFTER, Action, Rules
 from coatcheck.runtime.clock import boottime
 from coatcheck.runtime.concurrency import all_at_once
-from coatcheck.storage.client import Access, retried
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.limiter import Limiter, limiter_of
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sweep_marks import (
@@ -39,8 +39,6 @@ from coatcheck.storage.sweep_marks import (
     lease_of,
     seal_mark,
 )
-
-_T = TypeVar("_T")
 
 _OWNED_FOR: Final = TAKEN_OVER_AFTER.total_seconds() / 2
 """Seconds after a claim during which its owner acts on it. Longer than any request of its can be under way."""
@@ -109,7 +107,8 @@ class Reaper:
         self._store = store
         self._addresses = addresses
         self._latest = LatestCheckpoints(store, addresses, limiter)
-        self._marks = Marks(Access(store, REQUEST_SECONDS, limiter), addresses)
+        self._client = StoreClient(store, REQUEST_SECONDS, limiter)
+        self._marks = Marks(self._client, addresses)
         self._limiter = limiter or limiter_of(store)
         self._rules = rules
         self._clock = clock
@@ -133,7 +132,7 @@ class Reaper:
 
         Else one sweep could remove it while another deletes, and a writer would see nothing of that.
         """
-        await self._ask(lambda: self._store.replace(facts.prefix + SWEEP_ALIVE, b""))
+        await self._client.replace(facts.prefix + SWEEP_ALIVE, b"")
         return Reaped(Action.SPARE)
 
     async def reap(self, facts: ScopeFacts, *, needed: bool) -> Reaped:
@@ -155,7 +154,7 @@ class Reaper:
         name = lease(mark_id, owner.number)
         made = self._clock.now()
         sealed = seal_mark(scope, name, SweepMark(mark_id, made, made))
-        if not await self._ask(lambda: self._store.create(facts.prefix + name, sealed)):
+        if not await self._client.create(facts.prefix + name, sealed):
             return Reaped(Action.UNDER_WAY)
         done = Reaped(Action.UNDER_WAY)
         try:
@@ -270,7 +269,7 @@ class Reaper:
     async def _delete_versions(self, prefix: str) -> bool:
         """Whether it was allowed. It takes no ownership: whatever is written meanwhile is another version."""
         try:
-            await self._ask(lambda: self._store.delete_versions(prefix))
+            await self._client.delete_versions(prefix)
         except StoreDenied:
             return False
         return True
@@ -294,10 +293,10 @@ class Reaper:
 
     async def _seal(self, scope: ScopeSealer, name: str, mark: SweepMark) -> None:
         sealed = seal_mark(scope, name, mark)
-        await self._ask(lambda: self._store.replace(scope.prefix + name, sealed))
+        await self._client.replace(scope.prefix + name, sealed)
 
     async def _delete(self, key: str) -> None:
-        await self._ask(lambda: self._store.delete(key))
+        await self._client.delete(key)
 
     async def _delete_once(self, key: str) -> bool:
         """Delete it once, and tell if that was allowed: another attempt could delete what was written since.
@@ -306,22 +305,13 @@ class Reaper:
             _GivenUpError: There was no answer. The scope stays claimed for as long as the request can be on its way.
         """
         try:
-            # One attempt: the first StoreUnavailable of any kind ends it.
-            await retried(lambda: self._once(key), REQUEST_SECONDS, limiter=self._limiter)
+            async with self._client.within(0), self._limiter.hold(0):
+                await self._store.delete(key)
         except StoreDenied:
             return False
         except StoreUnavailable:
             raise _GivenUpError from None
         return True
-
-    async def _once(self, key: str) -> None:
-        try:
-            await self._store.delete(key)
-        except StoreUnavailable:
-            raise _GivenUpError from None
-
-    async def _ask(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        return await retried(attempt, REQUEST_SECONDS, limiter=self._limiter)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final
 
 from coatcheck.contracts.store import Store, StoredObject
@@ -24,7 +23,7 @@ from coatcheck.runtime.clock import boottime
 from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.runtime.progress import Progress
 from coatcheck.scope import engine_code
-from coatcheck.storage.client import Access, retried
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.conditions import PROBE_FOLDER, check_create_conditions
 from coatcheck.storage.limiter import Limiter, limiter_of
 from coatcheck.storage.prefixes import ScopePrefixes
@@ -101,7 +100,7 @@ class Sweep:
         self._begun = begun
         self._moved = moved
         self._no_runs = frozenset(no_runs)
-        self._origins = Origins(Access(store, REQUEST_SECONDS, limiter), addresses, engine)
+        self._origins = Origins(StoreClient(store, REQUEST_SECONDS, limiter), addresses, engine)
 
     async def look(self) -> Report:
         """Return what a sweep would do now. Writes one small object, to learn the store's time, and removes it.
@@ -207,7 +206,7 @@ class Sweep:
 
     async def _read_marks(self, index: Index) -> None:
         """Tell the authentic marks from others. One bounded request for each."""
-        marks = Marks(Access(self._store, REQUEST_SECONDS, self._limiter), self._addresses)
+        marks = Marks(StoreClient(self._store, REQUEST_SECONDS, self._limiter), self._addresses)
         batch: list[tuple[str, Mapping[str, datetime]]] = []
 
         async def read() -> None:
@@ -333,13 +332,14 @@ async def check_shown(
         ConfigError: It shows nothing of one.
         StoreError: The store cannot or will not be listed.
     """
+    client = StoreClient(store, REQUEST_SECONDS)
     for tenant in sorted(tenants):
         prefixes = await addresses.of_tenant(tenant)
         if index.shows(prefixes):
             continue
         for prefix in prefixes:
             begin = f"{prefix}{engine_code(engine):02x}"
-            if await retried(partial(store.list_first, begin, 1), REQUEST_SECONDS):
+            if await client.list_first(begin, 1):
                 raise ConfigError(
                     f"the engine shows nothing at all for {tenant!r}, for which the store has payloads that it wrote; "
                     "nothing was done",
@@ -366,11 +366,12 @@ async def clean_up(store: Store, now: datetime) -> None:
     Raises:
         StoreUnavailable: The store cannot do it.
     """
+    client = StoreClient(store, REQUEST_SECONDS)
     with suppress(StoreDenied):
         for folder in (_CLOCKS, PROBE_FOLDER):
-            for entry in await retried(partial(store.list_first, folder, _LEFT_AT_ONCE), REQUEST_SECONDS):
+            for entry in await client.list_first(folder, _LEFT_AT_ONCE):
                 if now - entry.modified > _LEFT_FOR:
-                    await retried(partial(store.delete, entry.key), REQUEST_SECONDS)
+                    await client.delete(entry.key)
 
 
 async def store_time(store: Store) -> datetime:
@@ -380,18 +381,16 @@ async def store_time(store: Store) -> datetime:
         StoreError: The store cannot or will not do it.
     """
     key = f"{_CLOCKS}{secrets.token_hex(8)}"
-    await retried(lambda: store.create(key, b""), REQUEST_SECONDS)
+    client = StoreClient(store, REQUEST_SECONDS)
+    await client.create(key, b"")
     try:
-
-        async def found() -> datetime:
-            async for entry in store.list_objects(key):
-                return entry.modified
+        entries = await client.list_first(key, 1)
+        if not entries:
             raise StoreUnavailable(
                 "the store does not list what was just written to it", "Check what else deletes from it.", key
             )
-
-        return await retried(found, REQUEST_SECONDS)
+        return entries[0].modified
     finally:
         with suppress(StoreDenied):  # as by object lock
-            await retried(lambda: store.delete(key), REQUEST_SECONDS)
-            await retried(lambda: store.delete_versions(key), REQUEST_SECONDS)
+            await client.delete(key)
+            await client.delete_versions(key)

@@ -22,7 +22,7 @@ class CacheStats:
     """Bytes of memory that it takes now: of payloads, and what it costs to keep them."""
 
 
-Held = bytes | Body
+Cached = bytes | Body
 """A payload; or, of one that only others were built on so far, what it can be decoded from."""
 
 
@@ -38,7 +38,7 @@ class PayloadCache:
     What an entry takes beside its payload counts as well: a cache of many tiny payloads stays as small as it was told.
 
     A key names its payload for ever, so nothing in it is ever stale. A body is not the only one that its payload can be
-    decoded from: which one there is depends on the store, so only who held it gets it back.
+    decoded from: which one there is depends on the store, so only its owner gets it back.
 
     Args:
         max_size: Bytes. What has more than half of it is not kept.
@@ -46,7 +46,7 @@ class PayloadCache:
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._held: OrderedDict[str, tuple[Held, object]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[Cached, object]] = OrderedDict()
         self._size = self._hits = self._misses = 0
         self._lock = new_lock()
 
@@ -57,59 +57,59 @@ class PayloadCache:
             return CacheStats(self._hits, self._misses, self._size)
 
     def get(self, key: str) -> bytes | None:
-        """The payload, which is now the most recently used; None if it is not here."""
-        held = self.held(key, None)
-        return None if isinstance(held, Body) else held
+        """Return the payload, which is now the most recently used; None if it is not here."""
+        found = self.find(key, None)
+        return None if isinstance(found, Body) else found
 
-    def held(self, key: str, holder: object) -> Held | None:
-        """As :meth:`get`; where the payload itself is not here, its body, if this ``holder`` held one."""
+    def find(self, key: str, owner: object) -> Cached | None:
+        """As :meth:`get`; where the payload itself is not here, return its body, if this ``owner`` put one."""
         with self._lock:
-            held, its_holder = self._held.get(key, _NOTHING)
-            if held is None or (isinstance(held, Body) and its_holder is not holder):
+            found, its_owner = self._entries.get(key, _NOTHING)
+            if found is None or (isinstance(found, Body) and (owner is None or its_owner is not owner)):
                 self._misses += 1
                 return None
             self._hits += 1
-            self._held.move_to_end(key)
-            return held
+            self._entries.move_to_end(key)
+            return found
 
     def put(self, key: str, payload: bytes) -> None:
         """Keep the payload; the least recently used ones make room for it."""
         with self._lock:
             self._put(key, payload, None)
 
-    def hold(self, key: str, body: Body, holder: object) -> None:
+    def put_body(self, key: str, body: Body, owner: object) -> None:
         """Keep what the payload can be decoded from, unless that is here itself."""
         with self._lock:
-            if not isinstance(self._held.get(key, _NOTHING)[0], bytes):
-                self._put(key, body, holder)
+            if not isinstance(self._entries.get(key, _NOTHING)[0], bytes):
+                self._put(key, body, owner)
 
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
-            self._held.clear()
+            self._entries.clear()
             self._size = 0
 
-    def _put(self, key: str, held: Held, holder: object) -> None:
-        size = cost_of(held)
+    def _put(self, key: str, entry: Cached, owner: object) -> None:
+        size = cost_of(entry)
         if size > self._max_size // 2:
             return
-        self._size += size - cost_of(self._held.pop(key, _NOTHING)[0])
-        self._held[key] = held, holder
+        self._size += size - cost_of(self._entries.pop(key, _NOTHING)[0])
+        self._entries[key] = entry, owner
         while self._size > self._max_size:
-            _, (oldest, _) = self._held.popitem(last=False)
+            _, (oldest, _) = self._entries.popitem(last=False)
             self._size -= cost_of(oldest)
 
 
 _NOTHING: Final = None, None
 
 
-def cost_of(held: Held | None) -> int:
+def cost_of(entry: Cached | None) -> int:
     """Return the bytes of memory that an entry takes, roughly."""
-    if held is None:
+    if entry is None:
         return 0
-    if isinstance(held, Body):
-        return len(held.data) + _BODY_COST + len(held.header.bases) * _BASE_COST
-    return len(held) + _PAYLOAD_COST
+    if isinstance(entry, Body):
+        return len(entry.data) + _BODY_COST + len(entry.header.bases) * _BASE_COST
+    return len(entry) + _PAYLOAD_COST
 
 
 class _StoreNames:

@@ -1,14 +1,13 @@
 """The core's calls to a store: within its limits, again if it may help, and never for longer than it said."""
 
 import asyncio
-import itertools
-import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 from coatcheck.contracts.store import DEFAULT_LIMIT, Store, StoredObject
-from coatcheck.errors import LimitExceeded, PayloadNotFound, StoreDenied, StoreUnavailable
+from coatcheck.errors import LimitExceeded, PayloadNotFound, StoreDenied
+from coatcheck.runtime.retry import no_answer, retry
 from coatcheck.storage.limiter import Limiter, limiter_of
 from coatcheck.telemetry import StoreCall
 
@@ -22,16 +21,12 @@ _SLOWEST_QUEUE: Final = 16 * 2**20
 """Bytes a second in which a queue of many calls is expected to move on."""
 PAGE: Final = 1000
 """Objects that come with one request of a listing: what S3, GCS and most others give."""
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 2.0
 
 
-class Access:
-    """A store behind one retry policy and its limiter.
+class StoreClient:
+    """A store whose calls are limited, retried (:func:`~coatcheck.runtime.retry.retry`) and measured.
 
-    ``StoreUnavailable`` is retried with exponential back-off and full jitter ("Exponential Backoff And Jitter", AWS
-    Architecture Blog, 2015), never sooner than the store asked for, until the deadline of the whole call would pass.
-    All other errors are raised at once.
+    One object does all three, since one deadline covers the wait for a place and all attempts.
 
     Args:
         store: Called once an attempt.
@@ -70,7 +65,7 @@ class Access:
         except TimeoutError as error:
             if not timeout.expired():
                 raise
-            raise _no_answer("the store", seconds) from error
+            raise no_answer("the store", seconds) from error
 
     async def create(self, key: str, data: bytes) -> bool:
         """See :meth:`Store.create`; ``False`` also where an attempt succeeded and its answer was lost."""
@@ -95,7 +90,7 @@ class Access:
     async def get_admitted(self, key: str, size: int, limit: int) -> bytes:
         """As :meth:`get`, for a caller that was admitted by a limiter of its own."""
         with StoreCall("get", self.store) as call:
-            data = await retried(lambda: self.store.get(key, limit), self.seconds_for(size))
+            data = await retry(lambda: self.store.get(key, limit), self.seconds_for(size))
             call.size = len(data)
             return data
 
@@ -110,6 +105,11 @@ class Access:
         """See :meth:`Store.delete`."""
         with StoreCall("delete", self.store):
             await self._call(0, lambda: self.store.delete(key))
+
+    async def delete_versions(self, prefix: str) -> None:
+        """See :meth:`Store.delete_versions`."""
+        with StoreCall("delete", self.store):
+            await self._call(0, lambda: self.store.delete_versions(prefix))
 
     async def forget(self, key: str) -> None:
         """See :meth:`Store.forget`."""
@@ -165,47 +165,7 @@ class Access:
         await self.store.close()
 
     async def _call(self, size: int, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        return await retried(attempt, self.seconds_for(size), limiter=self.limiter, size=size)
-
-
-async def retried(
-    attempt: Callable[[], Awaitable[_T]],
-    deadline: float,
-    *,
-    limiter: Limiter | None = None,
-    size: int = 0,
-    what: str = "the store",
-) -> _T:
-    """Call ``attempt`` until it gives something else than ``StoreUnavailable``: the policy of :class:`Access`.
-
-    Args:
-        attempt: Called once an attempt.
-        deadline: Seconds for all of them together, and for the wait for a place.
-        limiter: Admits each attempt.
-        size: Bytes that an attempt comes to, for the limiter.
-        what: Who is called, for the error.
-
-    Raises:
-        StoreUnavailable: The last attempt raised it, or there was no answer before the deadline.
-    """
-    loop = asyncio.get_running_loop()
-    end = loop.time() + deadline
-    for number in itertools.count():
-        timeout = asyncio.timeout_at(end)
-        try:
-            async with timeout, limiter.hold(size) if limiter else nullcontext():
-                return await attempt()
-        except TimeoutError as error:
-            if not timeout.expired():
-                raise
-            raise _no_answer(what, deadline) from error
-        except StoreUnavailable as error:
-            pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**number))  # noqa: S311 - spreads load, hides nothing
-            pause = max(pause, error.retry_after or 0)
-            if loop.time() + pause >= end:
-                raise
-        await asyncio.sleep(pause)
-    raise AssertionError("unreachable")
+        return await retry(attempt, self.seconds_for(size), admission=lambda: self.limiter.hold(size))
 
 
 async def _taken(listing: AsyncIterator[StoredObject], count: int) -> list[StoredObject]:
@@ -216,10 +176,3 @@ async def _taken(listing: AsyncIterator[StoredObject], count: int) -> list[Store
         if len(found) == count:
             break
     return found
-
-
-def _no_answer(who: str, seconds: float) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"{who} gave no answer within {seconds:.3g} seconds",
-        "Check the store and the network; Offload(deadline=...) sets how long to wait.",
-    )

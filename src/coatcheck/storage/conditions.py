@@ -8,8 +8,9 @@ from weakref import WeakValueDictionary
 
 from coatcheck.contracts.store import Store
 from coatcheck.errors import CoatcheckError, ConfigError
+from coatcheck.runtime.retry import retry
 from coatcheck.runtime.single_flight import SingleFlight
-from coatcheck.storage.client import DEFAULT_DEADLINE, retried
+from coatcheck.storage.client import DEFAULT_DEADLINE
 
 PROBE_FOLDER: Final = "coatcheck-probe/"
 _SIZE: Final = 64
@@ -39,7 +40,7 @@ async def check_create_conditions(store: Store) -> None:
 
 async def _to_its_end(store: Store) -> None:
     """Probe, also if the caller is cancelled: a late write would outlive the clean-up."""
-    task = asyncio.ensure_future(retried(lambda: _probe(store), DEFAULT_DEADLINE))
+    task = asyncio.ensure_future(retry(lambda: _probe(store), DEFAULT_DEADLINE))
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:

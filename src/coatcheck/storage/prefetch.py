@@ -10,28 +10,24 @@ pays, as TCP does (RFC 5681, "slow start"): pages of the listing with each miss,
 
 import asyncio
 import bisect
-import itertools
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextvars import Context
 from typing import Any, Final
-from weakref import finalize
+from weakref import WeakSet
 
 from coatcheck.contracts.store import StoredObject
 from coatcheck.errors import CoatcheckError, StoreDenied
 from coatcheck.format.wire import OBJECT_ID_LENGTH
 from coatcheck.runtime.clock import boottime
 from coatcheck.runtime.single_flight import SingleFlight
-from coatcheck.storage.client import PAGE, Access
-from coatcheck.storage.known_objects import KnownObjects
+from coatcheck.storage.client import PAGE, StoreClient
 from coatcheck.storage.limiter import ahead_limiter_of
-from coatcheck.storage.sized_lru import SizedLru
+from coatcheck.storage.scope_state import ScopeState, Window
 from coatcheck.storage.sweep_marks import SWEEP_MARK
 
 _WINDOW_SIZE: Final = 32 * 2**20
 """Bytes fetched ahead and not yet asked for, for one scope."""
-_PROCESS_SIZE: Final = 96 * 2**20
-"""The same for all scopes of a process, and what is known of their listings."""
 _LEAST_WIDTH: Final = 8
 _FIRST_WIDTH: Final = 64
 _FULL_WIDTH: Final = 1024
@@ -49,40 +45,37 @@ _ENTRY_COST: Final = 400
 _WINDOW_COST: Final = 4096
 
 _log = logging.getLogger("coatcheck")
-_owners: Final = itertools.count()
+_fetching: Final[dict[asyncio.AbstractEventLoop, "WeakSet[ScopeState]"]] = {}
+"""The scopes in which an event loop has fetched ahead."""
 
 
 class Prefetch:
     """The objects of one store. For any number of event loops; each has windows of its own.
 
     Args:
-        access: The store.
+        client: The store.
         limit: Bytes; larger objects than that are none of the chain's, and are not fetched.
     """
 
-    def __init__(self, access: Access, limit: int) -> None:
-        self._access = access
+    def __init__(self, client: StoreClient, limit: int) -> None:
+        self._client = client
         self._limit = limit
         self._denied = False
         # Payloads that are opened at the same time build on the same objects.
         self._getting: SingleFlight[bytes] = SingleFlight()
-        self._owner = next(_owners)
-        finalize(self, _WINDOWS.forget, self._owner)
 
-    async def get(
-        self, presence: KnownObjects, object_id: bytes, size: int, limit: int, *, follow: bool
-    ) -> bytes:
-        """Return the object, from what was fetched ahead or from the store; raises as :meth:`Access.get`.
+    async def get(self, state: ScopeState, object_id: bytes, size: int, limit: int, *, follow: bool) -> bytes:
+        """Return the object, from what was fetched ahead or from the store; raises as :meth:`StoreClient.get`.
 
         Args:
-            presence: The scope that the object is in.
+            state: The scope that the object is in.
             object_id: Its id.
             size: Bytes that it will likely come to.
             limit: Bytes that it may come to.
             follow: Whether to fetch on from it.
         """
-        key = presence.key(object_id)
-        window = self._window_of(presence)
+        key = state.key(object_id)
+        window = self._window_of(state)
         ahead = window.take(key) if window else None
         if window and follow:
             window.follow(key, missed=ahead is None)
@@ -97,53 +90,45 @@ class Prefetch:
             except asyncio.CancelledError:
                 ahead.cancel()
                 raise
-        return await self._access.get(key, size, limit)
+        return await self._client.get(key, size, limit)
 
-    async def settled(self, presence: KnownObjects) -> None:
+    async def wait_for_listing(self, state: ScopeState) -> None:
         """Wait a moment for a listing of the scope that is under way, so that what it finds is not written again.
 
         Of a scope that is replayed, and of which nothing is known, a listing is begun.
         """
         window = (
-            self._window_of(presence)
-            if presence.replayed and presence.is_cold
-            else self._window_here(presence)
+            self._window_of(state)
+            if state.is_replayed and state.is_cold
+            else state.windows.get(asyncio.get_running_loop())
         )
         if window is not None:
-            await window.listed(self._access.seconds_for(0) * _SHARE_OF_DEADLINE)
+            await window.listed(self._client.seconds_for(0) * _SHARE_OF_DEADLINE)
 
-    async def listed(self, presence: KnownObjects) -> None:
+    async def list_scope(self, state: ScopeState) -> None:
         """Wait a moment for the listing of the scope; begin one, unless there was one before."""
-        window = self._window_of(presence)
+        window = self._window_of(state)
         if window is not None:
-            await window.listed(self._access.seconds_for(0) * _SHARE_OF_DEADLINE)
+            await window.listed(self._client.seconds_for(0) * _SHARE_OF_DEADLINE)
 
-    async def close(self) -> None:
-        """Give up what is under way on this event loop."""
+    async def close(self, states: Iterable[ScopeState]) -> None:
+        """Give up what is under way for these scopes on this event loop."""
         loop = asyncio.get_running_loop()
-        windows = _WINDOWS.drop(lambda window: window.owner == self._owner and window.loop is loop)
+        windows = [window for state in states if (window := state.windows.pop(loop, None)) is not None]
         await asyncio.gather(
             *(task for window in windows for task in window.give_up()), return_exceptions=True
         )
 
-    def _window_here(self, presence: KnownObjects) -> "_Window | None":
-        return _WINDOWS.find(self._owner, (id(asyncio.get_running_loop()), presence.prefix))
-
-    def _window_of(self, presence: KnownObjects) -> "_Window | None":
+    def _window_of(self, state: ScopeState) -> Window | None:
         if self._denied:
             return None
         loop = asyncio.get_running_loop()
-        window = self._window_here(presence)
-        if window is not None and window.presence is not presence:
-            # What was known of the scope before is out of date.
-            window.is_out_of_date = True
-            window = None
+        window = state.windows.get(loop)
         if window is None:
-            _WINDOWS.drop(lambda other: other.loop.is_closed())
-        return _WINDOWS.of(self._owner, (id(loop), presence.prefix), lambda: self._opened(presence))
-
-    def _opened(self, presence: KnownObjects) -> "_Window":
-        return _Window(self._owner, presence, self._access, self._limit, self._deny)
+            _forget_closed_loops()
+            window = state.windows[loop] = _Window(state, self._client, self._limit, self._deny)
+            _fetching.setdefault(loop, WeakSet()).add(state)
+        return window
 
     def _deny(self, error: StoreDenied) -> None:
         if not self._denied:
@@ -156,24 +141,21 @@ class _Window:
 
     def __init__(
         self,
-        owner: int,
-        presence: KnownObjects,
-        access: Access,
+        state: ScopeState,
+        client: StoreClient,
         limit: int,
         denied: Callable[[StoreDenied], None],
     ) -> None:
-        self.owner = owner
-        self.presence = presence
-        self.loop = asyncio.get_running_loop()
-        self.is_out_of_date = False
-        self._access = access
+        self._state = state
+        self._loop = asyncio.get_running_loop()
+        self._client = client
         self._limit = limit
         self._denied = denied
-        self._from_start = presence.replayed
-        self._width = _FULL_WIDTH if presence.replayed else _FIRST_WIDTH
+        self._from_start = state.is_replayed
+        self._width = _FULL_WIDTH if state.is_replayed else _FIRST_WIDTH
 
-        self._pages: AsyncGenerator[list[StoredObject], None] = access.pages(presence.prefix)
-        self._pages_wanted = _PAGES_REPLAYED if presence.replayed else 1
+        self._pages: AsyncGenerator[list[StoredObject], None] = client.pages(state.prefix)
+        self._pages_wanted = _PAGES_REPLAYED if state.is_replayed else 1
         self._pages_read = 0
         self._begun = boottime()
         self._order: list[StoredObject] = []
@@ -190,7 +172,7 @@ class _Window:
         self._next = 0
         self._followed = 0
         self._last_asked = ""
-        self._used = self.loop.time()
+        self._used = self._loop.time()
         self._expiry: asyncio.TimerHandle | None = None
 
     @property
@@ -224,7 +206,7 @@ class _Window:
         """
         self._last_asked = key
         self._followed += 1
-        self._used = self.loop.time()
+        self._used = self._loop.time()
         if self._followed == 1:
             return
         if not self._is_listed:
@@ -247,7 +229,7 @@ class _Window:
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # With a context of its own: it goes on when the call is over that it began in.
-        return self.loop.create_task(work, context=Context())
+        return self._loop.create_task(work, context=Context())
 
     def _list_more(self) -> None:
         if self._listing.done() and self._pages_wanted < _MAX_PAGES:
@@ -273,16 +255,16 @@ class _Window:
 
     def _take_in(self, page: list[StoredObject]) -> None:
         """Learn from a page. Keys come in order, so what lies behind a sweep's mark was seen after a look for that."""
-        presence = self.presence
-        mark = presence.prefix + SWEEP_MARK
+        state = self._state
+        mark = state.prefix + SWEEP_MARK
         is_marked = any(entry.key == mark for entry in page)
         if self._pages_read == 1 and not is_marked and (len(page) < PAGE or page[-1].key > mark):
-            presence.confirmed(self._begun)
-        # Beside its objects a scope has records (ledger.py): no reference leads to them, and their names are shorter.
-        start, length = len(presence.prefix), len(presence.prefix) + 2 * OBJECT_ID_LENGTH
+            state.confirmed(self._begun)
+        # Beside its objects a scope has records (records.py): no reference leads to them, and their names are shorter.
+        start, length = len(state.prefix), len(state.prefix) + 2 * OBJECT_ID_LENGTH
         objects = [entry for entry in page if len(entry.key) == length]
-        if presence.is_confirmed:
-            presence.listed({bytes.fromhex(entry.key[start:]): entry.size for entry in objects})
+        if state.is_confirmed:
+            state.listed({bytes.fromhex(entry.key[start:]): entry.size for entry in objects})
         self._order += [entry for entry in objects if entry.size <= self._limit]
         if len(self._order) != len(objects) and any(entry.size > self._limit for entry in objects):
             self._report(next(entry for entry in objects if entry.size > self._limit))
@@ -324,25 +306,25 @@ class _Window:
             self._next += 1
             if entry.key not in self._asked and entry.key not in self._ahead:
                 self._ahead_size += entry.size
-                fetch = self.loop.create_task(self._fetch(entry), context=Context())
+                fetch = self._loop.create_task(self._fetch(entry), context=Context())
                 fetch.add_done_callback(_retrieve)
                 self._ahead[entry.key] = fetch
         if self._ahead and self._expiry is None:
-            self._expiry = self.loop.call_later(_IDLE, self._expire)
+            self._expiry = self._loop.call_later(_IDLE, self._expire)
 
     def _expire(self) -> None:
         """Let go of what was fetched for a replay that does not go on."""
         self._expiry = None
-        left = self._used + _IDLE - self.loop.time()
+        left = self._used + _IDLE - self._loop.time()
         if left > 0 and self._ahead:
-            self._expiry = self.loop.call_later(left, self._expire)
+            self._expiry = self._loop.call_later(left, self._expire)
             return
         self._forget(list(self._ahead))
 
     async def _fetch(self, entry: StoredObject) -> bytes:
-        async with ahead_limiter_of(self._access.store).hold(entry.size):
+        async with ahead_limiter_of(self._client.store).hold(entry.size):
             self._under_way.add(entry.key)
-            return await self._access.get_admitted(entry.key, entry.size, self._limit)
+            return await self._client.get_admitted(entry.key, entry.size, self._limit)
 
     def _forget_far_from(self, position: int) -> None:
         """The replay went past these without asking for them, or is not there yet."""
@@ -354,19 +336,14 @@ class _Window:
             self._ahead_size -= self._order[self._position[key]].size
 
 
-def _let_go(window: _Window) -> None:
-    if window.loop.is_closed():
-        return
-    try:
-        window.loop.call_soon_threadsafe(window.give_up)
-    except RuntimeError:  # it was closed just now
-        return
-
-
 def _retrieve(fetch: "asyncio.Task[bytes]") -> None:
     """An error that nobody asked for is no news: whoever needs the object asks the store again."""
     if not fetch.cancelled():
         fetch.exception()
 
 
-_WINDOWS: Final[SizedLru[_Window]] = SizedLru(_PROCESS_SIZE, let_go=_let_go, survives_fork=False)
+def _forget_closed_loops() -> None:
+    """Let go of what was fetched for event loops that have ended."""
+    for loop in [loop for loop in list(_fetching) if loop.is_closed()]:
+        for state in _fetching.pop(loop, ()):
+            state.windows.pop(loop, None)

@@ -26,9 +26,8 @@ from coatcheck.errors import (
 from coatcheck.format.suites import ScopeSealer, SealingPolicy
 from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.scope import Scope
-from coatcheck.storage.client import Access
-from coatcheck.storage.scope_state import ScopeState
-from coatcheck.storage.scoped_store import ScopedStore
+from coatcheck.storage.client import StoreClient
+from coatcheck.storage.scoped_store import ChainStore
 from coatcheck.storage.sealed_records import open_record, seal_record
 
 STEP: Final = "step-"
@@ -73,19 +72,19 @@ class Ledger:
     keys that it can open something with: a rotation hides nothing.
 
     Args:
-        suites: What records are sealed with.
-        storerooms: The chain's, the one that it writes to first.
+        policy: Decides what records are sealed with.
+        stores: The chain's, the one that it writes to first.
         scope: Whose records.
 
     Raises:
         ConfigError: There is no store.
     """
 
-    def __init__(self, suites: SealingPolicy, storerooms: tuple[ScopedStore, ...], scope: Scope) -> None:
-        if not storerooms:
+    def __init__(self, policy: SealingPolicy, stores: tuple[ChainStore, ...], scope: Scope) -> None:
+        if not stores:
             raise ConfigError("this chain has no store", "Add Offload(store) to it.")
-        self._suites = suites
-        self._storerooms = storerooms
+        self._policy = policy
+        self._stores = stores
         self._scope = scope
 
     async def create(self, position: Position, record: bytes) -> bool:
@@ -100,8 +99,8 @@ class Ledger:
         """
         # A sweep deletes by name, and a record that is swept and then made anew has the same one.
         await self.look_for_sweep()
-        sealer = self._suites.sealer_for_new(self._scope)
-        return await Records(self._storerooms[0].access, sealer).create(position, record)
+        sealing = self._policy.for_new(self._scope)
+        return await Records(self._stores[0].client, sealing).create(position, record)
 
     async def look_for_sweep(self) -> bool:
         """Make sure that no sweep takes away what the store says is in the scope after this; one request at most.
@@ -113,12 +112,10 @@ class Ledger:
             StoreUnavailable: The scope is being swept.
             StoreError: The store cannot or will not say.
         """
-        if self._suites.loads_keys:
-            await self._suites.sealing.load_primary(self._scope.tenant)
-        presence = self._memory().presence
-        if presence.of_tenant or presence.is_confirmed:
+        scoped = self._stores[0].scope(await self._policy.load_for_new(self._scope))
+        if scoped.state.is_tenant_scope or scoped.state.is_confirmed:
             return False
-        await self._storerooms[0].look_for_sweep(presence, self._suites.sealer_for_new(self._scope))
+        await scoped.look_for_sweep()
         return True
 
     async def newest(self, count: int, before: Position | None = None) -> "list[Entry]":
@@ -182,26 +179,22 @@ class Ledger:
         Raises:
             KeyUnavailable: A key of the tenant has to be loaded and cannot be had now.
         """
-        if self._suites.loads_keys:
-            await self._suites.sealing.load_primary(self._scope.tenant)
-            await self._suites.sealing.load_all(self._scope.tenant)
-        known = self._memory().newest_record
+        sealing = await self._policy.load_for_new(self._scope)
+        if self._policy.loads_keys:
+            await self._policy.sealing.load_all(self._scope.tenant)
+        known = self._stores[0].scope(sealing).state.newest_record
         if newest is None or (known is not None and newest < known):
             self.forget()
 
     def reached(self, newest: Position) -> None:
         """Remember for :meth:`begin` which record is the newest."""
-        self._memory().newest_record = newest
+        self._stores[0].scope(self._policy.for_new(self._scope)).state.newest_record = newest
 
     def forget(self) -> None:
         """Rely on nothing that this process knows to be in the scope."""
-        for room in self._storerooms:
-            for sealer in self._suites.sealers(self._scope):
-                room.forget(sealer.sealer, sealer.run_tag)
-
-    def _memory(self) -> ScopeState:
-        sealer = self._suites.sealer_for_new(self._scope)
-        return self._storerooms[0].scope(sealer.sealer, sealer.run_tag)
+        for store in self._stores:
+            for sealing in self._policy.all_for(self._scope):
+                store.forget(sealing)
 
     async def places(self) -> "list[Records]":
         """Return the records of each store and key of the chain.
@@ -209,10 +202,10 @@ class Ledger:
         Raises:
             KeyUnavailable: The tenant's keys have to be loaded and cannot be had now.
         """
-        if self._suites.loads_keys:
-            await self._suites.sealing.load_all(self._scope.tenant)
-        sealers = self._suites.sealers(self._scope)
-        return [Records(room.access, sealer) for room in self._storerooms for sealer in sealers]
+        if self._policy.loads_keys:
+            await self._policy.sealing.load_all(self._scope.tenant)
+        sealings = self._policy.all_for(self._scope)
+        return [Records(store.client, sealing) for store in self._stores for sealing in sealings]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +221,7 @@ class Entry:
 class Records:
     """Records of one scope that are sealed under one key, in one store. Raises as :class:`Ledger`."""
 
-    access: Access
+    client: StoreClient
     scope: ScopeSealer
 
     def key(self, position: Position) -> str:
@@ -253,7 +246,7 @@ class Records:
         sealed = seal_record(self.scope, name, record)
         if len(sealed) > MAX_RECORD:
             raise LimitExceeded(f"a record has {len(sealed)} bytes, {MAX_RECORD} are allowed", "Report this.")
-        return await self.access.create(self.scope.prefix + name, sealed)
+        return await self.client.create(self.scope.prefix + name, sealed)
 
     async def newest(self, count: int, before: Position | None = None) -> list[Entry]:
         """See :meth:`Ledger.newest`."""
@@ -264,7 +257,7 @@ class Records:
         size = min(count + _SPARE, _PAGE)
         while starts and len(found) < count:
             start = starts.pop()
-            page = await self.access.list_first(prefix + start, size)
+            page = await self.client.list_first(prefix + start, size)
             for stored in page:
                 entry = self.entry(stored)
                 if entry is not None:
@@ -298,13 +291,13 @@ class Records:
 
     async def delete(self, position: Position) -> None:
         """Remove the record, if it is there."""
-        await self.access.delete(self.key(position))
+        await self.client.delete(self.key(position))
 
     async def _get(self, position: Position) -> bytes:
         name = self._name(position)
         key = self.scope.prefix + name
         # A record can be deleted and made anew: a copy, or a replica, may have the earlier one.
-        data = await self.access.get_uncached(key, 0, MAX_RECORD)
+        data = await self.client.get_uncached(key, 0, MAX_RECORD)
         try:
             return open_record(self.scope, name, data)
         except CoatcheckError as error:

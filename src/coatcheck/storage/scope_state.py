@@ -1,185 +1,240 @@
-"""Knowledge of scopes in this process: which objects are there, and what they hold."""
+"""What a process knows of the scopes in its stores: which objects are there, and what they are like.
 
+It is kept in one place for each scope and store, and bounded for all of them together.
+"""
+
+import asyncio
 import itertools
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple, Protocol
 from weakref import finalize
 
-from coatcheck.contracts.sealing import Sealer
+from coatcheck.contracts.sealing import TENANT_SCOPE_TAG
 from coatcheck.contracts.store import Store
-from coatcheck.format.codec_pipeline import CodecPipeline
-from coatcheck.format.envelope import Body
-from coatcheck.pipeline.delta_chain import line_of
-from coatcheck.storage.base_index import BaseIndex, Member, Sketch, sketch
-from coatcheck.storage.cache import Held, PayloadCache, store_name
-from coatcheck.storage.known_objects import KnownObjects
+from coatcheck.runtime.clock import boottime
+from coatcheck.runtime.forks import abandon, new_lock
+from coatcheck.storage.base_index import BaseIndex, Member
+from coatcheck.storage.cache import store_name
 from coatcheck.storage.sized_lru import SizedLru
 
-MAX_SIZE: Final = 64 * 2**20
-"""Bytes of memory for what a process knows of all its scopes together."""
+MAX_SIZE: Final = 160 * 2**20
+"""Bytes of memory for what a process knows of all its scopes together, and has fetched ahead of them."""
+TRUSTED_FOR: Final = 3600.0
+"""Seconds after the last sign of life in a scope for which what is known of it holds: an object that was created there,
+or a look that found no sweep. Far below the grace of a sweep (``docs/retention.md``)."""
+_MOST_OBJECTS: Final = 65_536
 _SCOPE_COST: Final = 2048
+_OBJECT_COST: Final = 220
+"""Bytes of memory for an object without bases (measured: 201)."""
+_BASE_COST: Final = 80
+_LISTED_COST: Final = 200
 _PENDING: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
-    """An earlier payload by which a new one can be expressed."""
-
-    payload: bytes
-    place: int
-    """The place that the new payload takes in the lineage."""
-    bases: tuple[bytes, ...]
-    """Its bases: the first is the object that holds ``payload``."""
-
-
-class ScopeState:
-    """One scope in one store. Safe to use from several threads.
-
-    Args:
-        cache: Where the payloads themselves are, as long as there is room for them.
-        transforms: By which some of those are decoded only when they are needed.
-        store: Where the objects are.
-        prefix: Start of the keys of the scope's objects.
-    """
-
-    def __init__(self, cache: PayloadCache, transforms: CodecPipeline, store: Store, prefix: str) -> None:
-        self.presence = KnownObjects(prefix)
-        self.newest_record: tuple[int, int] | None = None
-        """The position of the newest record that this process wrote or saw in the scope."""
-        self._cache = cache
-        self._transforms = transforms
-        self._cached_below = f"{store_name(store)}/{prefix}"
-        self._holder = object()
-        self._lineage = BaseIndex()
-        # Looked into only when a payload is written that could build on them: most that are read never are.
-        self._pending: deque[Member] = deque(maxlen=_PENDING)
+class Window(Protocol):
+    """The part of a scope that is fetched ahead on one event loop: :mod:`coatcheck.storage.prefetch`."""
 
     @property
     def cost(self) -> int:
-        """Bytes of memory that it takes, roughly; the cache counts what it has by itself."""
-        return _SCOPE_COST + self.presence.cost + self._lineage.cost
+        """Bytes of memory that it takes, roughly."""
+        ...
+
+    async def listed(self, seconds: float) -> None:
+        """Wait until as much is listed as is wanted now, or for so many seconds."""
+        ...
+
+    def take(self, key: str) -> asyncio.Task[bytes] | None:
+        """Return the task that fetches the object ahead, now the caller's own; None if the store has to be asked."""
+        ...
+
+    def follow(self, key: str, *, missed: bool) -> None:
+        """Fetch on from where the replay is now."""
+        ...
+
+    def give_up(self) -> list[asyncio.Future[object]]:
+        """Cancel what is under way, and return it."""
+        ...
+
+
+class _Known(NamedTuple):
+    """An object that was written, found or read."""
+
+    bases: tuple[bytes, ...]
+    proven: bool
+    """True if it is there to stay: this process created it, or the store itself gave it after a look for a sweep.
+    To have read it proves nothing: it may come from a copy, or be on its way out."""
+
+
+class ScopeState:
+    """One scope in one store of a chain. Safe to use from several threads.
+
+    Args:
+        store: Where its objects are.
+        prefix: Start of their keys.
+    """
+
+    def __init__(self, store: Store, prefix: str) -> None:
+        self.prefix = prefix
+        self.cached_below = f"{store_name(store)}/{prefix}"
+        """Start of the names that its payloads have in a cache."""
+        self.owner_of_bodies = object()
+        """Bodies that a cache has are only for who knows what they are built on."""
+        self.is_tenant_scope = prefix.endswith(f"/{TENANT_SCOPE_TAG.hex()}/")
+        """True for the tenant scope. Nobody sweeps that, but an operator can set a time after which its objects go.
+        So an object there is relied on only for an hour after this process wrote it, and nothing is built on it."""
+        self.is_confirmed = False
+        """True if the store was seen to be without a sweep of the scope."""
+        self.is_replayed = False
+        """True if somebody wrote here before, and it is about to be written and read again from the start."""
+        self.newest_record: tuple[int, int] | None = None
+        """The position of the newest record that this process wrote or saw in the scope."""
+        self.windows: dict[asyncio.AbstractEventLoop, Window] = {}
+        """What each event loop fetches ahead; each is used on its own loop only."""
+        self.index = BaseIndex()
+        """The payloads by their likeness."""
+        # Looked into only when a payload is written that could build on them: most that are read never are.
+        self.pending: deque[Member] = deque(maxlen=_PENDING)
+        """Payloads that are not in the index yet."""
+        # Of life: to read is none, since it leaves no trace that a sweep could see.
+        self._last_sign = boottime()
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._bases = 0
+        self._listed: dict[bytes, int] = {}
+        self._lock = new_lock()
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory that it takes, roughly; caches count by themselves what they have."""
+        objects = (
+            len(self._known) * _OBJECT_COST + self._bases * _BASE_COST + len(self._listed) * _LISTED_COST
+        )
+        return (
+            _SCOPE_COST
+            + objects
+            + self.index.cost
+            + sum(window.cost for window in list(self.windows.values()))
+        )
 
     @property
     def is_out_of_date(self) -> bool:
-        """True if nothing of this holds any more."""
-        return self.presence.is_out_of_date
+        """True if nothing of this holds any more: see :data:`TRUSTED_FOR`."""
+        return boottime() - self._last_sign > TRUSTED_FOR
 
-    def wrote(self, member: Member, payload: bytes, prints: Sketch | None) -> None:
-        """Note that an object is durable. ``prints`` are those of the payload, if they are at hand."""
-        self.presence.wrote(member.object_id, member.bases)
-        self._keep(member.object_id, payload)
-        if self.presence.of_tenant:
-            return
-        if prints is None:
-            self._pending.append(member)
-        else:
-            self._lineage.add(member, prints)
+    @property
+    def is_cold(self) -> bool:
+        """True if nothing of the scope was written or read here yet."""
+        return not self._known
 
-    def found(self, member: Member, payload: bytes) -> None:
+    def key(self, object_id: bytes) -> str:
+        """Return the object's key in the store."""
+        return self.prefix + object_id.hex()
+
+    def bases_of(self, object_id: bytes) -> tuple[bytes, ...] | None:
+        """Return the bases of an object that is there, as far as is known; None if it is not known to be there."""
+        known = self._known.get(object_id)
+        return known.bases if known and (known.proven or object_id in self._listed) else None
+
+    def are_there(self, object_ids: Iterable[bytes]) -> bool:
+        """Tell if the store itself has shown all of these, so that something can be built on them."""
+        return all(
+            object_id in self._listed or ((known := self._known.get(object_id)) is not None and known.proven)
+            for object_id in object_ids
+        )
+
+    def is_listed(self, object_id: bytes) -> bool:
+        """Tell if a listing proves that the object is there to stay. Nobody has looked at what it holds."""
+        return object_id in self._listed
+
+    def size_listed(self, object_id: bytes) -> int | None:
+        """Return the bytes of a listed object as it lies in the store; None if it is not listed."""
+        return self._listed.get(object_id)
+
+    def listed(self, sizes: Mapping[bytes, int]) -> None:
+        """Note objects and their bytes from a listing that had found no sweep of the scope when it came to them."""
+        with self._lock:
+            self._listed.update(sizes)
+
+    def confirmed(self, since: float) -> None:
+        """Note that no sweep is under way that could end within a day of ``since``, by :func:`~coatcheck.runtime.clock.boottime`."""
+        self.is_confirmed = True
+        self._last_sign = max(self._last_sign, since)
+
+    def wrote(self, object_id: bytes, bases: tuple[bytes, ...]) -> None:
+        """Note that the object is durable."""
+        if not self.is_tenant_scope:
+            self._last_sign = boottime()
+        self._learn(object_id, _Known(bases, proven=True))
+
+    def found(self, object_id: bytes, bases: tuple[bytes, ...]) -> None:
         """Note that the store itself gave the object, after it was known that nobody sweeps the scope."""
-        self.presence.found(member.object_id, member.bases)
-        self._keep(member.object_id, payload)
-        self._pending.append(member)
+        self._learn(object_id, _Known(bases, proven=not self.is_tenant_scope))
 
-    def read(self, bodies: Sequence[Body], base: bytes | None, sealer: Sealer) -> bytes:
-        """Decode what was fetched and opened by ``sealer``; see :meth:`CodecPipeline.decode_line`.
+    def read(self, object_id: bytes, bases: tuple[bytes, ...]) -> None:
+        """Note that the object was fetched, from wherever, and opened."""
+        self._learn(object_id, _Known(bases, proven=False))
 
-        Bases stay cached, compressed: most of them are never asked for by themselves.
-        """
-        payload, place = self._transforms.decode_line(bodies, base)
-        sealer.check(payload, bodies[0].object_id)
-        for body in bodies:
-            self.presence.read(body.object_id, body.header.bases)
-        target, *others = bodies
-        for body in others:
-            self._cache.hold(self._cached_as(body.object_id), body, self._holder)
-        self._keep(target.object_id, payload)
-        self._pending.append(Member(target.object_id, place, target.header.bases))
-        return payload
+    def lost(self, object_ids: Iterable[bytes]) -> None:
+        """Forget what was known of objects that turned out to be missing, and of those that were built on them."""
+        with self._lock:
+            for object_id in object_ids:
+                self._listed.pop(object_id, None)
+                self._drop(object_id)
 
-    def unpack(self, bodies: Sequence[Body], base: bytes | None, sealer: Sealer) -> bytes:
-        """Decode a cached body and cache the payload instead; see :meth:`CodecPipeline.decode_line`."""
-        payload, _ = self._transforms.decode_line(bodies, base)
-        sealer.check(payload, bodies[0].object_id)
-        self._keep(bodies[0].object_id, payload)
-        return payload
+    def give_up_windows(self) -> None:
+        """Stop all fetching ahead, from whichever thread."""
+        for loop, window in list(self.windows.items()):
+            if not loop.is_closed():
+                try:
+                    loop.call_soon_threadsafe(window.give_up)
+                except RuntimeError:  # it was closed just now
+                    continue
+        self.windows.clear()
 
-    def held(self, object_id: bytes) -> Held | None:
-        """Return what there is of an object in memory; see :meth:`PayloadCache.held`."""
-        return self._cache.held(self._cached_as(object_id), self._holder)
+    def start_anew(self) -> None:
+        """In a forked child: what was fetched ahead is the parent's."""
+        abandon(self.windows)
+        self.windows = {}
 
-    def base_for(self, payload: bytes, sealer: Sealer) -> tuple[Base | None, Sketch | None]:
-        """Return the best base for a payload, and the payload's sketch if one was made.
+    def _learn(self, object_id: bytes, known: _Known) -> None:
+        with self._lock:
+            before = self._known.get(object_id)
+            if known.proven or before is None or not before.proven:
+                self._drop(object_id)
+                self._known[object_id] = known
+                self._bases += len(known.bases)
+            if len(self._known) > _MOST_OBJECTS:
+                self._drop(next(iter(self._known)))
 
-        No base where there is none, where it is no longer in memory, where the store itself has not shown all that it is
-        built on, and in the tenant scope: what strangers share there must not show in base lists how alike it is, and
-        whoever replaces an object there could make it lead back to itself.
-        """
-        if self.presence.of_tenant:
-            return None, None
-        self._look_into_pending()
-        if not self._lineage:
-            return None, None
-        prints = sketch(payload)
-        like = self._lineage.most_like(prints)
-        return (None if like is None else self._after(like, sealer)), prints
-
-    def _after(self, like: Member, sealer: Sealer) -> Base | None:
-        place, bases = like.next()
-        if not self.presence.are_there(bases):
-            return None
-        payload = self._first_of(bases, sealer)
-        return None if payload is None else Base(payload, place, bases)
-
-    def _first_of(self, line: Sequence[bytes], sealer: Sealer) -> bytes | None:
-        """The payload of the first of some objects, each a delta against the next; None if that is not in memory."""
-        # All of them are touched: who stands far back in the skip list is needed rarely, and then it saves most.
-        held = {object_id: self.held(object_id) for object_id in reversed(line)}
-        bodies, base, is_whole = line_of(held[line[0]], held.get)
-        return self.unpack(bodies, base, sealer) if bodies and is_whole else base
-
-    def _cached_as(self, object_id: bytes) -> str:
-        return self._cached_below + object_id.hex()
-
-    def _keep(self, object_id: bytes, payload: bytes) -> None:
-        self._cache.put(self._cached_as(object_id), payload)
-
-    def _look_into_pending(self) -> None:
-        while True:
-            try:
-                member = self._pending.popleft()
-            except IndexError:
-                return
-            payload = self.held(member.object_id)
-            if isinstance(payload, bytes):
-                self._lineage.add(member, sketch(payload))
+    def _drop(self, object_id: bytes) -> None:
+        known = self._known.pop(object_id, None)
+        if known is not None:
+            self._bases -= len(known.bases)
 
 
-PROCESS_SCOPES: Final[SizedLru[ScopeState]] = SizedLru(MAX_SIZE)
+PROCESS_SCOPES: Final[SizedLru[ScopeState]] = SizedLru(
+    MAX_SIZE, let_go=ScopeState.give_up_windows, after_fork=ScopeState.start_anew
+)
 _owners: Final = itertools.count()
 
 
 class ScopeStates:
     """Scopes of one store of a chain, as long as the process has room for them. Safe to use from several threads."""
 
-    def __init__(self, cache: PayloadCache, transforms: CodecPipeline, store: Store) -> None:
-        self._cache = cache
-        self._transforms = transforms
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._owner = next(_owners)
         finalize(self, PROCESS_SCOPES.forget, self._owner)
 
     def of(self, prefix: str) -> ScopeState:
         """Return what is known of the scope whose keys start with ``prefix``: nothing, if that is too long ago."""
+        return PROCESS_SCOPES.of(self._owner, prefix, lambda: ScopeState(self._store, prefix))
 
-        def make() -> ScopeState:
-            return ScopeState(self._cache, self._transforms, self._store, prefix)
-
-        return PROCESS_SCOPES.of(self._owner, prefix, make)
+    def all(self) -> list[ScopeState]:
+        """Return those of this store."""
+        return PROCESS_SCOPES.owned(self._owner)
 
     @staticmethod
     def forget(prefix: str) -> None:
         """Know nothing of the scope any more, in none of the process's chains."""
-        PROCESS_SCOPES.drop(lambda memory: memory.presence.prefix == prefix)
+        PROCESS_SCOPES.drop(lambda state: state.prefix == prefix)

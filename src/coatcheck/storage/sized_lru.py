@@ -4,7 +4,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
-from coatcheck.runtime.forks import abandon, after_fork, new_lock
+from coatcheck.runtime.forks import after_fork as register_after_fork
+from coatcheck.runtime.forks import new_lock
 
 
 class Sized(Protocol):
@@ -30,27 +31,31 @@ class SizedLru(Generic[_T]):
     Args:
         max_size: Bytes.
         let_go: Called with each thing that is dropped, in whichever thread; None where nothing is to be done.
-        survives_fork: Whether the things are of use in a forked child.
+        after_fork: Called with each thing in a forked child; None where nothing is to be done.
     """
 
     def __init__(
-        self, max_size: int, *, let_go: Callable[[_T], None] | None = None, survives_fork: bool = True
+        self,
+        max_size: int,
+        *,
+        let_go: Callable[[_T], None] | None = None,
+        after_fork: Callable[[_T], None] | None = None,
     ) -> None:
         self._max_size = max_size
         self._let_go = let_go
-        self._survives_fork = survives_fork
+        self._after_fork = after_fork
         self._things: OrderedDict[tuple[int, Hashable], tuple[_T, int]] = OrderedDict()
         # Garbage is collected at any moment, also while the lock is held: whose owner is gone is dropped later.
         self._gone: deque[int] = deque()
         self._lock = new_lock()
         self.size = 0
         """Bytes."""
-        after_fork(self._renew)
+        register_after_fork(self._renew)
 
-    def find(self, owner: int, name: Hashable) -> _T | None:
-        """Return an owner's thing as it is, without using it; None if there is none."""
-        found = self._things.get((owner, name))
-        return found[0] if found else None
+    def owned(self, owner: int) -> list[_T]:
+        """Return all things of an owner as they are, without using them."""
+        with self._lock:
+            return [thing for (its_owner, _), (thing, _) in self._things.items() if its_owner == owner]
 
     def of(self, owner: int, name: Hashable, make: Callable[[], _T]) -> _T:
         """Return an owner's thing, now the most recently used one; others make room for what it takes by now."""
@@ -105,7 +110,6 @@ class SizedLru(Generic[_T]):
                 self._let_go(thing)
 
     def _renew(self) -> None:
-        if not self._survives_fork:
-            abandon(self._things)
-            self._things = OrderedDict()
-            self.size = 0
+        if self._after_fork is not None:
+            for thing, _ in self._things.values():
+                self._after_fork(thing)

@@ -23,7 +23,7 @@ from coatcheck.errors import (
 )
 from coatcheck.format.suites import ScopeSealer
 from coatcheck.runtime.concurrency import all_at_once
-from coatcheck.storage.client import Access
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.sealed_records import open_record, seal_record
 
 SWEEP_MARK: Final = "-sweep-mark"
@@ -112,12 +112,12 @@ def opened_mark(scope: ScopeSealer, name: str, data: bytes) -> SweepMark:
 
 
 async def read_mark(
-    access: Access, scope: ScopeSealer, name: str, stamp: datetime | None
+    client: StoreClient, scope: ScopeSealer, name: str, stamp: datetime | None
 ) -> SweepMark | None:
     """Return what the mark of this name says; None if it is not authentic, or was put back.
 
     Args:
-        access: To the store.
+        client: To the store.
         scope: In which it is.
         name: One of the above.
         stamp: When the store says that it was written; None if it did not.
@@ -127,7 +127,7 @@ async def read_mark(
         StoreError: The store cannot or will not give it.
     """
     try:
-        data = await access.get_uncached(scope.prefix + name, _LIMIT, _LIMIT)
+        data = await client.get_uncached(scope.prefix + name, _LIMIT, _LIMIT)
         mark = opened_mark(scope, name, data)
     except (FormatError, IntegrityError, LimitExceeded):
         return None
@@ -137,7 +137,7 @@ async def read_mark(
     return mark if named is None or named[0] == mark.id else None
 
 
-async def protect_from_sweep(access: Access, scope: ScopeSealer) -> None:
+async def protect_from_sweep(client: StoreClient, scope: ScopeSealer) -> None:
     """Take a scope back from a sweep that has marked it. One bounded request, where none has.
 
     The writer writes :data:`SWEEP_ALIVE` and then looks for a lease; the sweep makes its lease and then looks for
@@ -151,19 +151,19 @@ async def protect_from_sweep(access: Access, scope: ScopeSealer) -> None:
         StoreUnavailable: It is too late: the scope is being swept.
         StoreError: The store cannot or will not say.
     """
-    marks = await _listed(access, scope.prefix + SWEEP_MARK, 1)
+    marks = await _listed(client, scope.prefix + SWEEP_MARK, 1)
     if marks == []:
         return
     try:
-        mark = await read_mark(access, scope, SWEEP_MARK, marks[0].modified if marks else None)
+        mark = await read_mark(client, scope, SWEEP_MARK, marks[0].modified if marks else None)
     except PayloadNotFound:
         return
     except StoreDenied:
         if marks:
             raise
         return  # without the right to list, S3 calls denied what is missing
-    await access.replace(scope.prefix + SWEEP_ALIVE, b"")
-    leases = await _listed(access, scope.prefix + SWEEP_LEASE, _MOST_LEASES + 1)
+    await client.replace(scope.prefix + SWEEP_ALIVE, b"")
+    leases = await _listed(client, scope.prefix + SWEEP_LEASE, _MOST_LEASES + 1)
     if leases is not None and len(leases) > _MOST_LEASES:
         raise StoreUnavailable(
             f"the scope has more than {_MOST_LEASES} leases of sweeps, most of which no sweep made",
@@ -171,9 +171,9 @@ async def protect_from_sweep(access: Access, scope: ScopeSealer) -> None:
             scope.prefix,
         )
     names = [(entry.key.removeprefix(scope.prefix), entry) for entry in leases or ()]
-    looks = [_is_lease(access, scope, name, entry) for name, entry in names if lease_of(name)]
+    looks = [_is_lease(client, scope, name, entry) for name, entry in names if lease_of(name)]
     if leases is None and mark is not None:
-        looks = [_is_lease(access, scope, lease(mark.id, 0), None)]
+        looks = [_is_lease(client, scope, lease(mark.id, 0), None)]
     if any(await all_at_once(looks)):
         raise StoreUnavailable(
             "the scope is being swept, since the engine knew none of its runs",
@@ -194,17 +194,17 @@ def _time(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-async def _listed(access: Access, prefix: str, count: int) -> list[StoredObject] | None:
+async def _listed(client: StoreClient, prefix: str, count: int) -> list[StoredObject] | None:
     """None where the store may not be listed. Caches and replicas have no part in a listing."""
     try:
-        return await access.list_first(prefix, count)
+        return await client.list_first(prefix, count)
     except StoreDenied:
         return None
 
 
-async def _is_lease(access: Access, scope: ScopeSealer, name: str, entry: StoredObject | None) -> bool:
+async def _is_lease(client: StoreClient, scope: ScopeSealer, name: str, entry: StoredObject | None) -> bool:
     try:
-        return await read_mark(access, scope, name, entry.modified if entry else None) is not None
+        return await read_mark(client, scope, name, entry.modified if entry else None) is not None
     except PayloadNotFound:
         return False
     except StoreDenied:

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coatcheck import MemoryStore
 from coatcheck.contracts.sealing import TENANT_SCOPE_TAG
-from coatcheck.storage import known_objects as presence
-from coatcheck.storage.known_objects import TRUSTED_FOR, KnownObjects
+from coatcheck.storage import scope_state
+from coatcheck.storage.scope_state import TRUSTED_FOR, ScopeState
 
 ID, BASE, OTHER = bytes([1]) * 32, bytes([2]) * 32, bytes([3]) * 32
 
@@ -18,16 +19,16 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(presence, "boottime", lambda: clock.seconds)
+    monkeypatch.setattr(scope_state, "boottime", lambda: clock.seconds)
     return clock
 
 
-def of_a_run() -> KnownObjects:
-    return KnownObjects(f"{'0' * 32}/{'1' * 32}/")
+def of_a_run() -> ScopeState:
+    return ScopeState(MemoryStore(), f"{'0' * 32}/{'1' * 32}/")
 
 
-def of_a_tenant() -> KnownObjects:
-    return KnownObjects(f"{'0' * 32}/{TENANT_SCOPE_TAG.hex()}/")
+def of_a_tenant() -> ScopeState:
+    return ScopeState(MemoryStore(), f"{'0' * 32}/{TENANT_SCOPE_TAG.hex()}/")
 
 
 def test_what_was_written_or_found_is_there_and_what_was_read_alone_is_not() -> None:
@@ -78,9 +79,9 @@ def test_what_it_costs_is_that_of_what_it_knows(calls: list[tuple[str, int, int]
             known.lost([object_id])
         else:
             getattr(known, call)(object_id, (BASE,) * bases)
-    expected = len(known._known) * presence._KNOWN_COST + len(known._listed) * presence._LISTED_COST
-    expected += sum(len(one.bases) for one in known._known.values()) * presence._BASE_COST
-    assert known.cost == expected
+    expected = len(known._known) * scope_state._OBJECT_COST + len(known._listed) * scope_state._LISTED_COST
+    expected += sum(len(one.bases) for one in known._known.values()) * scope_state._BASE_COST
+    assert known.cost == expected + scope_state._SCOPE_COST
 
 
 def test_a_scope_is_confirmed_once_somebody_looked() -> None:
@@ -91,7 +92,7 @@ def test_a_scope_is_confirmed_once_somebody_looked() -> None:
 
 
 def test_what_was_learned_first_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "_KNOWN", 2)
+    monkeypatch.setattr(scope_state, "_MOST_OBJECTS", 2)
     known = of_a_run()
     for object_id in (ID, BASE, OTHER):
         known.wrote(object_id, ())

@@ -15,6 +15,7 @@ from coatcheck.integrations.restate import ClaimCheck
 from coatcheck.integrations.restate import durability_gate as barrier
 from coatcheck.integrations.restate.codec import ClaimCheckCodec
 from coatcheck.integrations.restate.durability_gate import Message
+from coatcheck.pipeline.upload import Upload
 from tests.chains import KEY, SCOPE, keys_in
 from tests.engines.restate import RestateServer
 from tests.integrations.restate.agents import World, text
@@ -176,6 +177,12 @@ async def test_a_replay_makes_no_new_object_and_runs_no_step(
     assert len(await keys_in(store)) == store.writes == 1 + 5 + 5
 
 
+def upload_on(chain: Chain) -> Upload:
+    upload = chain.begin_upload(b"payload", SCOPE, always=True)
+    assert isinstance(upload, Upload)
+    return upload
+
+
 async def test_what_was_taken_from_the_sdk_is_sent_in_order_even_if_who_sent_it_is_cancelled() -> None:
     store, sent = _Gate(), []
 
@@ -184,8 +191,7 @@ async def test_what_was_taken_from_the_sdk_is_sent_in_order_even_if_who_sent_it_
 
     chain = chain_on(store)
     held = barrier.DurabilityGate(_never, send, [])
-    draft = chain.writer.draft(b"payload", SCOPE)
-    reference = held.keep(draft, SCOPE, chain.writer)
+    reference = held.begin(upload_on(chain))
     assert held.being_written(reference) == b"payload"
     first = asyncio.create_task(held.send({"type": "http.response.body", "body": b"1", "more_body": True}))
     await store.asked.wait()
@@ -213,7 +219,7 @@ async def test_when_the_server_has_gone_nothing_is_sent_and_nothing_is_left_behi
 
     chain = chain_on(store)
     held = barrier.DurabilityGate(gone, send, [])
-    held.keep(chain.writer.draft(b"payload", SCOPE), SCOPE, chain.writer)
+    held.begin(upload_on(chain))
     waiting = asyncio.create_task(held.send({"type": "http.response.body", "body": b"1", "more_body": True}))
     await store.asked.wait()
     await held.receive()

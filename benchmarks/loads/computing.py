@@ -1,0 +1,13 @@
+"""The part of an encode that is computation."""
+
+from coatcheck import Chain, Scope
+
+
+def compute(chain: Chain, payload: bytes, scope: Scope) -> None:
+    """Do all of :meth:`Chain.encode` on this thread, but what has to be awaited."""
+    # A hook's `begin_upload` leaves the greater part of this for later.
+    sealing = chain._policy.for_new(scope)  # noqa: SLF001
+    if len(payload) <= chain._over:  # noqa: SLF001
+        chain._encoder.seal_inline(payload, sealing)  # noqa: SLF001
+    else:
+        chain._encoder.encode(payload, chain.stores[0].scope(sealing))  # noqa: SLF001

@@ -1,0 +1,64 @@
+"""Calling what may fail for a moment, again and again, until a deadline."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Final, TypeVar
+
+from coatcheck.errors import StoreUnavailable
+
+_T = TypeVar("_T")
+
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 2.0
+
+
+async def retry(
+    attempt: Callable[[], Awaitable[_T]],
+    deadline: float,
+    *,
+    admission: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    callee: str = "the store",
+) -> _T:
+    """Call ``attempt`` until it gives anything but ``StoreUnavailable``.
+
+    Waits between attempts with exponential back-off and full jitter ("Exponential Backoff And Jitter", AWS Architecture
+    Blog, 2015), never for less than the store asked for, and never past the deadline. All other errors are raised at once.
+
+    Args:
+        attempt: Called once an attempt.
+        deadline: Seconds for all attempts together, with their wait for admission.
+        admission: Entered around each attempt, such as a place of a limiter.
+        callee: Named in the error.
+
+    Raises:
+        StoreUnavailable: The last attempt raised it, or there was no answer before the deadline.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + deadline
+    for number in itertools.count():
+        timeout = asyncio.timeout_at(end)
+        try:
+            async with timeout, admission():
+                return await attempt()
+        except TimeoutError as error:
+            if not timeout.expired():
+                raise
+            raise no_answer(callee, deadline) from error
+        except StoreUnavailable as error:
+            pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**number))  # noqa: S311 - spreads load, hides nothing
+            pause = max(pause, error.retry_after or 0)
+            if loop.time() + pause >= end:
+                raise
+        await asyncio.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def no_answer(callee: str, seconds: float) -> StoreUnavailable:
+    """Return the error for a call that took longer than it may."""
+    return StoreUnavailable(
+        f"{callee} gave no answer within {seconds:.3g} seconds",
+        "Check the store and the network; Offload(deadline=...) sets how long to wait.",
+    )
