@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -82,80 +81,3 @@ def test_the_top_level_folders_have_no_init_file(module: str) -> None:
     folder = Path(str(coatcheck.__file__)).parent / module
     assert folder.is_dir()
     assert not (folder / "__init__.py").exists()
-
-
-def test_dependencies_point_one_way() -> None:
-    """Contracts know nobody; codecs and stores know only contracts; the core knows neither; nobody knows the cli."""
-    package = Path(str(coatcheck.__file__)).parent
-    foundation = {
-        "coatcheck.contracts",
-        "coatcheck.contracts.store",
-        "coatcheck.contracts.codec",
-        "coatcheck.contracts.sealing",
-        "coatcheck.contracts.keys",
-        "coatcheck.errors",
-        "coatcheck.scope",
-    }
-    tools = {
-        "coatcheck.runtime.clock",
-        "coatcheck.runtime.concurrency",
-        "coatcheck.runtime.forks",
-        "coatcheck.telemetry",
-    }
-    exchangeable = ("coatcheck.codecs", "coatcheck.stores")
-    outside = ("coatcheck.cli", "coatcheck.integrations")
-    after_the_fact = ("coatcheck.audit", "coatcheck.retention")
-    for path in modules_of(package):
-        room = path.relative_to(package).parts[0]
-        if room == "__init__.py":
-            continue
-        for imported in imports_of(path):
-            if not imported.startswith("coatcheck"):
-                continue
-            known = imported in foundation
-            allowed = {
-                "contracts.py": known,
-                "errors.py": False,
-                "scope.py": known,
-                "clock.py": False,
-                "concurrency.py": imported == "coatcheck.runtime.forks",
-                "forks.py": False,
-                "telemetry.py": imported == "coatcheck._version",
-                "codecs": known or imported.startswith("coatcheck.codecs."),
-                "stores": known
-                or imported == "coatcheck.runtime.forks"
-                or imported.startswith("coatcheck.stores."),
-                "testing": known or imported.startswith("coatcheck.testing"),
-                "format": known or imported.startswith("coatcheck.format."),
-                "storage": known
-                or imported in tools
-                or imported.startswith(("coatcheck.format.", "coatcheck.storage.")),
-                "cli": True,
-                "integrations": not imported.startswith(("coatcheck.cli", *exchangeable)),
-                # They are to services what stores are: the keys of codecs, by the clients of stores.
-                "keys": not imported.startswith(outside),
-                "settings.py": not imported.startswith(outside),
-                "server": not imported.startswith(("coatcheck.cli", *exchangeable)),
-                "audit": not imported.startswith((*outside, *exchangeable)),
-                "retention": not imported.startswith((*outside, *exchangeable, "coatcheck.audit")),
-            }.get(room, not imported.startswith((*outside, *exchangeable, *after_the_fact)))
-            assert allowed, f"{path.relative_to(package)} imports {imported}"
-
-
-def modules_of(package: Path) -> list[Path]:
-    """Also those in the linked folders, which ``rglob`` passes by."""
-    walk = os.walk(package, followlinks=True)
-    found = [Path(folder, name) for folder, _, names in walk for name in names if name.endswith(".py")]
-    assert any("integrations" in path.parts for path in found)
-    return found
-
-
-def imports_of(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-        elif isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-    return found

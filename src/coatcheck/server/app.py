@@ -28,7 +28,6 @@ with require_extra("serve"):
     from temporalio.api.common.v1 import Payload
 
     from coatcheck.server.in_flight import Room
-    from coatcheck.server.limits import REQUESTS
     from coatcheck.server.messages import read_payloads, write_payloads
     from coatcheck.server.metrics import CONTENT_TYPE, Metrics
     from coatcheck.server.openapi import NAMESPACE, describe
@@ -38,6 +37,7 @@ with require_extra("serve"):
     from coatcheck.server.refusals import Answer, Refused, refusal_of
     from coatcheck.server.responses import json_response, payloads_response, refusal_response, text_response
     from coatcheck.server.tokens import ANYBODY, Caller, TokenVerifier
+    from coatcheck.settings.serve import REQUESTS
 
 _log = logging.getLogger("coatcheck.server")
 

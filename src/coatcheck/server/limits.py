@@ -2,8 +2,8 @@
 
 from typing import Final
 
-REQUESTS: Final = 128
-"""Requests under way at once: being read, waiting, worked on, or being sent. What is above is refused with 503."""
+from coatcheck.settings.serve import REQUESTS
+
 CONNECTIONS: Final = 2 * REQUESTS
 """Connections open at once. Half of them at most have a request under way, so that for a new one there are always some to
 close that wait for their callers: whoever asks only for ``/health`` gets through."""

@@ -1,14 +1,14 @@
 """The settings of the codec server: the section ``[serve]`` of ``coatcheck.toml``, ``COATCHECK_SERVE__*``."""
 
 from ipaddress import ip_address
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from coatcheck.server.limits import REQUESTS
-
+REQUESTS: Final = 128
+"""Requests under way at once: being read, waiting, worked on, or being sent. What is above is refused with 503."""
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
