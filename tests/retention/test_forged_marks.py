@@ -48,8 +48,9 @@ def payload(run: str, turn: int = 0) -> bytes:
 
 async def kept(store: Store, run: str) -> tuple[str, list[bytes]]:
     """The prefix of a scope with three payloads, and what a journal has of them."""
+    chain = chain_on(store)
     encoded = await all_at_once(
-        chain_on(store).encode(payload, scope_of(run))
+        chain.encode(payload, scope_of(run))
         for payload in [payload(run, turn) for turn in range(3)]
     )
     (prefix,) = await ScopePrefixes(chain_on(store).sealings).of(scope_of(run))
@@ -99,8 +100,9 @@ async def test_a_planted_mark_and_claim_kept_writers_off() -> None:
     prefix, encoded = await kept(store, "run")
     for name in PLANTED:
         await store.replace(prefix + name, b"")
+    chain = chain_on(store)
     again = await all_at_once(
-        chain_on(store).encode(payload, scope_of("run"))
+        chain.encode(payload, scope_of("run"))
         for payload in [payload("run", turn) for turn in range(3)]
     )
     assert again == encoded
@@ -121,8 +123,9 @@ async def test_a_writer_that_may_not_list_sees_a_sweep_and_no_planted_marks() ->
     prefix, encoded = await kept(store, "run")
 
     async def again() -> list[bytes]:
+        chain = chain_on(store)
         return await all_at_once(
-            chain_on(store).encode(payload, scope_of("run"))
+            chain.encode(payload, scope_of("run"))
             for payload in [payload("run", turn) for turn in range(3)]
         )
 
@@ -233,8 +236,9 @@ async def test_what_a_sweep_began_to_delete_is_left_if_the_engine_shows_it_by_no
     assert report.of(Action.SPARE).scopes == 1
     assert await keys_of(store, [prefix]) == [whole]
     # A new run is not handed a delta without its base.
+    chain = chain_on(store)
     encoded = await all_at_once(
-        chain_on(store).encode(payload, scope_of("run"))
+        chain.encode(payload, scope_of("run"))
         for payload in [payload("run", turn) for turn in range(3)]
     )
     assert await opens(store, "run", encoded)

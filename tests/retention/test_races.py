@@ -101,8 +101,9 @@ async def races(store: AgedStore, numbers: range) -> Counter[str]:
     await asyncio.sleep(0)
     report = await sweeper.run()
     for run, journals in zip(runs, await asyncio.gather(*writers), strict=True):
+        chain = chain_on(store)
         assert await all_at_once(
-            chain_on(store).decode(payload, scope_of(run)) for payload in journals
+            chain.decode(payload, scope_of(run)) for payload in journals
         ) == payloads(run)
     await store.close()
     return Counter({str(verdict): tally.scopes for verdict, tally in report.tallies.items() if tally.scopes})

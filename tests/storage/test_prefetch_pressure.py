@@ -35,8 +35,9 @@ async def test_no_call_waits_for_what_other_runs_fetch_ahead() -> None:
     """A worker replays many runs when reads hang: a call still ends within its own deadline."""
     store = _HangingReads()
     references = {
+        chain = _chain(store)
         Scope("t", f"run-{run}"): await all_at_once(
-            _chain(store).encode(payload, Scope("t", f"run-{run}"))
+            chain.encode(payload, Scope("t", f"run-{run}"))
             for payload in [f"{run} {number}".encode() for number in range(PAYLOADS)]
         )
         for run in range(RUNS)

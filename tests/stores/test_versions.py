@@ -171,8 +171,9 @@ async def test_what_s3_answers_about_versions(
 async def swept(store: Store) -> None:
     aged = AgedStore(store)
     scope = scope_of("dead")
+    chain = chain_on(aged)
     await all_at_once(
-        chain_on(aged).encode(payload, scope)
+        chain.encode(payload, scope)
         for payload in [bytes([turn]) * 900 + secrets.token_bytes(900) for turn in range(3)]
     )
     report = await swept_twice(sweep_of(aged, Live()), aged)
