@@ -34,6 +34,8 @@ from tests.engines import gcs, seaweed
 OURS = "coatcheck"
 RIVALS = {"S3": "aioboto3", "GCS": "google-cloud-storage"}
 """Beside whom ours is judged."""
+ROWS = {"S3": "", "GCS": "GCS "}
+"""How the rows of a service begin."""
 APART = {"aioboto3", "gcloud-aio-storage"}
 """Clients that have an environment of their own."""
 SIZES = {"10 KB": 10_000, "100 KB": 100_000, "1 MB": 1_000_000}
@@ -173,7 +175,7 @@ def measure(service: str, *, quick: bool) -> Iterator[Record]:
         contenders_on(service, *server) as contenders,
     ):
         for (name, size), at_once in itertools.product(SIZES.items(), AT_ONCE):
-            where = f"{service} {name}, {at_once} at once"
+            where = f"{ROWS[service]}{name}, {at_once} at once"
             note(where)
             yield from Turns(where, RIVALS[service], contenders, size, at_once, quick=quick).records()
 
