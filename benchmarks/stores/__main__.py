@@ -169,14 +169,15 @@ def gcs_bucket(folder: Path) -> Iterator[tuple[str, ...]]:
 def measure(service: str, *, quick: bool) -> Iterator[Record]:
     """Measure every size and every number at once."""
     serving = {"S3": s3_bucket, "GCS": gcs_bucket}[service]
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        serving(Path(folder)) as server,
-        contenders_on(service, *server) as contenders,
-    ):
-        for (name, size), at_once in itertools.product(SIZES.items(), AT_ONCE):
-            where = f"{ROWS[service]}{name}, {at_once} at once"
-            note(where)
+    for (name, size), at_once in itertools.product(SIZES.items(), AT_ONCE):
+        where = f"{ROWS[service]}{name}, {at_once} at once"
+        note(where)
+        # Each from the start: fake-gcs-server keeps everything in memory, and is slower the more there is.
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            serving(Path(folder)) as server,
+            contenders_on(service, *server) as contenders,
+        ):
             yield from Turns(where, RIVALS[service], contenders, size, at_once, quick=quick).records()
 
 

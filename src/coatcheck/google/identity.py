@@ -55,7 +55,8 @@ class GoogleIdentity:
         self._credentials: Credentials | None = None
         self._current: dict[str, str] | None = None
         self._refused = False
-        self._verify = ca_bundle or True
+        # A redirect would take what proves who asks to another place.
+        self._sending: dict[str, Any] = {"allow_redirects": False, "verify": ca_bundle or True}
         self._renewing = threading.Lock()
         after_fork(self._start_anew)
 
@@ -76,8 +77,8 @@ class GoogleIdentity:
         """Return a session for a client of Google's own, which says who asks and follows no redirect; raises as :meth:`headers`."""
         self._checked()
         session = AuthorizedSession(self._credentials, auth_request=self._token_request())  # type: ignore[no-untyped-call]
-        session.verify = self._verify
-        session.max_redirects = 0
+        # Not by its attributes: REQUESTS_CA_BUNDLE is above them.
+        session.request = partial(session.request, **self._sending)  # type: ignore[method-assign]
         return session
 
     def refused(self, headers: dict[str, str]) -> bool:
@@ -115,8 +116,7 @@ class GoogleIdentity:
             return headers
 
     def _token_request(self) -> "partial[Any]":
-        # A redirect would take what proves who asks to another place.
-        return partial(Request(), timeout=_SECONDS, allow_redirects=False, verify=self._verify)
+        return partial(Request(), timeout=_SECONDS, **self._sending)
 
     def _found(self) -> Credentials:
         credentials = self._given
