@@ -25,7 +25,8 @@ class GCSStore(Store):
     connection is opened before the first request.
 
     Each write is one request, with ``ifGenerationMatch=0`` for a create, and carries the CRC32C of its bytes,
-    which the service checks before it keeps anything. No failed write is retried here.
+    which the service checks before it keeps anything; what comes back is compared with the CRC32C that the service gives.
+    No failed write is retried here.
 
     The credentials need ``storage.objects.create``, ``get``, ``delete`` and ``list`` on the bucket; without the
     last, the service calls a missing object a denied one. Google takes about one write a second to the same
@@ -104,7 +105,11 @@ class GCSStore(Store):
         await self._bucket.put(self._name(key), data, key, create=False)
 
     async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
-        """See :meth:`Store.get`."""
+        """See :meth:`Store.get`.
+
+        Raises:
+            IntegrityError: The bytes were damaged on their way.
+        """
         return await self._bucket.get(self._name(key), limit, key)
 
     async def delete(self, key: str) -> None:

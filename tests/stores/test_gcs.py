@@ -4,6 +4,7 @@ import asyncio
 import gc
 import secrets
 import socket
+import subprocess
 import sys
 import traceback
 from collections.abc import AsyncIterator, Iterator
@@ -314,3 +315,10 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, package: str)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigError, match=r"pip install 'coatcheck\[gcs\]'"):
         GCSStore("bucket")
+
+
+def test_store_loads_no_client_of_googles() -> None:
+    """It takes as long to import as all the rest, and only administration needs it."""
+    script = "import sys; from coatcheck import GCSStore; GCSStore('bucket'); print('google.cloud.storage' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -144,10 +144,9 @@ async def test_gcs_is_given_rules_beside_those_of_others() -> None:
         url = f"gs://bucket/prod?endpoint_url={endpoint}"
         assert await gcs_lifecycle.harmful(url) == []
         await gcs_lifecycle.apply(url, RULES)
-    line = heard[-1].partition(b"\r\n")[0]
-    assert line.startswith(b"PATCH /storage/v1/b/bucket?")
-    assert b"ifMetagenerationMatch=7" in line
-    sent = json.loads(heard[-1].partition(b"\r\n\r\n")[2])
+    [patch] = [request for request in heard if request.startswith(b"PATCH /storage/v1/b/bucket?")]
+    assert b"ifMetagenerationMatch=7" in patch.partition(b"\r\n")[0]
+    sent = json.loads(patch.partition(b"\r\n\r\n")[2])
     assert sent["lifecycle"]["rule"] == [theirs, *gcs_lifecycle.rules_of("gs://bucket/prod", RULES)]
 
 
