@@ -55,34 +55,40 @@ def opened(arguments: Mapping[str, Any]) -> "Iterator[Bucket]":
     from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415 - optional
     from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - optional
     from google.cloud.storage import Client  # noqa: PLC0415 - optional
+    from requests.exceptions import InvalidJSONError  # noqa: PLC0415 - optional
 
     from coatcheck.google.identity import GoogleIdentity  # noqa: PLC0415 - optional
 
-    endpoint = endpoint_of(arguments.get("endpoint_url"))
-    session = GoogleIdentity(
-        None,
-        _FULL_CONTROL,
-        project=arguments.get("project"),
-        ca_bundle=arguments.get("ca_bundle"),
-        anonymous=is_emulator(endpoint),
-    ).session()
+    endpoint, project = endpoint_of(arguments.get("endpoint_url")), arguments.get("project")
+    bundle, anonymous = arguments.get("ca_bundle"), is_emulator(endpoint)
+    identity = GoogleIdentity(None, _FULL_CONTROL, project=project, ca_bundle=bundle, anonymous=anonymous)
+    session = identity.session()
     options = {"api_endpoint": endpoint, "universe_domain": session.credentials.universe_domain}
     try:
         with Client(None, session.credentials, _http=session, client_options=options) as client:
             bucket = client.get_bucket(arguments["bucket"], retry=None, timeout=SECONDS)
-            if not _is_described(bucket._properties):  # noqa: SLF001 - it takes whatever JSON there comes
-                raise _foreign()
+            said = bucket._properties  # noqa: SLF001 - it takes whatever JSON there comes
+            if not isinstance(said, dict) or said.get("kind") != "storage#bucket":
+                raise InvalidJSONError  # noqa: TRY301 - as for what is no JSON at all
             yield bucket
             return
     except GoogleAPICallError as error:
-        failure = _refused(error.code)
+        failure = _refusal(error.code)
+    except InvalidJSONError:
+        failure = StoreUnavailable(
+            "something else than Google Cloud Storage answers",
+            "Check the endpoint, and what stands in between: a proxy, or a page to sign in at.",
+        )
     except (GoogleAuthError, OSError) as error:
-        failure = _foreign() if isinstance(error, ValueError) else _no_answer(endpoint, error)
+        failure = StoreUnavailable(
+            f"{endpoint} cannot be asked: {type(error).__name__}",
+            "Check the endpoint, ca_bundle and the network.",
+        )
     # Out here, without the original: it holds the request with its credentials.
     raise failure
 
 
-def _refused(status: int | None) -> CoatcheckError:
+def _refusal(status: int | None) -> CoatcheckError:
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return StoreDenied(
             "the credentials lack storage.buckets.get, or storage.buckets.update for a change",
@@ -91,24 +97,6 @@ def _refused(status: int | None) -> CoatcheckError:
     if status == HTTPStatus.PRECONDITION_FAILED:
         return StoreUnavailable("somebody else changed the bucket at the same moment", "Try again.")
     return StoreUnavailable(f"Google answers {status}", "Look the status up, and try again.")
-
-
-def _no_answer(endpoint: str, error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"{endpoint} cannot be asked: {type(error).__name__}",
-        "Check the endpoint, ca_bundle and the network.",
-    )
-
-
-def _is_described(said: object) -> bool:
-    return isinstance(said, dict) and said.get("kind") == "storage#bucket"
-
-
-def _foreign() -> StoreUnavailable:
-    return StoreUnavailable(
-        "something else than Google Cloud Storage answers",
-        "Check the endpoint, and what stands in between: a proxy, or a page to sign in at.",
-    )
 
 
 def rules_in(bucket: "Bucket") -> list[dict[str, Any]]:
