@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from coatcheck.contracts.store import DEFAULT_LIMIT, MAX_KEY_LENGTH, Store, StoredObject, check_key
 from coatcheck.errors import ConfigError
-from coatcheck.stores._gcs.endpoint import endpoint_of
+from coatcheck.stores._gcs.endpoint import endpoint_of, is_emulator
 from coatcheck.stores._listing_order import ListingOrder
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _GCS_NAME_LENGTH = 1024
+_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _PAGE = 1000
 
 
@@ -24,7 +25,8 @@ class GCSStore(Store):
     connection is opened before the first request.
 
     Each write is one request, with ``ifGenerationMatch=0`` for a create, and carries the CRC32C of its bytes,
-    which the service checks before it keeps anything. No failed write is retried here.
+    which the service checks before it keeps anything; what comes back is compared with the CRC32C that the service gives.
+    No failed write is retried here.
 
     The credentials need ``storage.objects.create``, ``get``, ``delete`` and ``list`` on the bucket; without the
     last, the service calls a missing object a denied one. Google takes about one write a second to the same
@@ -64,7 +66,8 @@ class GCSStore(Store):
         timeout: float = 30.0,
     ) -> None:
         try:
-            from coatcheck.google.client import GCSClient  # noqa: PLC0415 - optional
+            from coatcheck.google.client import GoogleClient  # noqa: PLC0415 - optional
+            from coatcheck.google.identity import GoogleIdentity  # noqa: PLC0415 - optional
             from coatcheck.stores._gcs.bucket import GCSBucket  # noqa: PLC0415 - optional
         except ImportError as missing:
             raise ConfigError(
@@ -83,9 +86,11 @@ class GCSStore(Store):
                 f"a prefix of {len(self.prefix)} characters leaves too little of the {_GCS_NAME_LENGTH} for keys",
                 f"Use at most {_GCS_NAME_LENGTH - MAX_KEY_LENGTH} characters.",
             )
-        client = GCSClient(
-            endpoint_of(endpoint_url), credentials, project, connections, timeout, ca_bundle=ca_bundle
+        endpoint = endpoint_of(endpoint_url)
+        identity = GoogleIdentity(
+            credentials, _SCOPE, project=project, ca_bundle=ca_bundle, anonymous=is_emulator(endpoint)
         )
+        client = GoogleClient(endpoint, identity, timeout, connections=connections, ca_bundle=ca_bundle)
         self._bucket = GCSBucket(bucket, client)
 
     def __repr__(self) -> str:
@@ -100,7 +105,11 @@ class GCSStore(Store):
         await self._bucket.put(self._name(key), data, key, create=False)
 
     async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
-        """See :meth:`Store.get`."""
+        """See :meth:`Store.get`.
+
+        Raises:
+            IntegrityError: The bytes were damaged on their way.
+        """
         return await self._bucket.get(self._name(key), limit, key)
 
     async def delete(self, key: str) -> None:

@@ -194,7 +194,11 @@ def stores(value: Values) -> Figure:
     """Objects a second."""
     figure = new_figure(4.6, "S3, 16 requests at once: objects a second, more is better")
     panels = figure.subplots(1, 2)
-    shown = {key: found for key, found in value.items() if ", 16 at once" in key[0]}
+    shown = {
+        key: found
+        for key, found in value.items()
+        if ", 16 at once" in key[0] and not key[0].startswith("GCS ")
+    }
     for axes, task in zip(panels, ("put", "get"), strict=True):
         names = dict.fromkeys(("boto3", "aioboto3", "coatcheck"), f"{task}_per_second")
         groups(

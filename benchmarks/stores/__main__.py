@@ -1,14 +1,14 @@
-"""How fast does S3Store move objects, and at what cost, beside the clients that others use?
+"""How fast do S3Store and GCSStore move objects, and at what cost, beside the clients that others use?
 
-``python -m benchmarks.stores [--json [PATH]] [--quick]``. Our S3Store, plain boto3 in threads and aioboto3 create objects
-and read them back, on one real S3 server on this machine (SeaweedFS, as in the tests). All send the same requests, with
-``If-None-Match: *`` in each put. Each runs in a process of its own, so that its CPU seconds are its own, and they take
-turns: a round is the puts of one client after the other, then the gets; the next one begins with another client.
-``gets_vs_aioboto3`` is how many times aioboto3's gets per second S3Store reaches, the median of the rounds.
+``python -m benchmarks.stores [--json [PATH]] [--quick]``. Clients create objects and read them back, on one real S3 server
+on this machine (SeaweedFS, as in the tests), and on one of Google Cloud Storage (fake-gcs-server): our store, the
+service's own client in threads (boto3, google-cloud-storage) and asyncio's (aioboto3, gcloud-aio-storage). All send the same requests, with ``If-None-Match: *`` or ``ifGenerationMatch=0`` in each put. Each runs in
+a process of its own, so that its CPU seconds are its own, and they take turns: a round is the puts of one client after the
+other, then the gets; the next one begins with another client. ``gets_vs_aioboto3`` is how many times aioboto3's gets per
+second S3Store reaches, the median of the rounds; ``gets_vs_google-cloud-storage`` is the same for GCSStore.
 
-aioboto3 is installed into an environment of its own below ``.cache``. It could share one with coatcheck, but only by
-taking boto3 back to the release that its aiobotocore is pinned to (15.5.0: boto3 1.40.61), and that is not the boto3 that
-S3Store and plain boto3 would be used with.
+aioboto3 and gcloud-aio-storage are installed into environments of their own below ``.cache``. aioboto3 could share one with coatcheck, but only by taking boto3 back to the release that its aiobotocore is pinned to (15.5.0: boto3 1.40.61),
+and that is not the boto3 that S3Store and plain boto3 would be used with.
 """
 
 import argparse
@@ -23,21 +23,28 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import boto3
+import httpx
 
 from benchmarks.harness import targets
 from benchmarks.harness.command import arguments, on_real_servers, show
 from benchmarks.harness.records import Record, median_ratio, note, values
 from benchmarks.stores.clients import CLIENTS
-from tests.engines.seaweed import S3Server, serving
+from tests.engines import gcs, seaweed
 
-OURS, RIVAL = "coatcheck", "aioboto3"
+OURS = "coatcheck"
+RIVALS = {"S3": "aioboto3", "GCS": "google-cloud-storage"}
+"""Beside whom ours is judged."""
+ROWS = {"S3": "", "GCS": "GCS "}
+"""How the rows of a service begin."""
+APART = {"aioboto3", "gcloud-aio-storage"}
+"""Clients that have an environment of their own."""
 SIZES = {"10 KB": 10_000, "100 KB": 100_000, "1 MB": 1_000_000}
 AT_ONCE = (1, 16, 64)
 ROUNDS = 6
 MOST_OBJECTS = 512
 BYTES_A_TURN = 64_000_000
 BUCKET = "benchmark"
-ENVIRONMENT = Path(__file__).parents[2] / ".cache" / "aioboto3"
+ENVIRONMENTS = Path(__file__).parents[2] / ".cache"
 
 
 class Contender:
@@ -64,9 +71,17 @@ class Turns:
     """All contenders on objects of one size, so many at once."""
 
     def __init__(
-        self, where: str, contenders: dict[str, Contender], size: int, at_once: int, *, quick: bool
+        self,
+        where: str,
+        rival: str,
+        contenders: dict[str, Contender],
+        size: int,
+        at_once: int,
+        *,
+        quick: bool,
     ) -> None:
         self.where = where
+        self.rival = rival
         self.contenders = contenders
         self.size = size
         self.at_once = at_once
@@ -91,22 +106,21 @@ class Turns:
             cpu = statistics.median(cpu * 1000 / self.count for _, cpu in turns)
             yield Record(f"{self.where} {case}", f"{task}_per_second", per_second, "objects/s")
             yield Record(f"{self.where} {case}", f"cpu_seconds_per_1000_{task}s", cpu, "s")
-        rival, ours = ([seconds for seconds, _ in took[case, "get"]] for case in (RIVAL, OURS))
-        yield Record(f"{self.where} {OURS}", f"gets_vs_{RIVAL}", median_ratio(rival, ours), "times")
+        rival, ours = ([seconds for seconds, _ in took[case, "get"]] for case in (self.rival, OURS))
+        yield Record(f"{self.where} {OURS}", f"gets_vs_{self.rival}", median_ratio(rival, ours), "times")
 
 
 @contextmanager
-def contenders_on(server: S3Server) -> Iterator[dict[str, Contender]]:
-    """Every client, started and warm."""
+def contenders_on(service: str, *server: str) -> Iterator[dict[str, Contender]]:
+    """Start every client of a service, and warm it."""
     program = str(Path(__file__).with_name("clients.py"))
-    account = (server.endpoint, BUCKET, server.access_key, server.secret_key)
     with ExitStack() as stack:
         contenders = {}
-        for case in CLIENTS:
-            python = sys.executable if case != RIVAL else str(python_with_rival())
+        for case in CLIENTS[service]:
+            python = str(python_with(case)) if case in APART else sys.executable
             process = stack.enter_context(
                 subprocess.Popen(  # noqa: S603 - our own program
-                    [python, program, case, *account],
+                    [python, program, service, case, *server],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
@@ -119,31 +133,52 @@ def contenders_on(server: S3Server) -> Iterator[dict[str, Contender]]:
         yield contenders
 
 
-def python_with_rival() -> Path:
-    """The interpreter of an environment that has aioboto3, which is made if it is not there."""
-    python = ENVIRONMENT / "bin" / "python"
-    ready = ENVIRONMENT / "ready"
+def python_with(client: str) -> Path:
+    """Return the interpreter of the client's own environment, which is made if it is not there."""
+    environment = ENVIRONMENTS / client
+    python = environment / "bin" / "python"
+    ready = environment / "ready"
     if not ready.exists():
-        print(f"installing {RIVAL} into {ENVIRONMENT}", file=sys.stderr)
+        print(f"installing {client} into {environment}", file=sys.stderr)
         for command in (
-            [sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)],
-            [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", RIVAL],
+            [sys.executable, "-m", "venv", "--clear", str(environment)],
+            [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", client],
         ):
             subprocess.run(command, check=True)  # noqa: S603 - our own
         ready.touch()
     return python
 
 
-def measure(*, quick: bool) -> Iterator[Record]:
-    """Every size and every number at once."""
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server:
+@contextmanager
+def s3_bucket(folder: Path) -> Iterator[tuple[str, ...]]:
+    """Serve S3; gives what its clients are told."""
+    with seaweed.serving(folder) as server:
         session = boto3.Session(server.access_key, server.secret_key, region_name="us-east-1")
         session.client("s3", endpoint_url=server.endpoint).create_bucket(Bucket=BUCKET)
-        with contenders_on(server) as contenders:
-            for (name, size), at_once in itertools.product(SIZES.items(), AT_ONCE):
-                where = f"{name}, {at_once} at once"
-                note(where)
-                yield from Turns(where, contenders, size, at_once, quick=quick).records()
+        yield server.endpoint, BUCKET, server.access_key, server.secret_key
+
+
+@contextmanager
+def gcs_bucket(folder: Path) -> Iterator[tuple[str, ...]]:
+    """Serve Google Cloud Storage's API; gives what its clients are told."""
+    with gcs.serving(folder) as server:
+        httpx.post(f"{server.endpoint}/storage/v1/b", json={"name": BUCKET}).raise_for_status()
+        yield server.endpoint, BUCKET
+
+
+def measure(service: str, *, quick: bool) -> Iterator[Record]:
+    """Measure every size and every number at once."""
+    serving = {"S3": s3_bucket, "GCS": gcs_bucket}[service]
+    for (name, size), at_once in itertools.product(SIZES.items(), AT_ONCE):
+        where = f"{ROWS[service]}{name}, {at_once} at once"
+        note(where)
+        # Each from the start: fake-gcs-server keeps everything in memory, and is slower the more there is.
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            serving(Path(folder)) as server,
+            contenders_on(service, *server) as contenders,
+        ):
+            yield from Turns(where, RIVALS[service], contenders, size, at_once, quick=quick).records()
 
 
 def options_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -156,7 +191,7 @@ def main() -> None:
     """Run."""
     options = options_of(arguments(__doc__))
     with on_real_servers():
-        records = list(measure(quick=options.quick))
+        records = [record for service in CLIENTS for record in measure(service, quick=options.quick)]
     show(records, options, targets.stores(values(records)))
 
 

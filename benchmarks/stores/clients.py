@@ -1,7 +1,7 @@
-"""One client of S3 that does as it is told: ``python benchmarks/stores/clients.py CASE ENDPOINT BUCKET ACCESS_KEY SECRET_KEY``.
+"""One client that does as it is told: ``python benchmarks/stores/clients.py SERVICE CASE ENDPOINT BUCKET [ACCESS_KEY SECRET_KEY]``.
 
 Each line of standard input is a task in JSON, each line of standard output what it took. Needs nothing installed but
-the client of its case, so that clients that need different versions of botocore can be measured side by side.
+the client of its case, so that clients that need different versions of one package can be measured side by side.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -21,12 +22,12 @@ _MOST_AT_ONCE = 64
 
 
 class Server(NamedTuple):
-    """Where the bucket is, and who may use it."""
+    """Where the bucket is, and who may use it; everybody where there are no keys."""
 
     endpoint: str
     bucket: str
-    access_key: str
-    secret_key: str
+    access_key: str = ""
+    secret_key: str = ""
 
     def client_settings(self) -> dict[str, Any]:
         """For both kinds of botocore: their own settings, but a connection for each that is under way."""
@@ -85,13 +86,28 @@ class OnLoop(Client):
 
 
 class Coatcheck(OnLoop):
-    """Our store."""
+    """A store of ours."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, store: Any) -> None:
         super().__init__()
+        self._store = store
+
+    @classmethod
+    def of_s3(cls, server: Server) -> "Coatcheck":
+        """S3Store."""
         session = import_module("boto3").Session(**server.session_settings())
         store = import_module("coatcheck.stores.s3").S3Store
-        self._store = store(server.bucket, session=session, endpoint_url=server.endpoint, timeout=60)
+        return cls(store(server.bucket, session=session, endpoint_url=server.endpoint, timeout=60))
+
+    @classmethod
+    def of_gcs(cls, server: Server) -> "Coatcheck":
+        """GCSStore."""
+        store = import_module("coatcheck.stores.gcs").GCSStore
+        return cls(store(server.bucket, endpoint_url=server.endpoint, timeout=60))
+
+    def close(self) -> None:
+        """See :meth:`Client.close`."""
+        self.loop.run_until_complete(self._store.close())
 
     async def put(self, key: str, data: bytes) -> None:
         """See :meth:`OnLoop.put`."""
@@ -131,30 +147,58 @@ class Aioboto3(OnLoop):
         return data
 
 
-class Boto3Threads(Client):
-    """boto3, one client for all threads."""
+class GcloudAioStorage(OnLoop):
+    """The asyncio client of Google Cloud Storage that others made."""
 
     def __init__(self, server: Server) -> None:
-        session = import_module("boto3").Session(**server.session_settings())
-        self._client = session.client(**server.client_settings())
+        super().__init__()
+        self._aiohttp = import_module("aiohttp")
+        self._storage = import_module("gcloud.aio.storage").Storage
         self._bucket = server.bucket
+        self._endpoint = server.endpoint
+        self.loop.run_until_complete(self._open())
+
+    async def _open(self) -> None:
+        connector = self._aiohttp.TCPConnector(limit=_MOST_AT_ONCE)
+        self._session = self._aiohttp.ClientSession(connector=connector)
+        self._client = self._storage(session=self._session, api_root=self._endpoint)
+
+    def close(self) -> None:
+        """See :meth:`Client.close`."""
+        self.loop.run_until_complete(self._session.close())
+
+    async def put(self, key: str, data: bytes) -> None:
+        """See :meth:`OnLoop.put`. Without a checksum."""
+        about = {"parameters": {"ifGenerationMatch": "0"}, "force_resumable_upload": False}
+        await self._client.upload(self._bucket, key, data, timeout=60, **about)
+
+    async def get(self, key: str) -> bytes:
+        """See :meth:`OnLoop.get`."""
+        data: bytes = await self._client.download(self._bucket, key, timeout=60)
+        return data
+
+
+class InThreads(Client):
+    """A client that blocks, one for all threads."""
+
+    def __init__(self) -> None:
         self._pools: dict[int, ThreadPoolExecutor] = {}
+
+    @abstractmethod
+    def put(self, key: str, data: bytes) -> None:
+        """Create one object."""
+
+    @abstractmethod
+    def get(self, key: str) -> bytes:
+        """Read one object."""
 
     def put_all(self, keys: Sequence[str], data: bytes, at_once: int) -> None:
         """See :meth:`Client.put_all`."""
-
-        def put(key: str) -> None:
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=data, IfNoneMatch="*")
-
-        self._each(keys, at_once, put)
+        self._each(keys, at_once, partial(self.put, data=data))
 
     def get_all(self, keys: Sequence[str], size: int, at_once: int) -> None:
         """See :meth:`Client.get_all`."""
-
-        def get(key: str) -> None:
-            _check(self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read(), size)
-
-        self._each(keys, at_once, get)
+        self._each(keys, at_once, lambda key: _check(self.get(key), size))
 
     def _each(self, keys: Sequence[str], at_once: int, work: Callable[[str], None]) -> None:
         if at_once not in self._pools:
@@ -163,10 +207,56 @@ class Boto3Threads(Client):
             pass
 
 
-CLIENTS: dict[str, Callable[[Server], Client]] = {
-    "coatcheck": Coatcheck,
-    "boto3": Boto3Threads,
-    "aioboto3": Aioboto3,
+class Boto3(InThreads):
+    """boto3."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        session = import_module("boto3").Session(**server.session_settings())
+        self._client = session.client(**server.client_settings())
+        self._bucket = server.bucket
+
+    def put(self, key: str, data: bytes) -> None:
+        """See :meth:`InThreads.put`."""
+        self._client.put_object(Bucket=self._bucket, Key=key, Body=data, IfNoneMatch="*")
+
+    def get(self, key: str) -> bytes:
+        """See :meth:`InThreads.get`."""
+        data: bytes = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        return data
+
+
+class GoogleCloudStorage(InThreads):
+    """Google's own client, with the checksums that it has by itself."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        anonymous = import_module("google.auth.credentials").AnonymousCredentials()
+        session = import_module("google.auth.transport.requests").AuthorizedSession(anonymous)
+        adapter = import_module("requests.adapters").HTTPAdapter(pool_maxsize=_MOST_AT_ONCE)
+        session.mount(server.endpoint, adapter)
+        client = import_module("google.cloud.storage").Client(
+            "benchmark", anonymous, _http=session, client_options={"api_endpoint": server.endpoint}
+        )
+        self._bucket = client.bucket(server.bucket)
+
+    def put(self, key: str, data: bytes) -> None:
+        """See :meth:`InThreads.put`."""
+        self._bucket.blob(key).upload_from_string(data, if_generation_match=0, retry=None)
+
+    def get(self, key: str) -> bytes:
+        """See :meth:`InThreads.get`."""
+        data: bytes = self._bucket.blob(key).download_as_bytes(raw_download=True, retry=None)
+        return data
+
+
+CLIENTS: dict[str, dict[str, Callable[[Server], Client]]] = {
+    "S3": {"coatcheck": Coatcheck.of_s3, "boto3": Boto3, "aioboto3": Aioboto3},
+    "GCS": {
+        "coatcheck": Coatcheck.of_gcs,
+        "google-cloud-storage": GoogleCloudStorage,
+        "gcloud-aio-storage": GcloudAioStorage,
+    },
 }
 
 
@@ -185,9 +275,9 @@ def _check(data: bytes, size: int) -> None:
         raise AssertionError(f"{len(data)} bytes instead of {size}")
 
 
-def main(case: str, *server: str) -> None:
+def main(service: str, case: str, *server: str) -> None:
     """Do the tasks until there are no more."""
-    client = CLIENTS[case](Server(*server))
+    client = CLIENTS[service][case](Server(*server))
     for line in sys.stdin:
         task = json.loads(line)
         data = random.randbytes(task["size"])

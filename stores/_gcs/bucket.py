@@ -1,6 +1,8 @@
 """A store's requests to a bucket of Google's, each answer taken only for what was asked. Needs ``coatcheck[gcs]``."""
 
+import base64
 import json
+import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
@@ -8,15 +10,19 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
+import google_crc32c
+
 from coatcheck.contracts.store import StoredObject, check_size
-from coatcheck.google.client import ANSWER_LIMIT, GCSClient, checksum_of
+from coatcheck.google.client import ANSWER_LIMIT, GoogleClient
+from coatcheck.runtime.http import Answer
 from coatcheck.stores._gcs.errors import (
-    Answer,
+    damaged,
     foreign,
     is_already_there,
     is_from_google,
     no_bucket,
     no_object,
+    said,
     typed,
     wrong_place,
 )
@@ -25,6 +31,7 @@ _SUCCESS: Final = range(200, 300)
 _DELETED: Final = {HTTPStatus.OK, HTTPStatus.NO_CONTENT}
 _LISTING: Final = "storage#objects"
 _PAGE: Final = 1000
+_CRC32C: Final = "crc32c="
 
 
 class GCSBucket:
@@ -35,19 +42,30 @@ class GCSBucket:
         client: Sends requests.
     """
 
-    def __init__(self, name: str, client: GCSClient) -> None:
+    def __init__(self, name: str, client: GoogleClient) -> None:
         self._name = name
         self._client = client
         self._path = f"/storage/v1/b/{name}/o"
 
     async def put(self, name: str, data: bytes, key: str, *, create: bool) -> bool:
-        """Write an object; ``False`` if it was to be created and is there."""
-        answer = await self._client.upload(
+        """Write an object in one request; ``False`` if it was to be created and is there.
+
+        The service compares the CRC32C before it keeps anything.
+        """
+        checksum = _checksum_of(data)
+        about = json.dumps({"name": name, "contentType": "application/octet-stream", "crc32c": checksum})
+        boundary = secrets.token_hex(16)
+        start = (
+            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{about}\r\n"
+            f"--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
+        )
+        answer = await self._client.ask(
+            "POST",
             f"/upload{self._path}",
-            {"ifGenerationMatch": "0"} if create else {},
+            {"uploadType": "multipart"} | ({"ifGenerationMatch": "0"} if create else {}),
             key,
-            name=name,
-            data=data,
+            headers={"Content-Type": f"multipart/related; boundary={boundary}"},
+            body=(start.encode(), data, f"\r\n--{boundary}--\r\n".encode()),
         )
         if create and is_already_there(answer):
             return False
@@ -59,13 +77,13 @@ class GCSBucket:
         if (kept.get("bucket"), kept.get("name"), kept.get("crc32c")) != (
             self._name,
             name,
-            checksum_of(data),
+            checksum,
         ):
             raise foreign(self._name, answer, key)
         return True
 
     async def get(self, name: str, limit: int, key: str) -> bytes:
-        """The object's bytes."""
+        """Return the object's bytes, compared with the CRC32C that the service gives for them."""
         answer = await self._ask("GET", name, key, {"alt": "media"}, limit=limit)
         if answer.status == HTTPStatus.NOT_FOUND:
             await self._check_bucket(answer, key)
@@ -73,6 +91,8 @@ class GCSBucket:
         check_size(answer.size, limit, key)
         if answer.status != HTTPStatus.OK or not is_from_google(answer):
             raise foreign(self._name, answer, key)
+        if _stated_checksum(answer) not in {"", _checksum_of(answer.body)}:
+            raise damaged(self._name, key)
         return answer.body
 
     async def delete(self, name: str, key: str, query: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -81,7 +101,7 @@ class GCSBucket:
         if answer.status in _DELETED and not is_from_google(answer):
             # A success without a word of Google's: only it knows the object's name well enough to miss it.
             again = await self._ask("GET", name, key, query)
-            if again.status != HTTPStatus.NOT_FOUND or not again.said()[1]:
+            if again.status != HTTPStatus.NOT_FOUND or not said(again)[1]:
                 raise foreign(self._name, answer, key)
         elif answer.status == HTTPStatus.NOT_FOUND:
             await self._check_bucket(answer, key)
@@ -157,7 +177,7 @@ class GCSBucket:
 
     async def _check_bucket(self, answer: Answer, key: str) -> None:
         """Raise if it is the bucket that was not found. Asks only if ``answer``, a 404, does not say."""
-        message = answer.said()[1]
+        message = said(answer)[1]
         if not message:
             raise wrong_place(self._name, answer, key)
         if not message.startswith("No such object"):
@@ -165,7 +185,21 @@ class GCSBucket:
 
     def _missing(self, answer: Answer, key: str) -> Exception:
         """The error for a 404 that is not about an object."""
-        return no_bucket(self._name) if answer.said()[1] else wrong_place(self._name, answer, key)
+        return no_bucket(self._name) if said(answer)[1] else wrong_place(self._name, answer, key)
+
+
+def _checksum_of(data: bytes) -> str:
+    """Return the CRC32C of an object as Google writes it."""
+    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+
+
+def _stated_checksum(answer: Answer) -> str:
+    """Return the CRC32C that the service gives for an object's bytes; empty if it gives none."""
+    for name, value in answer.headers.items():
+        for part in value.split(",") if name.lower() == "x-goog-hash" else ():
+            if part.strip().startswith(_CRC32C):
+                return part.strip().removeprefix(_CRC32C)
+    return ""
 
 
 def _fields(answer: Answer) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from http import HTTPStatus
 from coatcheck.errors import (
     CoatcheckError,
     ConfigError,
+    IntegrityError,
     LimitExceeded,
     PayloadNotFound,
     StoreDenied,
     StoreUnavailable,
 )
-from coatcheck.runtime.http import Answer as HttpAnswer
+from coatcheck.runtime.http import Answer
 
 _TOO_FAST = {"rateLimitExceeded", "userRateLimitExceeded"}
 _LATER = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
@@ -20,24 +21,19 @@ _SAID = 300
 """Characters of the service's own message that are passed on."""
 
 
-class Answer(HttpAnswer):
-    """What came back for one request."""
-
-    __slots__ = ()
-
-    def said(self) -> tuple[str, str]:
-        """The reason code and the message of an error; a download's error is plain text without a code."""
-        try:
-            error = json.loads(self.body)["error"]
-            return str(error["errors"][0]["reason"]), str(error["message"])[:_SAID]
-        except (ValueError, LookupError, TypeError):
-            text = self.body.decode("utf-8", "replace").strip()
-            return "", "" if text.startswith(("<", "{")) else text[:_SAID]
+def said(answer: Answer) -> tuple[str, str]:
+    """Return the reason code and the message of an error; a download's error is plain text without a code."""
+    try:
+        error = json.loads(answer.body)["error"]
+        return str(error["errors"][0]["reason"]), str(error["message"])[:_SAID]
+    except (ValueError, LookupError, TypeError):
+        text = answer.body.decode("utf-8", "replace").strip()
+        return "", "" if text.startswith(("<", "{")) else text[:_SAID]
 
 
 def is_already_there(answer: Answer) -> bool:
     """Whether a create met an object. 412 alone is no proof of one: it is also given for broken organisation policies."""
-    return answer.status == HTTPStatus.PRECONDITION_FAILED and answer.said()[0] == "conditionNotMet"
+    return answer.status == HTTPStatus.PRECONDITION_FAILED and said(answer)[0] == "conditionNotMet"
 
 
 def is_from_google(answer: Answer) -> bool:
@@ -49,22 +45,22 @@ def is_from_google(answer: Answer) -> bool:
 
 def typed(answer: Answer, bucket: str, key: str) -> CoatcheckError:
     """The error for an answer that is neither a success nor 404."""
-    reason, message = answer.said()
+    reason, message = said(answer)
     status = answer.status
-    said = f"bucket {bucket!r} answers {' '.join(filter(None, (str(status), reason)))}"
+    what = f"bucket {bucket!r} answers {' '.join(filter(None, (str(status), reason)))}"
     if message:
-        said += f": {message.rstrip('. ')}"
-    damaged = status == HTTPStatus.BAD_REQUEST and "CRC32C" in message
-    if status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR or reason in _TOO_FAST or damaged:
-        return StoreUnavailable(said, "Retry after a pause.", key, answer.retry_after())
+        what += f": {message.rstrip('. ')}"
+    was_damaged = status == HTTPStatus.BAD_REQUEST and "CRC32C" in message
+    if status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR or reason in _TOO_FAST or was_damaged:
+        return StoreUnavailable(what, "Retry after a pause.", key, answer.retry_after())
     if reason in _LOCKED:
         todo = "It is locked until its retention or hold is over; leave it till then."
-        return StoreDenied(said, todo, key)
+        return StoreDenied(what, todo, key)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return StoreDenied(said, "Check the credentials and the roles that they have on the bucket.", key)
+        return StoreDenied(what, "Check the credentials and the roles that they have on the bucket.", key)
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return LimitExceeded(said, "Keep payloads below the service's limit.", key)
-    return ConfigError(said, "Check the endpoint, the bucket's settings and the project.", key)
+        return LimitExceeded(what, "Keep payloads below the service's limit.", key)
+    return ConfigError(what, "Check the endpoint, the bucket's settings and the project.", key)
 
 
 def foreign(bucket: str, answer: Answer, key: str) -> StoreUnavailable:
@@ -88,6 +84,13 @@ def wrong_place(bucket: str, answer: Answer, key: str) -> ConfigError:
 def no_bucket(bucket: str) -> ConfigError:
     """The error for a bucket that is not there."""
     return ConfigError(f"there is no bucket {bucket!r}", "Create it, or correct its name or the endpoint.")
+
+
+def damaged(bucket: str, key: str) -> IntegrityError:
+    """The error for bytes that are not those that the service says it sent."""
+    return IntegrityError(
+        f"an object from bucket {bucket!r} was damaged on its way: it has another CRC32C", "Retry.", key
+    )
 
 
 def no_object(bucket: str, key: str) -> PayloadNotFound:

@@ -1,99 +1,135 @@
-"""How a Google Cloud Storage bucket is set up. Needs what :class:`~coatcheck.GCSStore` needs."""
+"""How a Google Cloud Storage bucket is set up, by Google's own client. Needs what :class:`~coatcheck.GCSStore` needs."""
 
-import json
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+import asyncio
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from coatcheck.errors import CoatcheckError
-from coatcheck.stores._gcs.endpoint import endpoint_of
+from coatcheck.errors import CoatcheckError, ConfigError, StoreDenied, StoreUnavailable
+from coatcheck.stores._gcs.endpoint import endpoint_of, is_emulator
 from coatcheck.stores.admin.facts import BucketFact, Topic, is_tenant_scope, lifecycle_fact, overlap
 from coatcheck.stores.urls import gs_arguments
 
 if TYPE_CHECKING:
-    from coatcheck.google.client import GCSClient
-    from coatcheck.stores._gcs.errors import Answer
+    from google.cloud.storage import Bucket  # type: ignore[import-untyped]
 
-_FULL_CONTROL = "https://www.googleapis.com/auth/devstorage.full_control"
-_SECONDS = 20.0
+SECONDS: Final = 20.0
+"""For one request."""
+_FULL_CONTROL: Final = "https://www.googleapis.com/auth/devstorage.full_control"
 _ONLY_NONCURRENT = {"daysSinceNoncurrentTime", "noncurrentTimeBefore", "numNewerVersions"}
 _NEVER_OURS = {"customTimeBefore", "daysSinceCustomTime"}
 """Conditions on a time that coatcheck's objects do not have."""
 
 
 async def look(url: str) -> list[BucketFact]:
-    """Versioning, encryption and lifecycle rules of the bucket of a ``gs://`` URL. Whatever fails is a fact, too.
+    """Return versioning, encryption and lifecycle rules of the bucket of a ``gs://`` URL. Whatever fails is a fact, too.
 
     Raises:
         ConfigError: The URL is malformed.
     """
-    arguments = gs_arguments(url)
+    return await asyncio.to_thread(_look, gs_arguments(url))
+
+
+def _look(arguments: Mapping[str, Any]) -> list[BucketFact]:
     try:
-        async with opened(arguments) as client:
-            answer = await client.ask(
-                "GET",
-                f"/storage/v1/b/{arguments['bucket']}",
-                {"fields": "kind,versioning,encryption,lifecycle"},
-                "",
-            )
+        with opened(arguments) as bucket:
+            return _facts(bucket, arguments["prefix"])
     except CoatcheckError as error:
-        return _unknown(f"could not look: {error.what}")
-    if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return _unknown("not allowed to look: that takes storage.buckets.get")
-    if answer.status != HTTPStatus.OK:
-        return _unknown(f"could not look: the service answers {answer.status}")
-    bucket = described(answer)
-    if bucket is None:
-        return _unknown("could not look: something else than Google Cloud Storage answers")
-    return facts(bucket, arguments["prefix"])
+        topics: tuple[Topic, ...] = ("versioning", "encryption", "lifecycle")
+        return [BucketFact(topic, f"could not look: {error.what}", fine=None) for topic in topics]
 
 
-def described(answer: "Answer") -> Mapping[str, Any] | None:
-    """Return what Google says of a bucket; None where it is somebody else who answers."""
+@contextmanager
+def opened(arguments: Mapping[str, Any]) -> "Iterator[Bucket]":
+    """Give the bucket that a ``gs://`` URL names, as it is set up now, with the right to change that.
+
+    What Google's client raises in the block is raised in our terms.
+
+    Raises:
+        StoreDenied: The credentials may not do it.
+        StoreUnavailable: Google does not answer, or somebody else changed the bucket at the same moment.
+        ConfigError: There are no credentials.
+    """
+    from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415 - optional
+    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - optional
+    from google.cloud.storage import Client  # noqa: PLC0415 - optional
+    from requests.exceptions import InvalidJSONError  # noqa: PLC0415 - optional
+
+    from coatcheck.google.identity import GoogleIdentity  # noqa: PLC0415 - optional
+
+    endpoint, project = endpoint_of(arguments.get("endpoint_url")), arguments.get("project")
+    bundle, anonymous = arguments.get("ca_bundle"), is_emulator(endpoint)
+    identity = GoogleIdentity(None, _FULL_CONTROL, project=project, ca_bundle=bundle, anonymous=anonymous)
+    session = identity.session()
+    options = {"api_endpoint": endpoint, "universe_domain": session.credentials.universe_domain}
     try:
-        bucket = json.loads(answer.body)
-    except ValueError:
-        return None
-    return bucket if isinstance(bucket, dict) and bucket.get("kind") == "storage#bucket" else None
+        with Client(None, session.credentials, _http=session, client_options=options) as client:
+            bucket = client.get_bucket(arguments["bucket"], retry=None, timeout=SECONDS)
+            said = bucket._properties  # noqa: SLF001 - it takes whatever JSON there comes
+            if not isinstance(said, dict) or said.get("kind") != "storage#bucket":
+                raise InvalidJSONError  # noqa: TRY301 - as for what is no JSON at all
+            yield bucket
+            return
+    except GoogleAPICallError as error:
+        failure = _refusal(error.code)
+    except InvalidJSONError:
+        failure = StoreUnavailable(
+            "something else than Google Cloud Storage answers",
+            "Check the endpoint, and what stands in between: a proxy, or a page to sign in at.",
+        )
+    except (GoogleAuthError, OSError) as error:
+        failure = StoreUnavailable(
+            f"{endpoint} cannot be asked: {type(error).__name__}",
+            "Check the endpoint, ca_bundle and the network.",
+        )
+    # Out here, without the original: it holds the request with its credentials.
+    raise failure
 
 
-@asynccontextmanager
-async def opened(arguments: Mapping[str, Any]) -> "AsyncIterator[GCSClient]":
-    """A client for what a ``gs://`` URL names, with the right to see and change how the bucket is set up."""
-    from coatcheck.google.client import GCSClient  # noqa: PLC0415 - optional
+def _refusal(status: int | None) -> CoatcheckError:
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return StoreDenied(
+            "the credentials lack storage.buckets.get, or storage.buckets.update for a change",
+            "Give them a role that has it on the bucket.",
+        )
+    if status == HTTPStatus.PRECONDITION_FAILED:
+        return StoreUnavailable("somebody else changed the bucket at the same moment", "Try again.")
+    return StoreUnavailable(f"Google answers {status}", "Look the status up, and try again.")
 
-    client = GCSClient(
-        endpoint_of(arguments.get("endpoint_url")),
-        None,
-        arguments.get("project"),
-        1,
-        _SECONDS,
-        scope=_FULL_CONTROL,
-        ca_bundle=arguments.get("ca_bundle"),
+
+def rules_in(bucket: "Bucket") -> list[dict[str, Any]]:
+    """Return all lifecycle rules of the bucket.
+
+    Raises:
+        ConfigError: One is of a kind that google-cloud-storage does not know, and would leave out.
+    """
+    with warnings.catch_warnings(action="error", category=UserWarning):
+        try:
+            return [dict(rule) for rule in bucket.lifecycle_rules]
+        except UserWarning:
+            pass
+    raise ConfigError(
+        "the bucket has a lifecycle rule of a kind that google-cloud-storage does not know",
+        "Upgrade that package.",
     )
-    try:
-        yield client
-    finally:
-        await client.close()
 
 
-def facts(bucket: Mapping[str, Any], prefix: str) -> list[BucketFact]:
-    """What the service's description of a bucket means for payloads below ``prefix``."""
-    versioned = bucket.get("versioning", {}).get("enabled")
-    key = bucket.get("encryption", {}).get("defaultKmsKeyName")
+def _facts(bucket: "Bucket", prefix: str) -> list[BucketFact]:
+    key = bucket.default_kms_key_name
     return [
         BucketFact(
             "versioning",
             "on: what is deleted can be restored, and stays until a rule for noncurrent versions removes it"
-            if versioned
+            if bucket.versioning_enabled
             else "off: what is deleted is gone, unless the bucket has soft delete",
         ),
         BucketFact(
             "encryption",
             f"the bucket encrypts at rest with {f'the key {key}' if key else 'keys of Google'}",
         ),
-        lifecycle_fact(harmful_rules(bucket.get("lifecycle", {}).get("rule", ()), prefix)),
+        lifecycle_fact(harmful_rules(rules_in(bucket), prefix)),
     ]
 
 
@@ -113,8 +149,3 @@ def harmful_rules(rules: Iterable[Mapping[str, Any]], prefix: str) -> list[str]:
             age = f" after {condition['age']} days" if "age" in condition else ""
             harmful.append(f"a rule deletes objects below {' or '.join(map(repr, below))}{age}")
     return harmful
-
-
-def _unknown(said: str) -> list[BucketFact]:
-    topics: tuple[Topic, ...] = ("versioning", "encryption", "lifecycle")
-    return [BucketFact(topic, said, fine=None) for topic in topics]

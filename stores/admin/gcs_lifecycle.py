@@ -1,14 +1,12 @@
 """Lifecycle rules of a Google Cloud Storage bucket. Needs what :class:`~coatcheck.GCSStore` needs."""
 
-import json
+import asyncio
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
 from coatcheck.contracts.store import ExpiryRule
-from coatcheck.errors import StoreDenied, StoreUnavailable
 from coatcheck.stores.admin.facts import is_tenant_scope
-from coatcheck.stores.admin.gcs import described, harmful_rules, opened
+from coatcheck.stores.admin.gcs import SECONDS, harmful_rules, opened, rules_in
 from coatcheck.stores.urls import gs_arguments
 
 
@@ -32,32 +30,37 @@ def rules_of(url: str, rules: Sequence[ExpiryRule]) -> list[Any]:
 
 
 async def harmful(url: str) -> list[str]:
-    """A clause for each rule of the bucket that takes current objects out of reach.
+    """Return a clause for each rule of the bucket that takes current objects out of reach.
 
     Raises:
         StoreDenied: The credentials may not ask.
         StoreUnavailable: Google does not answer.
     """
-    arguments = gs_arguments(url)
-    return harmful_rules(await _rules(arguments), arguments["prefix"])
+    return await asyncio.to_thread(_harmful, gs_arguments(url))
 
 
 async def apply(url: str, rules: Sequence[ExpiryRule]) -> None:
     """Set the rules in the bucket, in place of those that were set by this before. All others stay.
 
-    Google replaces the rules of a bucket as a whole: somebody else who changes them at the same moment may be undone.
-
     Raises:
         StoreDenied: The credentials may not do it.
-        StoreUnavailable: Google does not answer.
+        StoreUnavailable: Google does not answer, or somebody else changed the bucket at the same moment: nothing was set.
+        ConfigError: The bucket has rules that google-cloud-storage does not know, and would leave out.
     """
+    await asyncio.to_thread(_apply, url, rules)
+
+
+def _harmful(arguments: Mapping[str, Any]) -> list[str]:
+    with opened(arguments) as bucket:
+        return harmful_rules(rules_in(bucket), arguments["prefix"])
+
+
+def _apply(url: str, rules: Sequence[ExpiryRule]) -> None:
     arguments = gs_arguments(url)
-    others = [rule for rule in await _rules(arguments) if not _is_ours(rule, _folder(arguments))]
-    await _ask(arguments, "PATCH", {"lifecycle": {"rule": [*others, *rules_of(url, rules)]}})
-
-
-async def _rules(arguments: Mapping[str, Any]) -> list[Any]:
-    return list((await _ask(arguments, "GET", None)).get("lifecycle", {}).get("rule", ()))
+    with opened(arguments) as bucket:
+        others = [rule for rule in rules_in(bucket) if not _is_ours(rule, _folder(arguments))]
+        bucket.lifecycle_rules = [*others, *rules_of(url, rules)]
+        bucket.patch(if_metageneration_match=bucket.metageneration, retry=None, timeout=SECONDS)
 
 
 def _is_ours(rule: Mapping[str, Any], folder: str) -> bool:
@@ -78,31 +81,3 @@ def _is_ours(rule: Mapping[str, Any], folder: str) -> bool:
 def _folder(arguments: Mapping[str, Any]) -> str:
     prefix = str(arguments["prefix"]).removesuffix("/")
     return f"{prefix}/" if prefix else ""
-
-
-async def _ask(
-    arguments: Mapping[str, Any], method: str, change: Mapping[str, Any] | None
-) -> Mapping[str, Any]:
-    async with opened(arguments) as client:
-        answer = await client.ask(
-            method,
-            f"/storage/v1/b/{arguments['bucket']}",
-            {"fields": "kind,lifecycle"},
-            "",
-            headers={"Content-Type": "application/json"},
-            body=() if change is None else (json.dumps(change).encode(),),
-        )
-    if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        raise StoreDenied(
-            "the credentials may not see or change the bucket",
-            "Allow storage.buckets.get and storage.buckets.update.",
-        )
-    if answer.status != HTTPStatus.OK:
-        raise StoreUnavailable(f"Google answers {answer.status}", "Look the status up, and try again.")
-    found = described(answer)
-    if found is None:
-        raise StoreUnavailable(
-            "something else than Google Cloud Storage answers",
-            "Check the endpoint, and what stands in between: a proxy, or a page to sign in at.",
-        )
-    return found

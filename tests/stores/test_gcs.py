@@ -4,6 +4,7 @@ import asyncio
 import gc
 import secrets
 import socket
+import subprocess
 import sys
 import traceback
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +18,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage  # type: ignore[import-untyped]
 
 from coatcheck.contracts.store import Store
-from coatcheck.errors import ConfigError, PayloadNotFound, StoreUnavailable
+from coatcheck.errors import ConfigError, IntegrityError, PayloadNotFound, StoreUnavailable
 from coatcheck.stores.gcs import GCSStore
 from coatcheck.testing import StoreSuite
 from tests.engines.fault_proxy import Fault, FaultProxy, Plan, Request, no_faults
@@ -238,6 +239,19 @@ async def test_truncated_answer_is_no_object(gcs_server: GCSServer, bucket: Any)
             await anext(store.list_objects())
 
 
+async def test_damage_on_the_way_back_was_handed_on(gcs_server: GCSServer, bucket: Any) -> None:
+    """The service gives the checksum of what it sends, and nobody compared it."""
+
+    def plan(request: Request) -> Fault:
+        return Fault.FLIPPED if request.method == "GET" else Fault.NONE
+
+    async with _through_proxy(gcs_server, bucket, plan) as (_, store):
+        await store.create("a", b"1" * 1_000)
+        with pytest.raises(IntegrityError, match="CRC32C") as caught:
+            await store.get("a")
+        assert caught.value.object_id == "a"
+
+
 async def test_silent_service_is_bounded_in_time(gcs_server: GCSServer, bucket: Any) -> None:
     async with (
         asyncio.timeout(10),
@@ -296,8 +310,15 @@ def test_no_connections_is_a_mistake() -> None:
 
 @pytest.mark.parametrize("package", ["aiohttp", "google.auth", "google_crc32c"])
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    for module in ("_gcs_bucket", "_gcs_client", "_google_identity", "_http"):
-        monkeypatch.delitem(sys.modules, f"coatcheck.stores.{module}", raising=False)
+    for module in ("google.client", "google.identity", "runtime.http", "stores._gcs.bucket"):
+        monkeypatch.delitem(sys.modules, f"coatcheck.{module}", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigError, match=r"pip install 'coatcheck\[gcs\]'"):
         GCSStore("bucket")
+
+
+def test_store_loads_no_client_of_googles() -> None:
+    """It takes as long to import as all the rest, and only administration needs it."""
+    script = "import sys; from coatcheck import GCSStore; GCSStore('bucket'); print('google.cloud.storage' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -351,7 +351,7 @@ async def test_a_key_that_was_replaced_in_its_file_is_read_anew(
     async with _service(refusals) as refusing, _service(tokens) as giving, _service(handler) as endpoint:
         store = GCSStore("bucket", endpoint_url=endpoint)
         # At an http:// address none are looked for.
-        store._bucket._client._identity = GoogleIdentity(None, None, "scope")
+        store._bucket._client._identity = GoogleIdentity(None, "scope")
         file.write_text(
             json.dumps({**_ACCOUNT, "private_key": pem.decode(), "token_uri": f"{refusing}/token"})
         )

@@ -7,13 +7,18 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import google.auth
 import requests
-from google.auth.credentials import Credentials, CredentialsWithQuotaProject, with_scopes_if_required
+from google.auth.credentials import (
+    AnonymousCredentials,
+    Credentials,
+    CredentialsWithQuotaProject,
+    with_scopes_if_required,
+)
 from google.auth.exceptions import DefaultCredentialsError, TransportError
-from google.auth.transport.requests import Request
+from google.auth.transport.requests import AuthorizedSession, Request
 
 from coatcheck.errors import CoatcheckError, ConfigError, StoreDenied, StoreUnavailable
 from coatcheck.runtime.forks import after_fork
@@ -27,25 +32,31 @@ class GoogleIdentity:
 
     Args:
         credentials: Whose; None looks for application default credentials on first use.
-        project: The project that the requests are billed to; None leaves that to the credentials.
         scope: What the token is for.
+        project: The project that the requests are billed to; None leaves that to the credentials.
         ca_bundle: A file of the certificates of those who may vouch for the token server; None for requests' own.
+        anonymous: Look for no credentials where none are given: a token would cross the network in the clear.
     """
 
     def __init__(
         self,
         credentials: Credentials | None,
-        project: str | None,
         scope: str,
+        *,
+        project: str | None = None,
         ca_bundle: str | None = None,
+        anonymous: bool = False,
     ) -> None:
         self._scopes = [scope]
+        if anonymous and credentials is None:
+            credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
         self._given = credentials
         self._project = project
         self._credentials: Credentials | None = None
         self._current: dict[str, str] | None = None
         self._refused = False
-        self._verify = {} if ca_bundle is None else {"verify": ca_bundle}
+        # A redirect would take what proves who asks to another place.
+        self._sending: dict[str, Any] = {"allow_redirects": False, "verify": ca_bundle or True}
         self._renewing = threading.Lock()
         after_fork(self._start_anew)
 
@@ -60,15 +71,15 @@ class GoogleIdentity:
         current = self._current
         if current is not None and self._credentials is not None and self._credentials.valid:
             return current
-        try:
-            return await asyncio.to_thread(self._renewed)
-        except Exception as error:  # noqa: BLE001 - what reads a file of somebody's raises whatever it finds there
-            failure = _typed(error, self._credentials)
-            if self._given is None:
-                # Looked for anew next time: the file may be another one by then.
-                self._credentials = None
-        # Out here, so that the original does not hang on to it: it may hold what the token server said.
-        raise failure
+        return await asyncio.to_thread(self._checked)
+
+    def session(self) -> AuthorizedSession:
+        """Return a session for a client of Google's own, which says who asks and follows no redirect; raises as :meth:`headers`."""
+        self._checked()
+        session = AuthorizedSession(self._credentials, auth_request=self._token_request())  # type: ignore[no-untyped-call]
+        # Not by its attributes: REQUESTS_CA_BUNDLE is above them.
+        session.request = partial(session.request, **self._sending)  # type: ignore[method-assign]
+        return session
 
     def refused(self, headers: dict[str, str]) -> bool:
         """Google did not take these headers: whether asking again with new ones may help."""
@@ -81,19 +92,31 @@ class GoogleIdentity:
             self._current = None
         return True
 
+    def _checked(self) -> dict[str, str]:
+        try:
+            return self._renewed()
+        except Exception as error:  # noqa: BLE001 - what reads a file of somebody's raises whatever it finds there
+            failure = _typed(error, self._credentials)
+            if self._given is None:
+                # Looked for anew next time: the file may be another one by then.
+                self._credentials = None
+        # Out here, so that the original does not hang on to it: it may hold what the token server said.
+        raise failure
+
     def _renewed(self) -> dict[str, str]:
         with self._renewing:
             if self._credentials is None:
                 self._credentials = self._found()
             if self._refused or not self._credentials.valid:
-                # A redirect would take what proves who asks to another place.
-                ask = partial(Request(), timeout=_SECONDS, allow_redirects=False, **self._verify)
-                self._credentials.refresh(ask)  # type: ignore[no-untyped-call]
+                self._credentials.refresh(self._token_request())  # type: ignore[no-untyped-call]
                 self._refused = False
             headers: dict[str, str] = {}
             self._credentials.apply(headers)  # type: ignore[no-untyped-call]
             self._current = headers
             return headers
+
+    def _token_request(self) -> "partial[Any]":
+        return partial(Request(), timeout=_SECONDS, **self._sending)
 
     def _found(self) -> Credentials:
         credentials = self._given

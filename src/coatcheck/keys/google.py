@@ -21,7 +21,7 @@ from coatcheck.keys.kms import KeyService
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
-    from coatcheck.stores._gcs.errors import Answer
+    from coatcheck.runtime.http import Answer
 
 _ENDPOINT: Final = "https://cloudkms.googleapis.com"
 _SCOPE: Final = "https://www.googleapis.com/auth/cloudkms"
@@ -55,7 +55,8 @@ class GoogleKms(KeyService):
         self, name: str, *, credentials: "Credentials | None" = None, endpoint_url: str = _ENDPOINT
     ) -> None:
         try:
-            from coatcheck.google.client import GCSClient  # noqa: PLC0415 - optional
+            from coatcheck.google.client import GoogleClient  # noqa: PLC0415 - optional
+            from coatcheck.google.identity import GoogleIdentity  # noqa: PLC0415 - optional
         except ImportError as missing:
             raise ConfigError(
                 f"{missing.name} is not installed", "Run: pip install 'coatcheck[gcs]'"
@@ -66,9 +67,9 @@ class GoogleKms(KeyService):
                 "Write projects/P/locations/L/keyRings/R/cryptoKeys/K.",
             )
         self.name = name
-        self._client = GCSClient(
-            endpoint_url.rstrip("/"), credentials, None, _CONNECTIONS, _SECONDS, scope=_SCOPE
-        )
+        endpoint = endpoint_url.rstrip("/")
+        identity = GoogleIdentity(credentials, _SCOPE, anonymous=endpoint.startswith("http:"))
+        self._client = GoogleClient(endpoint, identity, _SECONDS, connections=_CONNECTIONS)
 
     def __repr__(self) -> str:
         return f"GoogleKms({self.name!r})"

@@ -172,19 +172,35 @@ async def test_gcs_tells() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
-        (403, "{}", "not allowed to look: that takes storage.buckets.get"),
-        (404, "{}", "could not look: the service answers 404"),
-        (200, "{}", "could not look: something else than Google Cloud Storage answers"),
-        (200, "<html>", "could not look: something else than Google Cloud Storage answers"),
+        (403, "{}", "the credentials lack storage.buckets.get, or storage.buckets.update for a change"),
+        (404, "{}", "Google answers 404"),
+        (503, "<html>", "Google answers 503"),
+        (200, "", "something else than Google Cloud Storage answers"),
+        (200, "{}", "something else than Google Cloud Storage answers"),
+        (200, "[]", "something else than Google Cloud Storage answers"),
+        (200, "<html>", "something else than Google Cloud Storage answers"),
     ],
 )
 async def test_gcs_does_not_tell(status: int, body: str, words: str) -> None:
     async with responding(status, body) as endpoint:
         facts = await gcs_admin.look(f"gs://bucket?endpoint_url={endpoint}")
-    assert {(fact.fine, fact.said) for fact in facts} == {(None, words)}
+    assert {(fact.fine, fact.said) for fact in facts} == {(None, f"could not look: {words}")}
+
+
+async def test_google_sends_elsewhere() -> None:
+    """Its client follows redirects by itself, and takes the token along."""
+    heard: list[bytes] = []
+    async with (
+        responding(200, json.dumps({"kind": "storage#bucket"}), heard=heard) as elsewhere,
+        responding(302, "", {"Location": f"{elsewhere}/storage/v1/b/bucket"}) as endpoint,
+    ):
+        facts = await gcs_admin.look(f"gs://bucket?endpoint_url={endpoint}")
+    assert {fact.fine for fact in facts} == {None}
+    assert all("Google answers 302" in fact.said for fact in facts)
+    assert heard == []
 
 
 async def test_gcs_is_away() -> None:
     facts = await gcs_admin.look(f"gs://bucket?endpoint_url=http://127.0.0.1:{free_port()}")
     assert [fact.fine for fact in facts] == [None, None, None]
-    assert all("cannot be reached" in fact.said for fact in facts)
+    assert all("cannot be asked: ConnectionError" in fact.said for fact in facts)

@@ -6,12 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from typer.testing import CliRunner, Result
 
 from coatcheck.cli.app import app
 from coatcheck.contracts.sealing import TENANT_SCOPE_TAG
 from coatcheck.contracts.store import ExpiryRule
-from coatcheck.errors import ConfigError
+from coatcheck.errors import ConfigError, StoreUnavailable
 from coatcheck.retention.lifecycle_rules import expiry_rules, least_days
 from coatcheck.stores.admin import gcs_lifecycle, s3_lifecycle
 from coatcheck.stores.admin.s3 import harmful_rules
@@ -134,12 +136,40 @@ async def test_gcs_is_given_rules_beside_those_of_others() -> None:
     """The server for tests keeps no lifecycle, so a responder notes what it would be told."""
     theirs = {"action": {"type": "Delete"}, "condition": {"age": 3, "matchesPrefix": ["elsewhere/"]}}
     ours = gcs_lifecycle.rules_of("gs://bucket/prod", [ExpiryRule(TENANT_SCOPE, 5), RULES[1]])
-    body = json.dumps({"kind": "storage#bucket", "lifecycle": {"rule": [theirs, *ours]}})
+    body = json.dumps(
+        {"kind": "storage#bucket", "metageneration": "7", "lifecycle": {"rule": [theirs, *ours]}}
+    )
     heard: list[bytes] = []
     async with responding(200, body, heard=heard) as endpoint:
         url = f"gs://bucket/prod?endpoint_url={endpoint}"
         assert await gcs_lifecycle.harmful(url) == []
         await gcs_lifecycle.apply(url, RULES)
-    assert heard[-1].startswith(b"PATCH /storage/v1/b/bucket")
-    sent = json.loads(heard[-1].partition(b"\r\n\r\n")[2])
+    [patch] = [request for request in heard if request.startswith(b"PATCH /storage/v1/b/bucket?")]
+    assert b"ifMetagenerationMatch=7" in patch.partition(b"\r\n")[0]
+    sent = json.loads(patch.partition(b"\r\n\r\n")[2])
     assert sent["lifecycle"]["rule"] == [theirs, *gcs_lifecycle.rules_of("gs://bucket/prod", RULES)]
+
+
+async def test_a_rule_that_googles_client_leaves_out_was_deleted() -> None:
+    """What google-cloud-storage does not know it does not list, and rules are replaced as a whole."""
+    new = {"action": {"type": "Melt"}, "condition": {"age": 3}}
+    body = json.dumps({"kind": "storage#bucket", "metageneration": "7", "lifecycle": {"rule": [new]}})
+    heard: list[bytes] = []
+    async with responding(200, body, heard=heard) as endpoint:
+        with pytest.raises(ConfigError, match="does not know"):
+            await gcs_lifecycle.apply(f"gs://bucket/prod?endpoint_url={endpoint}", RULES)
+    assert [request.partition(b" ")[0] for request in heard] == [b"GET"]
+
+
+async def test_a_bucket_that_somebody_else_changes_at_the_same_moment_stays_theirs() -> None:
+    async def serve(request: web.Request) -> web.Response:
+        if request.method == "PATCH":
+            return web.json_response({"error": {"message": "conditionNotMet"}}, status=412)
+        return web.json_response({"kind": "storage#bucket", "metageneration": "7"})
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", serve)
+    async with TestServer(application, host="127.0.0.1") as server:
+        url = f"gs://bucket/prod?endpoint_url={str(server.make_url('')).rstrip('/')}"
+        with pytest.raises(StoreUnavailable, match="somebody else"):
+            await gcs_lifecycle.apply(url, RULES)
