@@ -21,7 +21,7 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 
 from coatcheck.chain import Chain
-from coatcheck.errors import CoatcheckError, ConfigError, FormatError, IntegrityError
+from coatcheck.errors import CoatcheckError, ConfigError, FormatError, IntegrityError, KeyUnavailable
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import is_reference
 from coatcheck.integrations.temporal.attempts import Attempts
@@ -207,12 +207,13 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
     async def _open(self, data: bytes) -> bytes:
         try:
             return await self.chain.open(data, self._scope)
-        except IntegrityError:
+        except (IntegrityError, KeyUnavailable):
             if self._scope.run is not None:
                 raise
-            # What is of another tenant is found out by its authentication, before anything is fetched.
+            # What is of another tenant is found out by its authentication, before anything is fetched; by its key, where each
+            # tenant has keys of its own.
             for namespace in self.nexus_namespaces:
-                with suppress(IntegrityError):
+                with suppress(IntegrityError, KeyUnavailable):
                     return await self.chain.open(data, Scope(namespace))
             raise
 

@@ -23,13 +23,14 @@ class Buying:
 
     @workflow.run
     async def run(self, charge: str) -> str:
-        return await workflow.execute_activity(
+        receipt: str = await workflow.execute_activity(
             charge,
             result_type=str,
             task_queue=f"{workflow.info().task_queue}-activities",
             start_to_close_timeout=SOON,
             retry_policy=HASTE,
         )
+        return receipt
 
 
 @workflow.defn
@@ -38,9 +39,10 @@ class BuyingLocally:
 
     @workflow.run
     async def run(self, charge: str) -> str:
-        return await workflow.execute_local_activity(
+        receipt: str = await workflow.execute_local_activity(
             charge, result_type=str, start_to_close_timeout=SOON, retry_policy=HASTE
         )
+        return receipt
 
 
 @workflow.defn

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from coatcheck.integrations.temporal import ClaimCheckPlugin
 from tests.engines.google_kms import google_kms
 from tests.engines.temporal import TemporalServer
 from tests.integrations.temporal.buying import Buying, BuyingElsewhere, BuyingLocally, Shop
-from tests.integrations.temporal.paths.nexus import new_endpoint
+from tests.integrations.temporal.paths.nexus import new_endpoint, new_namespace
 from tests.integrations.temporal.workflows import text
 from tests.integrations.tenant_keys import AGE, KeyWorld
 
@@ -105,12 +105,12 @@ class World(KeyWorld):
 
 @service_handler(service=Shop)
 class ShopHandler:
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, charge: Callable[[], Awaitable[str]]) -> None:
+        self._charge = charge
 
     @sync_operation
     async def charge(self, ctx: StartOperationContext, nothing: None) -> str:
-        return await self._world.charge()
+        return await self._charge()
 
 
 class OwnTask(Interceptor):
@@ -173,7 +173,7 @@ async def benches(
                         workflows=[BuyingLocally],
                         activities=activities,
                         activity_executor=threads,
-                        nexus_service_handlers=[ShopHandler(world)],
+                        nexus_service_handlers=[ShopHandler(world.charge)],
                         interceptors=interceptors,
                     ),
                 ):
@@ -246,6 +246,32 @@ async def test_an_operation_of_nexus_that_outlasts_its_key_was_done_again(
         handle = await bench.start(BuyingElsewhere.run, endpoint)
         assert await handle.result() == bench.world.receipt
         assert bench.world.done == {"charge": 1}
+
+
+async def test_nexus_between_namespaces_failed_where_each_has_keys_of_its_own(
+    temporal_server: TemporalServer,
+) -> None:
+    other = await new_namespace(temporal_server)
+    async with google_kms() as kms:
+        world = World(kms, size=200_000)
+
+        async def charge() -> str:
+            return world.receipt
+
+        def connect(chain: Chain, namespace: str, peer: str) -> Awaitable[Client]:
+            plugin = ClaimCheckPlugin(chain, nexus_namespaces=[peer])
+            return Client.connect(temporal_server.address, namespace=namespace, plugins=[plugin])
+
+        async with world.chain(max_age=300) as ours, world.chain(max_age=300) as theirs:
+            buyer = await connect(ours, "default", other.namespace)
+            shop = await connect(theirs, other.namespace, "default")
+            endpoint = await new_endpoint(buyer, other.namespace, "shop")
+            async with (
+                Worker(buyer, task_queue="buyer", workflows=[BuyingElsewhere]),
+                Worker(shop, task_queue="shop", nexus_service_handlers=[ShopHandler(charge)]),
+            ):
+                handle = await Bench(world, buyer, "buyer").start(BuyingElsewhere.run, endpoint)
+                assert await handle.result() == world.receipt
 
 
 async def test_an_attempt_whose_key_cannot_be_had_begins_nothing_and_says_why(
