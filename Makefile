@@ -65,7 +65,7 @@ verify: engines
 	COVERAGE_FILE=build/coverage $(BIN)/coverage run --branch --include='$(SEALING)' -m pytest $(FIGURES) tests/published tests/security tests/codecs tests/format/test_envelope.py tests/format/test_reference.py tests/format/test_wire_format.py tests/test_chain.py
 	COVERAGE_FILE=build/coverage $(BIN)/coverage report --show-missing --fail-under=100
 	@echo '== keys: services, rotation, rekey, shredding, with runs in flight'
-	$(BIN)/python -m pytest -q tests/keys tests/integrations/temporal/test_rotation.py tests/integrations/restate/test_tenant_keys.py
+	$(BIN)/python -m pytest -q tests/keys tests/integrations/temporal/test_rotation.py tests/integrations/temporal/test_tenant_keys.py tests/integrations/restate/test_tenant_keys.py
 	@echo '== faults: of each kind for each store, damage, a slow store inside a workflow task'
 	$(BIN)/python -m pytest -q -n 2 tests/pipeline/test_tampering.py tests/storage/test_client.py tests/stores/test_fault_matrix.py tests/stores/test_file_faults.py tests/stores/cached/test_disk.py tests/stores/test_faults_in_temporal.py
 	@echo '== faults: 10,000 operations in bad weather, 1,000 writers killed for each store'

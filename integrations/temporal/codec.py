@@ -21,9 +21,10 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 
 from coatcheck.chain import Chain
-from coatcheck.errors import CoatcheckError, ConfigError, FormatError, IntegrityError
+from coatcheck.errors import CoatcheckError, ConfigError, FormatError, IntegrityError, KeyUnavailable
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import is_reference
+from coatcheck.integrations.temporal.attempts import Attempts
 from coatcheck.integrations.temporal.native import ENCODING, from_native, is_native, to_native
 from coatcheck.integrations.temporal.passing import INLINE_UP_TO, Heartbeats, passing_now
 from coatcheck.integrations.temporal.sandbox import Notes
@@ -88,6 +89,8 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         self.nexus_namespaces = tuple(nexus_namespaces)
         self.notes = Notes()
         """Workflows' notes on themselves; see :class:`~coatcheck.integrations.temporal.passing.WorkerInterceptor`."""
+        self.attempts = Attempts(chain)
+        """Keys of what workers do; see :class:`~coatcheck.integrations.temporal.attempts.AttemptInterceptor`."""
 
     def with_context(self, context: SerializationContext) -> Self:
         """The same codec in the scope that ``context`` names."""
@@ -120,7 +123,8 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         if isinstance(passing, Heartbeats):
             return await self._encode_heartbeat(payloads, passing)
         try:
-            return await self._encode_all(payloads, inline=passing is not None or self._answers_query())
+            with self.attempts.using_handed_on(self._scope):
+                return await self._encode_all(payloads, inline=passing is not None or self._answers_query())
         except CoatcheckError as error:
             if error.retryable or not in_activity():
                 raise
@@ -131,8 +135,9 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
 
         What is not ours is handed on as it is, if the chain takes it: see :meth:`Chain.check_plain`.
         """
-        await self._read_notes()
-        return await all_at_once(map(self._decode, payloads))
+        with self.attempts.using_handed_on(self._scope):
+            await self._read_notes()
+            return await all_at_once(map(self._decode, payloads))
 
     async def _encode_heartbeat(self, payloads: Sequence[Payload], heartbeats: Heartbeats) -> list[Payload]:
         try:
@@ -202,12 +207,13 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
     async def _open(self, data: bytes) -> bytes:
         try:
             return await self.chain.open(data, self._scope)
-        except IntegrityError:
+        except (IntegrityError, KeyUnavailable):
             if self._scope.run is not None:
                 raise
-            # What is of another tenant is found out by its authentication, before anything is fetched.
+            # What is of another tenant is found out by its authentication, before anything is fetched; by its key, where each
+            # tenant has keys of its own.
             for namespace in self.nexus_namespaces:
-                with suppress(IntegrityError):
+                with suppress(IntegrityError, KeyUnavailable):
                     return await self.chain.open(data, Scope(namespace))
             raise
 

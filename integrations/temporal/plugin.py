@@ -20,6 +20,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from coatcheck.chain import Chain
 from coatcheck.errors import ConfigError
+from coatcheck.integrations.temporal.attempts import AttemptInterceptor
 from coatcheck.integrations.temporal.codec import ClaimCheckCodec, Mode
 from coatcheck.integrations.temporal.completions import CompletionInterceptor
 from coatcheck.integrations.temporal.failures import ClaimCheckFailureConverter
@@ -105,7 +106,11 @@ class ClaimCheckPlugin(SimplePlugin):
         codec = client.data_converter.payload_codec if client is not None else None
         if client is None or not isinstance(codec, ClaimCheckCodec):
             raise _without_codec(client.config()["plugins"] if client is not None else ())
-        config["interceptors"] = [*config.get("interceptors", ()), WorkerInterceptor(codec.notes)]
+        config["interceptors"] = [
+            *config.get("interceptors", ()),
+            WorkerInterceptor(codec.notes),
+            AttemptInterceptor(codec.attempts, codec.namespace),
+        ]
         return config
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
@@ -163,7 +168,8 @@ def wrap_data_converter(
     that encodes messages and stack traces, which would else reach the server in the clear.
 
     Only :class:`ClaimCheckPlugin` sees that a schedule is made: without it, workflows cannot read the input that a
-    schedule gives them. Nor are heartbeats, queries and completions by ID told from the rest.
+    schedule gives them. Nor are heartbeats, queries and completions by ID told from the rest, and an activity does not
+    have its key until its result is sealed.
 
     From the first call on, sandboxes with the SDK's default restrictions pass coatcheck through, so that the file that
     calls this may have workflows in it as well.

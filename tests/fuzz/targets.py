@@ -26,7 +26,7 @@ from coatcheck.integrations.inngest import marker
 from coatcheck.keys.keyring import Keyring
 from coatcheck.scope import Scope
 from coatcheck.server import messages
-from coatcheck.server.payloads import PayloadDesk
+from coatcheck.server.payloads import PayloadDesk, Reach
 from coatcheck.server.placeholders import Unopened
 from coatcheck.server.refusals import Refused
 
@@ -147,7 +147,7 @@ def codec_server(data: bytes) -> None:
     assert len(text) == body.size
     assert messages._parse(bytearray(text)) == payloads
     for keep in (False, True):
-        plan = _desk.decode(payloads, _SCOPE.tenant, keep_references=keep)
+        plan = _desk.decode(payloads, Reach(_SCOPE.tenant), keep_references=keep)
         answer = _loop.run_until_complete(plan.carry_out(_loop.time() + 60))
         assert len(answer) == len(payloads)
         errors = [item.error for item in answer if isinstance(item, Unopened)]

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any
@@ -44,12 +44,14 @@ class CodecServer:
 
 
 @contextmanager
-def serving(chain: Chain, **settings: Any) -> Iterator[CodecServer]:
+def serving(
+    chain: Chain, *, nexus_namespaces: Collection[str] = (), **settings: Any
+) -> Iterator[CodecServer]:
     """Serve over a real socket until the block ends."""
     serve = ServeSettings(**{"port": 0, **settings})
     with bind(serve) as listener:
         started = Event()
-        server = Server(create_app(chain, serve), serve, started.set)
+        server = Server(create_app(chain, serve, nexus_namespaces=nexus_namespaces), serve, started.set)
         thread = Thread(target=server.run, args=([listener],))
         thread.start()
         try:

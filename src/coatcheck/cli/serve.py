@@ -1,6 +1,7 @@
 """``coatcheck serve``: the codec server, on the chain that the settings describe."""
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
@@ -64,18 +65,19 @@ def _serve(options: dict[str, str | int | None], *, insecure: bool) -> None:
     except ValidationError:
         raise ConfigError("--host or --port is no address", "A port is 0 to 65535.") from None
     chain = settings.chain()
-    app = create_app(chain, serving)
+    nexus = settings.nexus_namespaces
+    app = create_app(chain, serving, nexus_namespaces=nexus)
     listener = bind(serving, insecure=insecure)
 
     def started(url: str) -> None:
-        for line in _summary(chain, serving, url):
+        for line in _summary(chain, serving, url, nexus):
             typer.echo(f"coatcheck serve: {line}")
         typer.echo(f"coatcheck serve: listening on {url}")
 
     listen(app, serving, listener, started)
 
 
-def _summary(chain: "Chain", serving: "ServeSettings", url: str) -> list[str]:
+def _summary(chain: "Chain", serving: "ServeSettings", url: str, nexus: Sequence[str]) -> list[str]:
     """Return lines that say where payloads are, what opens them, and for whom."""
     from coatcheck.codecs.aead import Encrypt  # noqa: PLC0415 - slow to load
 
@@ -86,6 +88,7 @@ def _summary(chain: "Chain", serving: "ServeSettings", url: str) -> list[str]:
         f"keys: {', '.join(keys) or 'none: what was sealed under a key is not opened'}",
         f"origins: {', '.join(serving.origins) or 'none: no page may ask'}",
         f"who may ask: {_callers(serving, url)}",
+        *([f"nexus: what {', '.join(nexus)} sealed, for whoever may read there, too"] if nexus else []),
         f"encode: {'on' if serving.encode else 'off'}",
     ]
 

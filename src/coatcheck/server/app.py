@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 import traceback
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -32,7 +32,7 @@ with require_extra("serve"):
     from coatcheck.server.metrics import CONTENT_TYPE, Metrics
     from coatcheck.server.openapi import NAMESPACE, describe
     from coatcheck.server.origins import OriginGuard
-    from coatcheck.server.payloads import PayloadDesk, Plan
+    from coatcheck.server.payloads import PayloadDesk, Plan, Reach
     from coatcheck.server.placeholders import Unopened
     from coatcheck.server.refusals import Answer, Refused, refusal_of
     from coatcheck.server.responses import json_response, payloads_response, refusal_response, text_response
@@ -49,7 +49,7 @@ _LOGGED: Final = 10
 _NAMESPACE: Final = re.compile(NAMESPACE)
 
 
-def create_app(chain: Chain, settings: ServeSettings) -> Starlette:
+def create_app(chain: Chain, settings: ServeSettings, *, nexus_namespaces: Collection[str] = ()) -> Starlette:
     """The codec server as an ASGI application, for one event loop. It closes the chain when it is shut down.
 
     Without ``settings.jwt`` it answers everybody: whoever serves it has to see to it that only those who may read
@@ -59,8 +59,10 @@ def create_app(chain: Chain, settings: ServeSettings) -> Starlette:
     Args:
         chain: Every payload's path.
         settings: What is served; ``host`` and ``port`` are for whoever serves it.
+        nexus_namespaces: Namespaces at the other end of Nexus operations. What they sealed is opened in the others' histories,
+            for callers who may read both.
     """
-    server = _CodecServer(chain, settings)
+    server = _CodecServer(chain, settings, nexus_namespaces)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -95,8 +97,9 @@ def create_app(chain: Chain, settings: ServeSettings) -> Starlette:
 
 
 class _CodecServer:
-    def __init__(self, chain: Chain, settings: ServeSettings) -> None:
+    def __init__(self, chain: Chain, settings: ServeSettings, nexus_namespaces: Collection[str]) -> None:
         self._settings = settings
+        self._nexus_namespaces = tuple(nexus_namespaces)
         self._desk = PayloadDesk(
             chain, download_over=settings.download_over, max_response=settings.max_response
         )
@@ -169,7 +172,7 @@ class _CodecServer:
                 async with asyncio.timeout_at(until) as waiting:
                     payloads = await read_payloads(request, self._settings.max_request, take)
                     step = Answer.UNAVAILABLE
-                    plan = self._plan(exchange.action, payloads, namespace, request)
+                    plan = self._plan(exchange.action, payloads, self._reach(caller, namespace), request)
                     taken = await held.enter_async_context(self._payloads.hold(plan.size))
                     async with self._places:
                         if await request.is_disconnected():
@@ -188,15 +191,24 @@ class _CodecServer:
             return ANYBODY
         return await self._verifier.caller(request.headers.get("authorization"))
 
-    def _plan(self, action: str, payloads: list[Payload], namespace: str, request: Request) -> Plan:
+    def _reach(self, caller: Caller, namespace: str) -> Reach:
+        others = [other for other in self._nexus_namespaces if other != namespace]
+        readable = {other: caller.may(other, write=False) for other in others}
+        return Reach(
+            namespace,
+            nexus=tuple(other for other in others if readable[other]),
+            withheld=tuple(other for other in others if not readable[other]),
+        )
+
+    def _plan(self, action: str, payloads: list[Payload], reach: Reach, request: Request) -> Plan:
         match action:
             case "encode":
-                return self._desk.encode(payloads, namespace)
+                return self._desk.encode(payloads, reach.namespace)
             case "download":
-                return self._desk.download(payloads, namespace)
+                return self._desk.download(payloads, reach)
             case _:
                 keep = request.query_params.get("preserveStorageRefs", "").lower() == "true"
-                return self._desk.decode(payloads, namespace, keep_references=keep)
+                return self._desk.decode(payloads, reach, keep_references=keep)
 
     def _with_placeholders(self, exchange: "_Exchange", done: Sequence[Payload | Unopened]) -> list[Payload]:
         exchange.payloads = len(done)

@@ -31,6 +31,20 @@ class Plan(NamedTuple):
     """Do it, until a point in the loop's time. One for each payload of the request, in its order."""
 
 
+class Reach(NamedTuple):
+    """The namespaces that a request reaches.
+
+    Who may read a namespace may ask for everything in it, so to open a payload of it beside others gives nothing away.
+    """
+
+    namespace: str
+    """The one that is asked about."""
+    nexus: tuple[str, ...] = ()
+    """Those at the other end of its Nexus operations where the caller may read, too."""
+    withheld: tuple[str, ...] = ()
+    """Those where the caller may not."""
+
+
 class _Sealed(NamedTuple):
     payload: Payload
     size: int
@@ -38,7 +52,7 @@ class _Sealed(NamedTuple):
 
 
 class PayloadDesk:
-    """Opens and seals payloads for whole namespaces. Safe for use by any number of tasks and event loops.
+    """Opens payloads of whole namespaces, and seals for them. Safe for use by any number of tasks and event loops.
 
     Args:
         chain: Every payload's path.
@@ -51,7 +65,7 @@ class PayloadDesk:
         self._download_over = download_over
         self._max_response = max_response
 
-    def decode(self, payloads: Sequence[Payload], namespace: str, *, keep_references: bool) -> Plan:
+    def decode(self, payloads: Sequence[Payload], reach: Reach, *, keep_references: bool) -> Plan:
         """Plan to open each that is ours; what is not ours is handed on untouched, if the chain takes it.
 
         One that does not open does not hide the others: it comes back as :class:`Unopened`. So does one that would make
@@ -59,7 +73,7 @@ class PayloadDesk:
 
         Args:
             payloads: As they stand in the history.
-            namespace: Whose they have to be.
+            reach: Whose they have to be.
             keep_references: Leave Temporal's own references as they are, and give references of the codec as
                 Temporal's own where the payload is large, so that the web UI offers a download.
 
@@ -69,7 +83,7 @@ class PayloadDesk:
         items = self._look_at(payloads, keep_references=keep_references)
 
         async def carry_out(until: float) -> list[Payload | Unopened]:
-            done = await self._open(items, namespace, until)
+            done = await self._open(items, reach, until)
             opened = [after for before, after in zip(items, done, strict=True) if isinstance(before, _Sealed)]
             errors = [after.error if isinstance(after, Unopened) else None for after in opened]
             if errors and all(isinstance(error, StoreUnavailable) for error in errors):
@@ -78,7 +92,7 @@ class PayloadDesk:
 
         return Plan(_size(items), carry_out)
 
-    def download(self, payloads: Sequence[Payload], namespace: str) -> Plan:
+    def download(self, payloads: Sequence[Payload], reach: Reach) -> Plan:
         """Plan to open each, all of which have to be ours: what is behind a download in the web UI.
 
         A download is taken for the payload itself, so there are no placeholders: one that does not open is an error.
@@ -96,7 +110,7 @@ class PayloadDesk:
         _raise_first_error(items)
 
         async def carry_out(until: float) -> list[Payload | Unopened]:
-            done = await self._open(items, namespace, until)
+            done = await self._open(items, reach, until)
             _raise_first_error(done)
             return done
 
@@ -111,7 +125,7 @@ class PayloadDesk:
 
         async def carry_out(until: float) -> list[Payload | Unopened]:
             async with asyncio.timeout_at(until):
-                return list(await self._codec(namespace).encode(payloads))
+                return list(await self._codec(Reach(namespace)).encode(payloads))
 
         return Plan(_size(payloads), carry_out)
 
@@ -155,9 +169,9 @@ class PayloadDesk:
             return Unopened(payload.data if _is_ours(payload) else b"", error)
 
     async def _open(
-        self, items: Sequence[Payload | Unopened | _Sealed], namespace: str, until: float
+        self, items: Sequence[Payload | Unopened | _Sealed], reach: Reach, until: float
     ) -> list[Payload | Unopened]:
-        codec = self._codec(namespace)
+        codec = self._codec(reach)
 
         async def open_one(sealed: _Sealed) -> Payload | Unopened:
             try:
@@ -167,14 +181,14 @@ class PayloadDesk:
                 error = StoreUnavailable("it took longer than the time-out", "Raise serve.timeout.")
                 return Unopened(sealed.payload.data, error)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is about this payload alone
-                return Unopened(sealed.payload.data, error)
+                return Unopened(sealed.payload.data, error, reach.withheld)
             return opened
 
         opened = iter(await all_at_once(open_one(item) for item in items if isinstance(item, _Sealed)))
         return [next(opened) if isinstance(item, _Sealed) else item for item in items]
 
-    def _codec(self, namespace: str) -> ClaimCheckCodec:
-        return ClaimCheckCodec(self._chain, Scope(namespace))
+    def _codec(self, reach: Reach) -> ClaimCheckCodec:
+        return ClaimCheckCodec(self._chain, Scope(reach.namespace), nexus_namespaces=reach.nexus)
 
 
 def _is_ours(payload: Payload) -> bool:

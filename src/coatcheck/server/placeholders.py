@@ -28,10 +28,12 @@ class Unopened:
     Args:
         data: Its envelope or reference; empty where it is neither.
         error: What came of it.
+        withheld: Namespaces that it was not looked for in, since the caller may not read there.
     """
 
     data: bytes
     error: Exception
+    withheld: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -51,11 +53,14 @@ class Unopened:
     def placeholder(self, request_id: str) -> Payload:
         """A readable payload: which object, which key, what to do.
 
-        It says no more of what happened than its kind, and the ids that stand in the payload; the rest is in the log under
-        ``request_id``. Where it stands for the details of a failure, ``message`` is shown as the failure's own.
+        It says no more of what happened than its kind, the ids that stand in the payload, and which of the namespaces at the
+        other end of Nexus operations the caller may not read; the rest is in the log under ``request_id``. Where it stands for the details of a failure, ``message`` is shown as the failure's own.
         """
         object_id, key_id = self._ids()
         happened, todo = _in_words(self.error)
+        if self.withheld and isinstance(self.error, _MAY_BE_OF_ANOTHER):
+            rights = " or ".join(f"{namespace}:read" for namespace in self.withheld)
+            todo += f" If it came by Nexus, the token lacks {rights}."
         said = {
             "coatcheck": "placeholder",
             "message": f"coatcheck cannot show this payload: {happened}. {todo}",
@@ -80,6 +85,8 @@ class Unopened:
             return named, ""
 
 
+_MAY_BE_OF_ANOTHER: Final = (IntegrityError, KeyUnavailable)
+"""Errors at a payload that another namespace sealed."""
 _WORDS: Final[Mapping[type[Exception], tuple[str, str]]] = {
     PayloadNotFound: (
         "the store has no such object",

@@ -15,7 +15,8 @@ from tests.engines.restate import RestateServer
 
 Protocol = Literal["bidi", "request_response"]
 MODES: tuple[Protocol, ...] = ("bidi", "request_response")
-_PATIENCE = 20.0
+_PATIENCE = 60.0
+"""Seconds: a new process on a busy machine takes a while to begin."""
 
 
 @asynccontextmanager
@@ -58,7 +59,7 @@ async def listening(port: int) -> None:
 
 
 async def until(holds: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Wait for what somebody else does, and tells nobody; a :class:`TimeoutError` after 20 seconds."""
+    """Wait for what somebody else does, and tells nobody; a :class:`TimeoutError` after a minute."""
     async with asyncio.timeout(_PATIENCE):
         while True:
             answer = holds()

@@ -67,7 +67,7 @@ class Drill:
         answer.raise_for_status()
 
     async def result(self, invocation: str, step: str) -> str:
-        answer = await self._outside.get(f"/restate/invocation/{invocation}/attach", timeout=30)
+        answer = await self._outside.get(f"/restate/invocation/{invocation}/attach", timeout=60)
         assert answer.is_success, answer.text
         return await self.opened(answer, step)
 
@@ -80,7 +80,7 @@ class Drill:
     async def remembered(self, step: str) -> str:
         """What the object had from the step before."""
         answer = await self._outside.post(
-            f"/RolledOutMemory/{self._folder.name}/remember", json=step, timeout=30
+            f"/RolledOutMemory/{self._folder.name}/remember", json=step, timeout=60
         )
         assert answer.is_success, answer.text
         return await self.opened(answer, step)

@@ -4,14 +4,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 import restate
-from aiohttp import web
 from restate import Context, InvocationRetryPolicy, ObjectContext, RunOptions, Service, VirtualObject
 
 from coatcheck import (
@@ -24,50 +23,21 @@ from coatcheck import (
     PayloadCache,
     StoreDenied,
     TenantKeys,
-    Zstd,
 )
 from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.integrations.restate import ClaimCheck
-from tests.engines.google_kms import GoogleKmsServer, google_kms
+from tests.engines.google_kms import google_kms
 from tests.engines.restate import RestateServer
 from tests.integrations.restate.agents import SECRET, text
 from tests.integrations.restate.hosting import MODES, Protocol, hosting, until
+from tests.integrations.tenant_keys import AGE, KeyWorld
 
 HASTE = InvocationRetryPolicy(initial_interval=timedelta(milliseconds=50))
-AGE = 1.0
-"""Seconds that a key is held: no less can be set."""
 
 
 @dataclass
-class World:
-    """A KMS, the store of the keys and payloads, and what handlers did outside of the journal."""
-
-    kms: GoogleKmsServer
-    store: MemoryStore = field(default_factory=MemoryStore)
-    done: Counter[str] = field(default_factory=Counter)
-    refused: int = 0
-    """Requests that the KMS did not answer."""
-
-    def __post_init__(self) -> None:
-        self._name = self.kms.new_key()
-
-    def chain(self, max_age: float = AGE) -> Chain:
-        """One of a process of its own."""
-        service = GoogleKms(self._name, endpoint_url=self.kms.endpoint)
-        keys = TenantKeys(self.store, service, label="test", max_age=max_age, deadline=1.0)
-        return Chain(Zstd(), Encrypt(keys), Offload(self.store, over=1024), cache=PayloadCache(0))
-
-    def goes_down(self) -> None:
-        """Have the KMS answer nobody from now on."""
-
-        def refuse(_: str) -> web.Response:
-            self.refused += 1
-            return self.kms.error(503)
-
-        self.kms.fault = refuse
-
-    def comes_back(self) -> None:
-        self.kms.fault = lambda _: None
+class World(KeyWorld):
+    """One in which handlers do what must not be done twice."""
 
     async def patiently(self, asking: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
         """The answer. Other attempts than the first wait for the KMS, which comes back when they have asked for it."""

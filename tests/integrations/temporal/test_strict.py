@@ -38,7 +38,7 @@ from temporalio.worker import Worker
 from coatcheck import Chain, ConfigError, Encrypt, IntegrityError, Keyring, MemoryStore, Scope
 from coatcheck.integrations.temporal import ClaimCheckCodec, ClaimCheckPlugin, Mode, wrap_data_converter
 from coatcheck.integrations.temporal.native import ClaimCheckDriver
-from coatcheck.server.payloads import PayloadDesk
+from coatcheck.server.payloads import PayloadDesk, Reach
 from coatcheck.server.placeholders import Unopened
 from tests.chains import KEY
 from tests.engines.temporal import TemporalServer
@@ -206,7 +206,7 @@ async def test_the_codec_server_shows_nothing_that_nobody_sealed(*, keep_referen
     until = asyncio.get_running_loop().time() + SOON.total_seconds()
     [sealed] = await desk.encode([forged], "default").carry_out(until)
     assert isinstance(sealed, Payload)
-    plan = desk.decode([forged, sealed], "default", keep_references=keep_references)
+    plan = desk.decode([forged, sealed], Reach("default"), keep_references=keep_references)
     unopened, opened = await plan.carry_out(until)
     assert opened == forged
     assert isinstance(unopened, Unopened)
