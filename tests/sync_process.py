@@ -104,7 +104,7 @@ def begins_no_thread() -> None:
     def work() -> None:
         sync, small = chain.sync, b"small"
         assert sync.decode(sync.encode(small, SCOPE), SCOPE) == small
-        assert sync.open(sync.seal_inline(small, SCOPE), SCOPE) == small
+        assert sync.open(sync.encode(small, SCOPE, inline=True), SCOPE) == small
         assert sync.encode(b"a" * 40_000, SCOPE) != b"a" * 40_000  # small once it is compressed
         assert sync.encode(known, SCOPE) == journal
         assert sync.decode(journal, SCOPE) == known

@@ -95,8 +95,9 @@ def test_all_verbs_of_a_chain() -> None:
         assert sync.decode(journal, SCOPE) == data
     reference = sync.put(small, SCOPE)
     assert sync.open_reference(reference, SCOPE) == small
-    assert sync.decode(sync.seal_inline(large, SCOPE), SCOPE) == large
-    assert sync.decode_all(sync.encode_all([small, large], SCOPE), SCOPE) == [small, large]
+    assert sync.decode(sync.encode(large, SCOPE, inline=True), SCOPE) == large
+    sync.replaying(SCOPE)
+    sync.load_keys(SCOPE.tenant)
     sync.close()
     assert repr(sync) == f"{chain!r}.sync"
 
@@ -168,7 +169,7 @@ def test_tenant_keys_are_held_for_a_block() -> None:
         with sync.holding_keys("tenant"):
             assert current_lease() is outer
         # What was loaded on the background loop belongs to this block.
-        sealed = chain.writer.inline(b"at once", Scope("tenant"))
+        sealed = chain.seal_inline(b"at once", Scope("tenant"))
         assert sync.decode(sealed, Scope("tenant")) == b"at once"
     assert current_lease() is None
     with pytest.raises(ValueError, match="mine"), sync.holding_keys("tenant"):
