@@ -36,7 +36,9 @@ def say(what: str) -> None:
 def new_chain(store: MemoryStore | None = None) -> Chain:
     named = os.environ.get("STORE")
     chosen = store or (open_store(named) if named else MemoryStore())
-    return Chain(Zstd(), Encrypt(Keyring(KEY)), Offload(chosen, over=2048, deadline=60), cache=PayloadCache(2**24))
+    return Chain(
+        Zstd(), Encrypt(Keyring(KEY)), Offload(chosen, over=2048, deadline=60), cache=PayloadCache(2**24)
+    )
 
 
 def there_and_back(chain: Chain, data: bytes = LARGE, scope: Scope = SCOPE) -> bool:

@@ -193,7 +193,9 @@ def test_two_chains_of_one_process_share_the_loop_and_nothing_else() -> None:
 
 @pytest.fixture
 def s3_chain(new_store: NewStore) -> Iterator[Chain]:
-    chain = Chain(Zstd(), Encrypt(Keyring(KEY)), Offload(new_store(), over=2048, deadline=60), cache=PayloadCache(2**24))
+    chain = Chain(
+        Zstd(), Encrypt(Keyring(KEY)), Offload(new_store(), over=2048, deadline=60), cache=PayloadCache(2**24)
+    )
     with closing(chain.sync):
         yield chain
 
@@ -245,7 +247,9 @@ async def test_a_call_in_a_loop_with_64_uploads_under_way_waits_for_none_of_them
 
         async def use() -> bool:
             store = new_store(proxy.endpoint)
-            chain = Chain(Zstd(), Encrypt(Keyring(KEY)), Offload(store, over=2048, deadline=60), cache=PayloadCache(0))
+            chain = Chain(
+                Zstd(), Encrypt(Keyring(KEY)), Offload(store, over=2048, deadline=60), cache=PayloadCache(0)
+            )
             uploads = [asyncio.create_task(chain.put(random(20_000), SCOPE)) for _ in range(80)]
             while uploads_seen < 64:  # noqa: ASYNC110 - the proxy counts, in another thread
                 await asyncio.sleep(0.01)
