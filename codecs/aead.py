@@ -96,6 +96,10 @@ class Encrypt(Sealing):
         """See :meth:`Sealing.sealer`."""
         return self._of(tenant, key_id).sealer(tenant, run_tag)
 
+    def is_loaded(self, tenant: str, key_id: bytes | None) -> bool:
+        """See :meth:`Sealing.is_loaded`."""
+        return self._keyring.is_loaded(tenant, key_id)
+
     async def load_primary(self, tenant: str) -> None:
         """See :meth:`Sealing.load_primary`."""
         await self._keyring.load_primary(tenant)

@@ -10,7 +10,6 @@ import inngest
 
 from coatcheck.chain import Chain
 from coatcheck.errors import CoatcheckError, ConfigError
-from coatcheck.integrations.inngest.background import wait_for
 from coatcheck.integrations.inngest.clear import ClearFields, Use, uses_of
 from coatcheck.integrations.inngest.events import Events, SealedData
 from coatcheck.integrations.inngest.failures import open_message, seal_error
@@ -22,6 +21,7 @@ from coatcheck.integrations.inngest.step_report import StepReport, StepReports
 from coatcheck.keys.lease import KeyLease
 from coatcheck.offload import DEFAULT_THRESHOLD
 from coatcheck.runtime.concurrency import all_at_once
+from coatcheck.runtime.portal import run_blocking
 from coatcheck.scope import Scope
 
 _RUN: Final = "StepRun"
@@ -146,11 +146,11 @@ class ClaimCheck:
 
     def wrap_sync(self, value: object) -> Any:
         """:meth:`wrap` in a sync function."""
-        return wait_for(self.wrap(value))
+        return run_blocking(self.wrap(value))
 
     def unwrap_sync(self, value: object) -> Any:
         """:meth:`unwrap` in a sync function."""
-        return wait_for(self.unwrap(value))
+        return run_blocking(self.unwrap(value))
 
     def step_report(self, run: str) -> StepReport:
         """What a run has cost so far, as this process saw it; ``ctx.run_id`` is its ID."""
@@ -221,7 +221,7 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
 
     def _await(self, work: Coroutine[Any, Any, None], *, is_async: bool) -> Any:
         work = self._in_inngests_terms(work)
-        return work if is_async else wait_for(work)
+        return work if is_async else run_blocking(work)
 
     async def _in_inngests_terms(self, work: Coroutine[Any, Any, None]) -> None:
         """Say what cannot succeed the next time. A configuration can be mended while Inngest retries."""

@@ -6,7 +6,7 @@ Such an answer only plans its steps, which are then run one by one, but what ``s
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from coatcheck.integrations.inngest.background import wait_for
+from coatcheck.runtime.portal import run_blocking
 
 SealStep = Callable[[Any], Coroutine[Any, Any, None]]
 """Seals what a planned step hands over, in place."""
@@ -46,7 +46,7 @@ class SealingGroupSync:
         try:
             return self._group.parallel(*args, **options)
         except BaseException as interrupt:
-            wait_for(_seal_all(interrupt, self._seal))
+            run_blocking(_seal_all(interrupt, self._seal))
             raise
 
 

@@ -10,9 +10,11 @@ from coatcheck._version import __version__
 
 if TYPE_CHECKING:
     from coatcheck.chain import Chain as Chain
+    from coatcheck.chain import SyncChain as SyncChain
     from coatcheck.checkpoints.checkpoints import Checkpoint as Checkpoint
     from coatcheck.checkpoints.checkpoints import Checkpoints as Checkpoints
     from coatcheck.checkpoints.checkpoints import DamagedCheckpoint as DamagedCheckpoint
+    from coatcheck.checkpoints.checkpoints import SyncCheckpoints as SyncCheckpoints
     from coatcheck.checkpoints.checkpoints import idempotency_key as idempotency_key
     from coatcheck.codecs.aead import Encrypt as Encrypt
     from coatcheck.codecs.zstd import Zstd as Zstd
@@ -55,8 +57,14 @@ if TYPE_CHECKING:
     from coatcheck.stores.s3 import S3Store as S3Store
 
 _HOMES = {
-    "chain": ("Chain",),
-    "checkpoints.checkpoints": ("Checkpoint", "Checkpoints", "DamagedCheckpoint", "idempotency_key"),
+    "chain": ("Chain", "SyncChain"),
+    "checkpoints.checkpoints": (
+        "Checkpoint",
+        "Checkpoints",
+        "DamagedCheckpoint",
+        "SyncCheckpoints",
+        "idempotency_key",
+    ),
     "codecs.aead": ("Encrypt",),
     "contracts.keys": ("Key", "KeySource"),
     "keys.keyring": ("Keyring",),

@@ -1,7 +1,8 @@
 """The one path that every payload takes, on its way into a journal and back."""
 
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +15,7 @@ from coatcheck.format.envelope import Envelope
 from coatcheck.format.reference import Reference
 from coatcheck.format.suites import SealingPolicy
 from coatcheck.format.wire import is_ours, is_reference
-from coatcheck.keys.lease import KeyLease, current_lease
+from coatcheck.keys.lease import leased
 from coatcheck.offload import MAX_PAYLOAD, Offload
 from coatcheck.pipeline.decode import Decoder
 from coatcheck.pipeline.delta_chain import DeltaChains
@@ -27,6 +28,7 @@ from coatcheck.scope import Scope
 from coatcheck.storage.cache import PROCESS_CACHE, PayloadCache
 from coatcheck.storage.records import Ledger
 from coatcheck.storage.scoped_store import ChainStore, ScopedStore
+from coatcheck.sync import SyncFace, blocking
 from coatcheck.telemetry import counting_errors
 
 
@@ -91,6 +93,11 @@ class Chain:
         return f"Chain({', '.join(map(repr, self._steps))})"
 
     @property
+    def sync(self) -> "SyncChain":
+        """The chain for code that cannot await."""
+        return SyncChain(self)
+
+    @property
     def encrypts(self) -> bool:
         """Whether nothing that passes the chain can be read without a key."""
         return self._policy.encrypts and not self.decode_only
@@ -150,14 +157,13 @@ class Chain:
                 return await off_loop(
                     len(data), ENCODE_INLINE_UP_TO, self._encoder.seal_inline, data, sealing
                 )
-            store = self.stores[0]
-            async with store.client.within(len(data)):
-                scoped = store.scope(sealing)
-                await scoped.wait_for_listing()
-                draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self._encoder.encode, data, scoped)
-                if isinstance(draft, bytes):
-                    return draft
-                return (await self._uploader.store(draft)).to_bytes()
+            begun = time.monotonic()
+            scoped = self.stores[0].scope(sealing)
+            await scoped.wait_for_listing()
+            draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self._encoder.encode, data, scoped)
+            return (
+                draft if isinstance(draft, bytes) else (await self._uploader.store(draft, begun)).to_bytes()
+            )
 
     def seal_inline(self, data: bytes, scope: Scope) -> bytes:
         """As :meth:`encode` with ``inline``, for hooks that cannot wait. Safe to call in any thread.
@@ -332,7 +338,7 @@ class Chain:
             KeyUnavailable: The tenant's key cannot be had now.
             StoreError: The store that keys are kept in cannot or will not give it.
         """
-        await self._policy.sealing.load_primary(tenant)
+        await self._policy.load_primary(tenant)
 
     @asynccontextmanager
     async def holding_keys(self, tenant: str) -> AsyncIterator[None]:
@@ -346,18 +352,9 @@ class Chain:
             KeyUnavailable: The tenant's key cannot be had now. Nothing of the block has been done.
             StoreError: The store that keys are kept in cannot or will not give it.
         """
-        outer = current_lease()
-        if outer is not None:
+        with leased():
             await self._load_for(tenant)
             yield
-            return
-        lease = KeyLease()
-        try:
-            with lease.active():
-                await self._load_for(tenant)
-                yield
-        finally:
-            lease.end()
 
     def ledger(self, scope: Scope) -> Ledger:
         """The small named records that are kept next to the objects of a scope.
@@ -387,6 +384,35 @@ class Chain:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+class SyncChain(SyncFace[Chain]):
+    """A :class:`Chain` for code that cannot await: :attr:`Chain.sync`.
+
+    Each method takes, gives and raises what the one of :class:`Chain` does. Whatever needs no I/O is answered in the calling
+    thread; the rest is done on an event loop of coatcheck's own, one for the process, while the calling thread waits. So it
+    may be used in any thread, also where an event loop is running, which it holds up: prefer to await there.
+    """
+
+    __slots__ = ()
+
+    encode = blocking(Chain.encode)
+    decode = blocking(Chain.decode)
+    open = blocking(Chain.open)
+    put = blocking(Chain.put)
+    open_reference = blocking(Chain.open_reference)
+    open_object = blocking(Chain.open_object)
+    replaying = blocking(Chain.replaying)
+    load_keys = blocking(Chain.load_keys)
+    close = blocking(Chain.close)
+
+    @contextmanager
+    def holding_keys(self, tenant: str) -> Iterator[None]:
+        """See :meth:`Chain.holding_keys`; for ``with``."""
+        with leased():
+            if not self._subject.decode_only:
+                self.load_keys(tenant)
+            yield
 
 
 def _sort_steps(

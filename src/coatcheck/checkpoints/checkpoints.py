@@ -19,8 +19,9 @@ from coatcheck.format.states import pack, unpack
 from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, off_loop
 from coatcheck.scope import Scope
 from coatcheck.storage.records import LAST_BRANCH, LAST_STEP, Position
+from coatcheck.sync import SyncFace, blocking, blocking_iterator
 
-__all__ = ["Checkpoint", "Checkpoints", "DamagedCheckpoint", "idempotency_key"]
+__all__ = ["Checkpoint", "Checkpoints", "DamagedCheckpoint", "SyncCheckpoints", "idempotency_key"]
 
 _T = TypeVar("_T")
 
@@ -56,6 +57,11 @@ class Checkpoints:
         self._records = CheckpointRecords(self._ledger)
         self._turns = Turns()
         self._writer = CheckpointWriter(chain, self._scope, self._records)
+
+    @property
+    def sync(self) -> "SyncCheckpoints":
+        """The same writer for code that cannot await."""
+        return SyncCheckpoints(self)
 
     async def save(self, state: object, step: int, *, as_type: Any = None) -> Reference:
         """Keep the state of a step; when this returns, it survives the process and the machine.
@@ -354,6 +360,26 @@ class Checkpoints:
         else:
             found = await self._records.on_line(tip, await self._records.forks(tip), step)
         return found and found.seen_with(tip)
+
+
+class SyncCheckpoints(SyncFace[Checkpoints]):
+    """:class:`Checkpoints` for code that cannot await: :attr:`Checkpoints.sync`. As :class:`~coatcheck.chain.SyncChain`.
+
+    Saves take turns with those that are awaited elsewhere. In a running event loop that has one under way itself, a save
+    raises ``ConfigError``: it would wait for what it holds up.
+    """
+
+    __slots__ = ()
+
+    save = blocking(Checkpoints.save)
+    restore = blocking(Checkpoints.restore)
+    read = blocking(Checkpoints.read)
+    latest = blocking(Checkpoints.latest)
+    at = blocking(Checkpoints.at)
+    history = blocking_iterator(Checkpoints.history)
+    listing = blocking_iterator(Checkpoints.listing)
+    fork = blocking(Checkpoints.fork)
+    delete = blocking(Checkpoints.delete)
 
 
 def idempotency_key(run: str, step: int, tool: str = "") -> str:

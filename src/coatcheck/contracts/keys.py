@@ -93,6 +93,15 @@ class KeySource(ABC):
             KeyUnavailable: There is none, or it is not loaded.
         """
 
+    def is_loaded(self, tenant: str, key_id: bytes | None) -> bool:  # noqa: ARG002 - most have nothing to load
+        """Tell, without I/O, if a key need not be loaded now: then :meth:`load` or :meth:`load_primary` is not awaited.
+
+        Args:
+            tenant: Whose it is.
+            key_id: Which; the primary where it is None.
+        """
+        return not self.loads
+
     async def load_primary(self, tenant: str) -> None:  # noqa: B027 - most have nothing to load
         """See that the tenant has a primary key, and that it can be had."""
 

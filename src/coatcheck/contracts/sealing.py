@@ -89,6 +89,15 @@ class Sealing(ABC):
         """
         return self.key_ids(tenant)[0]
 
+    def is_loaded(self, tenant: str, key_id: bytes | None) -> bool:  # noqa: ARG002 - most have nothing to load
+        """Tell, without I/O, if a key need not be loaded now: then :meth:`load` or :meth:`load_primary` is not awaited.
+
+        Args:
+            tenant: Whose it is.
+            key_id: Which; the primary where it is None.
+        """
+        return not self.loads_keys
+
     async def load_primary(self, tenant: str) -> None:  # noqa: B027 - most have nothing to load
         """Get ready to seal for the tenant.
 

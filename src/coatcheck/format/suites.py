@@ -12,6 +12,7 @@ from coatcheck.format.envelope import EnvelopeHeader
 from coatcheck.format.layout import scope_prefix
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import SUITES
+from coatcheck.runtime.portal import on_loop
 from coatcheck.scope import Scope
 
 
@@ -76,9 +77,25 @@ class SealingPolicy:
             KeyUnavailable: The tenant's key cannot be had now.
             StoreError: The store that keys are kept in cannot or will not give it.
         """
-        if self.loads_keys:
-            await self.sealing.load_primary(scope.tenant)
+        await self.load_primary(scope.tenant)
         return self.for_new(scope)
+
+    async def load_primary(self, tenant: str) -> None:
+        """Get the key ready that the tenant's new payloads are sealed under, if there is anything to get.
+
+        Raises:
+            KeyUnavailable: There is no key to be had.
+            StoreError: The store that keys are kept in cannot or will not give one.
+        """
+        if self.loads_keys and not self.sealing.is_loaded(tenant, None):
+            await on_loop()
+            await self.sealing.load_primary(tenant)
+
+    async def load_all(self, tenant: str) -> None:
+        """Get all keys of the tenant ready, if there is anything to get; raises as :meth:`load_primary`."""
+        if self.loads_keys:
+            await on_loop()
+            await self.sealing.load_all(tenant)
 
     async def load(self, sealed: EnvelopeHeader | Reference, tenant: str) -> None:
         """Get the key ready that ``sealed`` names, if there is anything to get.
@@ -88,6 +105,9 @@ class SealingPolicy:
             StoreError: The store that keys are kept in cannot or will not give it.
         """
         if self.loads_keys and sealed.suite == self.sealing.suite:
+            if self.sealing.is_loaded(tenant, sealed.key_id):
+                return
+            await on_loop()
             await self.sealing.load(tenant, sealed.key_id)
 
     def sealer_for(self, sealed: EnvelopeHeader | Reference, scope: Scope) -> Sealer:

@@ -61,6 +61,20 @@ class KeyLease:
         return [key_id for of, whose, key_id in list(self._keys) if (of, whose) == (owner, tenant)]
 
 
+@contextmanager
+def leased() -> Iterator[None]:
+    """Have what is loaded within the block until it ends; within another such block, until that ends."""
+    if current_lease() is not None:
+        yield
+        return
+    lease = KeyLease()
+    try:
+        with lease.active():
+            yield
+    finally:
+        lease.end()
+
+
 def current_lease() -> KeyLease | None:
     """Return the lease of the attempt that the caller is part of; None outside of any."""
     return _current.get(None)

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from coatcheck.errors import KeyUnavailable
 from coatcheck.keys.key_store import TenantKeyRecords
 from coatcheck.runtime.forks import new_lock
+from coatcheck.runtime.portal import on_loop
 from coatcheck.runtime.single_flight import SingleFlight
 
 _LIST_EVERY: Final = 1.0
@@ -67,6 +68,7 @@ class Lookups:
             CoatcheckError: What ``read`` raises.
         """
         asked = self._clock()
+        await on_loop()
 
         async def read_again() -> None:
             begun = self._clock()

@@ -130,6 +130,10 @@ class TenantKeys(KeySource):
             raise _not_loaded()
         return key
 
+    def is_loaded(self, tenant: str, key_id: bytes | None) -> bool:
+        """See :class:`KeySource`: it is held, and not about to be too old."""
+        return self._held.is_fresh(tenant, key_id)
+
     async def load_primary(self, tenant: str) -> None:
         """See :class:`KeySource`. The first key of a tenant is made here.
 

@@ -39,8 +39,12 @@ class Uploader:
         self._codecs = codecs
         self._deltas = deltas
 
-    async def store(self, draft: Draft) -> Reference:
+    async def store(self, draft: Draft, begun: float | None = None) -> Reference:
         """Make an object durable, unless it is there already; then return the reference to it.
+
+        Args:
+            draft: The object.
+            begun: When work on it began, in seconds of ``time.monotonic``, for its deadline; None if it begins now.
 
         Raises:
             StoreError: The store cannot or will not take it.
@@ -49,7 +53,7 @@ class Uploader:
             with span("encode", object_id=draft.object_id.hex(), size=len(draft.payload)):
                 bases = draft.known_bases()
                 if bases is None:
-                    async with draft.scope.store.client.within(len(draft.payload)):
+                    async with draft.scope.store.client.within(len(draft.payload), begun):
                         bases = await self._store(draft)
                 reference = draft.reference(bases)
         except CoatcheckError as error:

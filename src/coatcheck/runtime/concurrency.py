@@ -10,6 +10,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from coatcheck.runtime.forks import after_fork
+from coatcheck.runtime.portal import on_loop
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -50,6 +51,8 @@ _inline: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 async def off_loop(size: int, limit: int, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """Call ``work`` on the event loop, or in a thread if that would hold the loop up; in the caller's context either way.
 
+    The thread of a synchronous call (:mod:`coatcheck.runtime.portal`) does what an event loop would do itself.
+
     Args:
         size: Bytes that ``work`` is about.
         limit: Bytes that the loop may work on in one of its turns, all calls of that turn together.
@@ -57,7 +60,9 @@ async def off_loop(size: int, limit: int, work: Callable[_P, _T], *args: _P.args
         *args: For ``work``.
         **kwargs: For ``work``.
     """
-    loop = asyncio.get_running_loop()
+    if size <= limit and asyncio._get_running_loop() is None:  # noqa: SLF001 - as asyncio's own run() asks
+        return work(*args, **kwargs)
+    loop = await on_loop()
     before = _inline.get(loop, 0)
     if before + size > limit:
         return await loop.run_in_executor(_cores.pool, partial(copy_context().run, work, *args, **kwargs))
@@ -72,6 +77,7 @@ async def all_at_once(work: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
 
     The first error cancels the rest, waits for them, and is raised as it is.
     """
+    await on_loop()
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(item) for item in work]

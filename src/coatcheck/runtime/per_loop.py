@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 from weakref import finalize
 
 from coatcheck.runtime.forks import abandon, after_fork
+from coatcheck.runtime.portal import is_held_up
 
 _T = TypeVar("_T")
 
@@ -40,14 +41,19 @@ class PerLoop(Generic[_T]):
         return held[0]
 
     async def close(self) -> None:
-        """Close the resources of all loops; those of loops that run elsewhere are closed over there."""
+        """Close the resources of all loops; those of loops that run elsewhere are closed over there.
+
+        What belongs to a loop that waits for this is closed as soon as that goes on.
+        """
         here = asyncio.get_running_loop()
         for loop in list(self._held):
             _, holder = self._held.pop(loop)
             if loop is here:
                 await holder.aclose()
             elif loop.is_running():
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_finish(holder), loop))
+                closing = asyncio.run_coroutine_threadsafe(_finish(holder), loop)
+                if not is_held_up(loop):
+                    await asyncio.wrap_future(closing)
 
     def _keep_apart(self) -> None:
         self._held: dict[asyncio.AbstractEventLoop, tuple[_T, AsyncGenerator[_T, None]]] = {}

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, TypeVar
 
 from coatcheck.errors import StoreUnavailable
+from coatcheck.runtime.portal import on_loop
 
 _T = TypeVar("_T")
 
@@ -36,7 +37,7 @@ async def retry(
     Raises:
         StoreUnavailable: The last attempt raised it, or there was no answer before the deadline.
     """
-    loop = asyncio.get_running_loop()
+    loop = await on_loop()
     end = loop.time() + deadline
     for number in itertools.count():
         timeout = asyncio.timeout_at(end)

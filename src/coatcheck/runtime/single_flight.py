@@ -5,6 +5,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
+from coatcheck.runtime.portal import on_loop
+
 _T = TypeVar("_T")
 _Outcome = tuple[_T] | Exception | None
 """The result, alone in its tuple; or the error; None if the work was cancelled."""
@@ -23,7 +25,7 @@ class SingleFlight(Generic[_T]):
 
     async def run(self, key: str, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """The result of ``work``, or of the call of it that is under way for ``key``."""
-        loop = asyncio.get_running_loop()
+        loop = await on_loop()
         flights = self._flights.setdefault(loop, {})
         outcome: _Outcome[_T] = None
         while key in flights:

@@ -1,12 +1,14 @@
 """The core's calls to a store: within its limits, again if it may help, and never for longer than it said."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 from coatcheck.contracts.store import DEFAULT_LIMIT, Store, StoredObject
 from coatcheck.errors import LimitExceeded, PayloadNotFound, StoreDenied
+from coatcheck.runtime.portal import on_loop
 from coatcheck.runtime.retry import no_answer, retry
 from coatcheck.storage.limiter import Limiter, limiter_of
 from coatcheck.telemetry import StoreCall
@@ -51,14 +53,19 @@ class StoreClient:
         return self._deadline + size / _SLOWEST + self.limiter.ahead / _SLOWEST_QUEUE
 
     @asynccontextmanager
-    async def within(self, size: int) -> AsyncIterator[None]:
+    async def within(self, size: int, begun: float | None = None) -> AsyncIterator[None]:
         """Bound several calls one after the other by what one of ``size`` bytes may take.
+
+        Args:
+            size: Bytes.
+            begun: When the first of them began, in seconds of ``time.monotonic``; None if that is now.
 
         Raises:
             StoreUnavailable: They took longer.
         """
+        await on_loop()
         seconds = self.seconds_for(size)
-        timeout = asyncio.timeout(seconds)
+        timeout = asyncio.timeout(seconds if begun is None else seconds - (time.monotonic() - begun))
         try:
             async with timeout:
                 yield
@@ -90,6 +97,7 @@ class StoreClient:
     async def get_admitted(self, key: str, size: int, limit: int) -> bytes:
         """As :meth:`get`, for a caller that was admitted by a limiter of its own."""
         with StoreCall("get", self.store) as call:
+            await on_loop()
             data = await retry(lambda: self.store.get(key, limit), self.seconds_for(size))
             call.size = len(data)
             return data
@@ -113,6 +121,7 @@ class StoreClient:
 
     async def forget(self, key: str) -> None:
         """See :meth:`Store.forget`."""
+        await on_loop()
         await self.store.forget(key)
 
     async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
@@ -162,9 +171,11 @@ class StoreClient:
 
     async def close(self) -> None:
         """See :meth:`Store.close`."""
+        await on_loop()
         await self.store.close()
 
     async def _call(self, size: int, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        await on_loop()
         return await retry(attempt, self.seconds_for(size), admission=lambda: self.limiter.hold(size))
 
 

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from coatcheck.contracts.store import Store
 from coatcheck.runtime.forks import after_fork, new_lock
+from coatcheck.runtime.portal import is_background
 
 
 @dataclass(slots=True, eq=False)
@@ -127,13 +128,12 @@ class _Limiters:
     def __init__(self) -> None:
         self._lock = new_lock()
         self._of: WeakKeyDictionary[Store, tuple[Limiter, Limiter]] = WeakKeyDictionary()
-        self._of_those_apart: WeakKeyDictionary[Store, tuple[Limiter, Limiter]] = WeakKeyDictionary()
-        self._apart: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+        self._of_background: WeakKeyDictionary[Store, tuple[Limiter, Limiter]] = WeakKeyDictionary()
 
     def of(self, store: Store) -> tuple[Limiter, Limiter]:
-        loop = asyncio._get_running_loop()  # noqa: SLF001 - as asyncio's own run() asks
+        # A thread that waits for the background loop may hold up a loop that has taken all places, and gives none back.
+        of = self._of_background if is_background() else self._of
         with self._lock:
-            of = self._of if loop is None or loop not in self._apart else self._of_those_apart
             found = of.get(store)
             if found is None:
                 found = of[store] = (
@@ -141,10 +141,6 @@ class _Limiters:
                     Limiter(2 * _OPERATIONS, 64 * 2**20),
                 )
             return found
-
-    def set_apart(self, loop: asyncio.AbstractEventLoop) -> None:
-        with self._lock:
-            self._apart.add(loop)
 
 
 _OPERATIONS: Final = 64
@@ -155,7 +151,7 @@ _limiters: Final = _Limiters()
 def limiter_of(store: Store) -> Limiter:
     """Return the limiter of all who use this store object: of no other, so that a store that hangs keeps nobody else waiting.
 
-    Event loops that were :func:`set_apart` have another one.
+    The background loop of synchronous calls has another one.
     """
     return _limiters.of(store)[0]
 
@@ -163,11 +159,3 @@ def limiter_of(store: Store) -> Limiter:
 def ahead_limiter_of(store: Store) -> Limiter:
     """Return that for what nobody has asked for yet: it must never take the place of what somebody waits for."""
     return _limiters.of(store)[1]
-
-
-def set_apart(loop: asyncio.AbstractEventLoop) -> None:
-    """Give an event loop places of its own to each store: it works for a thread that holds up another event loop.
-
-    What that one has under way keeps its places until it goes on, which it does not before this one is done.
-    """
-    _limiters.set_apart(loop)

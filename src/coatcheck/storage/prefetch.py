@@ -20,6 +20,7 @@ from coatcheck.contracts.store import StoredObject
 from coatcheck.errors import CoatcheckError, StoreDenied
 from coatcheck.format.wire import OBJECT_ID_LENGTH
 from coatcheck.runtime.clock import boottime
+from coatcheck.runtime.portal import on_loop
 from coatcheck.runtime.single_flight import SingleFlight
 from coatcheck.storage.client import PAGE, StoreClient
 from coatcheck.storage.limiter import ahead_limiter_of
@@ -74,6 +75,7 @@ class Prefetch:
             limit: Bytes that it may come to.
             follow: Whether to fetch on from it.
         """
+        await on_loop()
         key = state.key(object_id)
         window = self._window_of(state)
         ahead = window.take(key) if window else None
@@ -97,23 +99,25 @@ class Prefetch:
 
         Of a scope that is replayed, and of which nothing is known, a listing is begun.
         """
-        window = (
-            self._window_of(state)
-            if state.is_replayed and state.is_cold
-            else state.windows.get(asyncio.get_running_loop())
-        )
+        if state.is_replayed and state.is_cold:
+            await on_loop()
+            window = self._window_of(state)
+        else:
+            loop = asyncio._get_running_loop()  # noqa: SLF001 - as asyncio's own run() asks
+            window = None if loop is None else state.windows.get(loop)
         if window is not None:
             await window.listed(self._client.seconds_for(0) * _SHARE_OF_DEADLINE)
 
     async def list_scope(self, state: ScopeState) -> None:
         """Wait a moment for the listing of the scope; begin one, unless there was one before."""
+        await on_loop()
         window = self._window_of(state)
         if window is not None:
             await window.listed(self._client.seconds_for(0) * _SHARE_OF_DEADLINE)
 
     async def close(self, states: Iterable[ScopeState]) -> None:
         """Give up what is under way for these scopes on this event loop."""
-        loop = asyncio.get_running_loop()
+        loop = await on_loop()
         windows = [window for state in states if (window := state.windows.pop(loop, None)) is not None]
         await asyncio.gather(
             *(task for window in windows for task in window.give_up()), return_exceptions=True

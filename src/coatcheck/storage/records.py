@@ -180,8 +180,7 @@ class Ledger:
             KeyUnavailable: A key of the tenant has to be loaded and cannot be had now.
         """
         sealing = await self._policy.load_for_new(self._scope)
-        if self._policy.loads_keys:
-            await self._policy.sealing.load_all(self._scope.tenant)
+        await self._policy.load_all(self._scope.tenant)
         known = self._stores[0].scope(sealing).state.newest_record
         if newest is None or (known is not None and newest < known):
             self.forget()
@@ -202,8 +201,7 @@ class Ledger:
         Raises:
             KeyUnavailable: The tenant's keys have to be loaded and cannot be had now.
         """
-        if self._policy.loads_keys:
-            await self._policy.sealing.load_all(self._scope.tenant)
+        await self._policy.load_all(self._scope.tenant)
         sealings = self._policy.all_for(self._scope)
         return [Records(store.client, sealing) for store in self._stores for sealing in sealings]
 

@@ -25,7 +25,7 @@ from coatcheck import (
     TenantKeys,
 )
 from coatcheck.integrations.inngest import ClaimCheck, claim_check, payloads
-from coatcheck.integrations.inngest.background import wait_for
+from coatcheck.runtime.portal import run_blocking
 from tests.chains import encrypted_chain
 from tests.engines.google_kms import google_kms
 from tests.engines.inngest import InngestServer
@@ -298,7 +298,7 @@ def test_whoever_would_wait_for_himself_is_told_so() -> None:
         check.wrap_sync("value")
 
     with pytest.raises(ConfigError, match="Use the asynchronous method"):
-        wait_for(inside())
+        run_blocking(inside())
 
 
 async def test_the_end_of_a_run_was_told_at_each_of_its_failures(
