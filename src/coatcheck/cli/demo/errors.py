@@ -1,4 +1,4 @@
-"""Why the demo could not run."""
+"""The error of the demo."""
 
 
 class DemoError(Exception):
