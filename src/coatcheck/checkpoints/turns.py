@@ -1,4 +1,4 @@
-"""One after the other, in the order of asking, whichever event loop and thread asks."""
+"""A fair lock across event loops and threads."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from coatcheck.runtime.forks import after_fork, new_lock
 
 
 class Turns:
-    """A lock for the tasks of several event loops. Who is cancelled while it waits lets the next one wait in its place."""
+    """A lock for tasks of several event loops, first come, first served. A cancelled waiter gives its place to the next."""
 
     def __init__(self) -> None:
         self._lock = new_lock()
@@ -18,7 +18,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for the turns that were asked for before, and hold the next ones up until the block ends."""
+        """Wait for all earlier turns; block later ones until the block ends."""
         mine: Future[None] = Future()
         with self._lock:
             before, self._last = self._last, mine
@@ -33,5 +33,5 @@ class Turns:
                 before.add_done_callback(lambda _: mine.set_result(None))
 
     def _renew(self) -> None:
-        # Whoever has its turn in the parent ends it there.
+        # A turn of the parent process ends there.
         self._last = None
