@@ -98,7 +98,7 @@ def test_a_folder_that_is_a_file_is_a_problem(tmp_path: Path) -> None:
     done = run("check", f"file://{tmp_path}/objects")
     assert done.code == 1
     assert done.verdicts["write"] == "problem"
-    assert "objects is a file, which coatcheck did not make there" in done.out
+    assert "objects is a file, which coatcheck did not create" in done.out
     records = json.loads(run("check", "--json", f"file://{tmp_path}/objects").out)
     assert {"case": "write", "name": "ok", "value": 0, "unit": "bool"} in records
 
