@@ -33,7 +33,7 @@ class Limit:
     """Bytes, or events."""
     consequence: str
     ends: bool
-    """True if the run cannot go on once the limit is reached."""
+    """True if the run cannot continue once the limit is reached."""
 
 
 TEMPORAL: tuple[Limit, ...] = (

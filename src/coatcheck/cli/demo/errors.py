@@ -2,4 +2,4 @@
 
 
 class DemoError(Exception):
-    """The demo could not start or go on; the text is one line for the user."""
+    """An error that ends the demo; its text is one line for the user."""
