@@ -333,5 +333,5 @@ def test_a_state_that_is_gone_is_named(tmp_path: Path) -> None:
 def test_another_key_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COATCHECK_KEYS", OTHER_KEY.to_text())
     for command in (("list", "--json"), ("list",), ("show",), ("restore",)):
-        assert "key it was saved under" in refusal(*command, "--run", "order-7")
-    assert "key they were saved under" in refusal("runs")
+        assert "key it was saved with" in refusal(*command, "--run", "order-7")
+    assert "key they were saved with" in refusal("runs")
