@@ -1,8 +1,8 @@
-"""Everything that is measured, in one run: ``python -m benchmarks [--only NAME ...] [--to FOLDER]``, or ``make bench``.
+"""All benchmarks in one run: ``python -m benchmarks [--only NAME ...] [--to FOLDER]``, or ``make bench``.
 
-The parts run one after the other, each in a process of its own. Figures (JSON), charts (PNG) and a page (README.md) replace
-what was in the folder when all is done, and the README shows the best of them; interrupted, everything stays as it was. Exits 0 if every target held, 1 if one
-was missed or a part failed, 130 if interrupted.
+The parts run one after the other, each in its own process. At the end, figures (JSON), charts (PNG) and a page (README.md)
+replace the content of the folder, and the README's table is updated. If interrupted, everything stays unchanged. Exits 0
+if every target was met, 1 if one was missed or a part failed, 130 if interrupted.
 """
 
 import argparse
@@ -15,10 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.charting import charts
-from benchmarks.harness import glance, report
+from benchmarks.harness import glance, page
 from benchmarks.harness.machine import Noise, facts
 from benchmarks.harness.records import note
-from benchmarks.harness.suite import PARTS, Outcome, Part, run
+from benchmarks.harness.suite import PARTS, Part, PartResult, run
 
 _BUILD = Path(__file__).parents[1] / "build"
 _PARTIAL = _BUILD / "benchmarks"
@@ -26,7 +26,7 @@ _INTERRUPTED = 128 + signal.SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the exit code."""
+    """Run the command line; return the exit code."""
     options = _options(arguments)
     parts = [part for part in PARTS if not options.only or part.name in options.only]
     folder = options.to or (_PARTIAL if options.only else glance.RESULTS)
@@ -34,51 +34,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parent.mkdir(parents=True, exist_ok=True)
     try:
         with TemporaryDirectory(prefix="benchmarks-", dir=_BUILD) as name:
-            outcomes = measure(parts, Path(name, "new"))
+            results = measure(parts, Path(name, "new"))
             _replace(folder, Path(name))
     except KeyboardInterrupt:
-        note(f"interrupted: {folder} is as it was")
+        note(f"interrupted: {folder} is unchanged")
         return _INTERRUPTED
-    for outcome in outcomes:
-        for verdict in outcome.missed:
-            note(f"MISSED  {outcome.part.name}: {verdict.what}: {verdict.found}, {verdict.wanted}")
-    note(f"{report.summary(outcomes)}: {folder / 'README.md'}")
-    if folder == glance.RESULTS and not any(outcome.failure for outcome in outcomes):
+    for result in results:
+        for verdict in result.missed:
+            note(f"MISSED  {result.part.name}: {verdict.what}: {verdict.found}, {verdict.wanted}")
+    note(f"{page.summary(results)}: {folder / 'README.md'}")
+    if folder == glance.RESULTS and not any(result.failure for result in results):
         glance.rewrite()
-    return int(any(outcome.failure or outcome.missed for outcome in outcomes))
+    return int(any(result.failure or result.missed for result in results))
 
 
-def measure(parts: Sequence[Part], folder: Path) -> list[Outcome]:
-    """Run the parts, and write all that is to be known into a new folder."""
+def measure(parts: Sequence[Part], folder: Path) -> list[PartResult]:
+    """Run the parts, and write all results into a new folder."""
     folder.mkdir()
     noise = Noise()
     noise.measure()
-    outcomes = []
+    results = []
     for number, part in enumerate(parts, 1):
         note(f"[{number}/{len(parts)}] {part.name}: {part.question}")
-        outcomes.append(run(part, folder))
+        results.append(run(part, folder))
         noise.measure()
         note(
-            f"[{number}/{len(parts)}] {part.name}: {report.summary(outcomes[-1:])}, {outcomes[-1].seconds:.0f} s"
+            f"[{number}/{len(parts)}] {part.name}: {page.summary(results[-1:])}, {results[-1].seconds:.0f} s"
         )
     charts.draw_all(folder)
     about, noisy = list(facts()), list(noise.figures())
-    (folder / "README.md").write_text(report.page(outcomes, about, noisy), encoding="utf-8")
+    (folder / "README.md").write_text(page.markdown(results, about, noisy), encoding="utf-8")
     run_records = [
         *({"case": "machine", "name": name, "value": value, "unit": ""} for name, value in about),
         *({"case": "noise", "name": name, "value": value, "unit": unit} for name, value, unit in noisy),
-        *({"case": o.part.name, "name": "wall_seconds", "value": o.seconds, "unit": "s"} for o in outcomes),
+        *({"case": o.part.name, "name": "wall_seconds", "value": o.seconds, "unit": "s"} for o in results),
         *(
             {"case": o.part.name, "name": "missed", "value": len(o.missed), "unit": "targets"}
-            for o in outcomes
+            for o in results
         ),
         *(
             {"case": o.part.name, "name": "failed", "value": bool(o.failure), "unit": "parts"}
-            for o in outcomes
+            for o in results
         ),
     ]
     (folder / "run.json").write_text(json.dumps(run_records, indent=1) + "\n", encoding="utf-8")
-    return outcomes
+    return results
 
 
 def _replace(folder: Path, beside: Path) -> None:

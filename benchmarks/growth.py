@@ -1,8 +1,8 @@
-"""How does the history of an agent grow, turn by turn, and when does the server end it?
+"""Growth of an agent's history, turn by turn, until the server ends the run.
 
 ``python -m benchmarks.growth [--turns N] [--json [PATH]] [--plot PATH]``. On a real Temporal server and a real S3 server; ways
-as in ``benchmarks.history``. ``history_bytes`` are all events up to and with the end of that turn's step, ``stored_bytes`` what
-lies in the bucket at the end. A run that the server terminates is not ``completed``.
+as in ``benchmarks.history``. ``history_bytes`` are all events up to and including the end of that turn's step,
+``stored_bytes`` all objects in the bucket at the end. A run that the server terminates is not ``completed``.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ _PATIENCE = 300.0
 
 
 async def measure(case: str, turns: int, client: Client, store: S3) -> list[Record]:
-    """One run in a process of its own."""
+    """Measure one run in its own process."""
     bucket = store.new_bucket(case)
     async with process_of(Settings.of(client, case, bucket)) as process:
         await process.ask(_PATIENCE, do="live", workflow=case, turns=turns)
         history = await read_history(client.get_workflow_handle(case))
         completed = history.status == "completed"
         if completed and not (await process.ask(_PATIENCE, do="equal", workflow=case, turns=turns))["equal"]:
-            raise AssertionError(f"{case}: the result is not the conversation")
+            raise AssertionError(f"{case}: the result differs from the conversation")
     where = f"{turns} turns {case}"
     return [
         Record(where, "completed", int(completed), "runs"),
@@ -45,7 +45,7 @@ async def measure(case: str, turns: int, client: Client, store: S3) -> list[Reco
 
 
 async def measure_all(turns: int) -> list[Record]:
-    """Every way."""
+    """Measure every way."""
     records: list[Record] = []
     async with dev_server() as server, s3() as store:
         client = await Client.connect(server.address, namespace=server.namespace)
@@ -56,7 +56,7 @@ async def measure_all(turns: int) -> list[Record]:
 
 
 def main() -> None:
-    """Run."""
+    """Run the benchmark."""
     parser = arguments(__doc__, chart="growth")
     parser.add_argument("--turns", type=int, default=120, help="turns of the agent (120)")
     options = parser.parse_args()

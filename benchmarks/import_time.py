@@ -1,8 +1,8 @@
-"""What does it take to import coatcheck, and to have a client of each store, beside what one would use without it?
+"""Cost of importing coatcheck, and of a client for each store, compared with the usual alternatives.
 
-``python -m benchmarks.import_time [--rounds N] [--json [PATH]]``. Each import is a process of its own, with compiled modules in
-the file system's cache; the peers take turns. ``import_seconds`` is the time of the statement alone, ``cpu_seconds`` the
-processor's, ``memory_bytes`` by how much the process has grown then (resident). Clients are made, not connected.
+``python -m benchmarks.import_time [--rounds N] [--json [PATH]]``. Each import runs in its own process, with compiled modules
+in the file system's cache; the peers take turns. ``import_seconds`` is the time of the statement alone, ``cpu_seconds``
+its processor time, ``memory_bytes`` the growth of the process (resident). Clients are created, not connected.
 """
 
 import json
@@ -35,13 +35,13 @@ _GOOGLE = "from google.auth.credentials import AnonymousCredentials as Anonymous
 
 
 class Subject(NamedTuple):
-    """What is imported for one purpose: by those who use coatcheck, and by those who do not."""
+    """The imports for one purpose, with coatcheck and with its peer."""
 
     name: str
     ours: str
     peer: str
     driver: bool = False
-    """Whether the peer needs the SDK's S3 driver."""
+    """True if the peer needs the SDK's S3 driver."""
 
 
 SUBJECTS = (
@@ -84,7 +84,7 @@ SUBJECTS = (
 
 
 def measure(subject: Subject) -> list[Record]:
-    """Both, once."""
+    """Measure coatcheck and its peer once."""
     records = (
         _measured("import coatcheck coatcheck", "import coatcheck", {}) if subject is SUBJECTS[0] else []
     )
@@ -110,9 +110,9 @@ def _measured(case: str, statement: str, environment: Mapping[str, str]) -> list
 
 
 def main() -> None:
-    """Run."""
+    """Run the benchmark."""
     parser = arguments(__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often; the medians are shown (5)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds; medians are shown (5)")
     options = parser.parse_args()
     for subject in SUBJECTS:
         measure(subject)  # so that everything is in the file system's cache

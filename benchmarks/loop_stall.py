@@ -1,9 +1,9 @@
-"""How long does the chain keep the event loop from everything else?
+"""Longest time for which the chain blocks the event loop.
 
-``python -m benchmarks.loop_stall [--rounds N] [--json [PATH]]``. A ticker notes, every millisecond, how late it is; meanwhile payloads
-are encoded and decoded through the chain, through its Temporal codec and through ``compress-only``, the codec that teams
-write first, which calls zlib on the loop. The longest delay is the stall. ``idle`` is the
-same ticker with nothing to do: the machine's own noise.
+``python -m benchmarks.loop_stall [--rounds N] [--json [PATH]]``. A ticker records its delay every millisecond, while payloads
+are encoded and decoded by the chain, by its Temporal codec and by ``compress-only``, the codec that teams write first,
+which calls zlib on the loop. The longest delay is the stall. ``idle`` is the same ticker without work: the noise of the
+machine.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ SCOPE = Scope("default", "workflow")
 
 
 async def stall_of(work: Callable[[], Awaitable[object]]) -> float:
-    """The longest time in seconds that the loop did not come round while ``work`` went on."""
+    """Return the longest time in seconds for which ``work`` blocked the loop."""
     longest = 0.0
     done = asyncio.Event()
 
@@ -51,11 +51,11 @@ async def stall_of(work: Callable[[], Awaitable[object]]) -> float:
 
 
 async def measure(folder: str, rounds: int) -> list[Record]:
-    """Every case, the median and the worst of the rounds."""
+    """Measure every case: the median and the worst of the rounds."""
     records = []
-    # Each round needs payloads that no round before has stored.
+    # Each round needs payloads that no earlier round has stored.
     large, small = payloads(10_000_000, rounds), payloads(40_000, 64 * rounds)
-    # Without a cache: what is in memory already is not decoded.
+    # Without a cache: payloads in memory are not decoded again.
     chain = Chain(Zstd(), Encrypt(Keyring(Key(bytes(32)))), Offload(FileStore(folder)), cache=PayloadCache(0))
     codec = wrap_data_converter(DataConverter.default, chain).payload_codec
     assert codec is not None
@@ -109,9 +109,9 @@ def _payload(data: bytes) -> Payload:
 
 
 def main() -> None:
-    """Run."""
+    """Run the benchmark."""
     parser = arguments(__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="how often (15)")
+    parser.add_argument("--rounds", type=int, default=15, help="number of rounds (15)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         records = asyncio.run(measure(folder, options.rounds))

@@ -1,10 +1,10 @@
-"""How long does it take to be back at step k after a worker was killed?
+"""Time until another worker continues after a worker was killed in step k.
 
 ``python -m benchmarks.recovery [--json [PATH]] [--plot PATH] [--rounds N]``. On a real Temporal server and a real S3 server
-that is 50 ms away, an agent is given its whole conversation at each step; ways as in ``benchmarks.history``. In the middle of
-steps 15, 30 and 60 its worker is killed; another process, which has nothing yet, takes over when the server has noticed.
-``input_seconds`` is the time from when it can take work until the step has its input again, ``back_seconds`` until the
-next step has its own: the worker has gone through the whole history by then. ``requests`` are the store's in that time.
+that is 50 ms away, each step of an agent gets the whole conversation; ways as in ``benchmarks.history``. During steps 15, 30
+and 60 its worker is killed; once the server has noticed, a new process takes over. ``input_seconds`` is the time from
+when it can take work until the step has its input again, ``back_seconds`` until the next step has its input: by then the
+worker has replayed the whole history. ``requests`` are those to the store in that time.
 """
 
 import asyncio
@@ -30,18 +30,18 @@ from coatcheck.cli.demo.server import dev_server
 STEPS = (15, 30, 60)
 CASES = (PLAIN, SDK, CODEC)
 _DELAY = 0.05
-"""Seconds that the store takes for a request."""
+"""Seconds added to each request to the store."""
 _PATIENCE = 120.0
-"""Seconds for anything at all."""
+"""Seconds for any one operation."""
 
 
 class Case:
-    """One run of the agent, and the workers of it that are killed.
+    """One run of the agent, whose workers are killed.
 
     Args:
         name: One of :data:`CASES`.
-        client: Of the server; it opens no payload.
-        store: Where objects go.
+        client: A client of the server; it decodes no payload.
+        store: The store of the objects.
     """
 
     def __init__(self, name: str, client: Client, store: S3) -> None:
@@ -70,7 +70,7 @@ class Case:
 
     @asynccontextmanager
     async def _back_at(self, workflow: str, step: int) -> AsyncIterator[tuple[Helper, list[Record]]]:
-        """A worker that has taken over and is in the next step, and what that took; killed at the end."""
+        """Let a new worker take over and reach the next step; yield it and its figures, and kill it at the end."""
         case = f"step {step} {self._name}"
         await self._store.proxy.count_from_zero(_DELAY)
         async with process_of(self._settings) as process:
@@ -88,7 +88,7 @@ class Case:
             )
 
     async def _noticed(self, handle: WorkflowHandle[Any, Any]) -> None:
-        """Wait until the server offers the step to another worker, so that its time-outs are not measured."""
+        """Wait until the server offers the step to another worker: its time-outs are not measured."""
         execution = WorkflowExecution(workflow_id=handle.id)
         await self._client.workflow_service.reset_sticky_task_queue(
             ResetStickyTaskQueueRequest(namespace=self._client.namespace, execution=execution)
@@ -107,7 +107,7 @@ class Case:
 async def measure_all(
     rounds: int, steps: tuple[int, ...] = STEPS, cases: Iterable[str] = CASES
 ) -> list[Record]:
-    """The medians of the rounds."""
+    """Measure every way and return the medians of the rounds."""
     records: list[Record] = []
     async with dev_server() as server, s3() as store:
         client = await Client.connect(server.address, namespace=server.namespace)
@@ -120,9 +120,9 @@ async def measure_all(
 
 
 def main() -> None:
-    """Run."""
+    """Run the benchmark."""
     parser = arguments(__doc__, chart="recovery")
-    parser.add_argument("--rounds", type=int, default=3, help="how often; the medians are shown (3)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; medians are shown (3)")
     options = parser.parse_args()
     with on_real_servers():
         records = asyncio.run(measure_all(options.rounds))

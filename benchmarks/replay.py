@@ -1,15 +1,15 @@
-"""How long does a replay take, cold and warm, where the store is far away, and does a workflow task have the time for it?
+"""Duration of a replay, cold and warm, with a distant store, and whether it fits into a workflow task.
 
 ``python -m benchmarks.replay [--json [PATH]] [--quick]``. The demo's agent, on a real Temporal server and a real S3 server
 behind a proxy that adds 50 or 300 ms to each request; ways and threshold as in ``benchmarks.history``.
 
 - ``live``: the run itself at 50 ms, 60 steps.
-- ``cold``: its history goes through the SDK's ``Replayer`` in a process that knows nothing of the run; it has replayed a run
-  of one step before, so that what a process does once is not measured. ``warm``: the same process replays it once more.
-- ``restart``: at 300 ms, a real worker in a new process, which has done nothing yet, takes over a run that has taken all of
-  200 steps and waits for a signal, which it now gets. All of it has to be replayed inside one workflow task, which has 10
-  seconds. ``task_time_outs`` are the tasks that were not completed in time; after 60 seconds we wait no longer, and the run
-  is ``unfinished``. Only with what keeps payloads outside: 200 steps come to the server's 50 MiB otherwise.
+- ``cold``: the SDK's ``Replayer`` replays the history in a process that knows nothing of the run; it has replayed a run of
+  one step before, so that one-time work of a process is not measured. ``warm``: the same process replays it again.
+- ``restart``: at 300 ms, a real worker in a new process takes over a run that has taken all of its 200 steps, and that waits
+  for a signal, which is now sent. The whole run must be replayed within one workflow task, which has 10 seconds.
+  ``task_time_outs`` are the tasks that were not completed in time; after 60 seconds the run counts as ``unfinished``. Only
+  for ways that keep payloads outside the history: otherwise 200 steps exceed the server's 50 MiB.
 """
 
 import asyncio
@@ -30,22 +30,22 @@ from coatcheck.cli.demo.server import dev_server
 CASES = (PLAIN, COMPRESS_ONLY, SDK, CODEC, NATIVE)
 _IN_THE_HISTORY = (PLAIN, COMPRESS_ONLY)
 _PATIENCE = 600.0
-"""Seconds for anything that has no bound of its own."""
+"""Seconds for any operation without its own bound."""
 _RESTART_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured."""
+    """The sizes and delays of the runs."""
 
     live: int
-    """Steps of the run that is measured as it runs, and is replayed."""
+    """Steps of the run that is measured and replayed."""
     waiting: int
-    """Steps of the run that is taken over."""
+    """Steps of the run that a new worker takes over."""
     delay: float
-    """Seconds a request, of the run that is measured and of its replays."""
+    """Seconds for each request of the measured run and its replays."""
     restart_delay: float
-    """Seconds a request, where a run is taken over."""
+    """Seconds for each request of the new worker."""
 
 
 FULL = Plan(60, 200, 0.05, 0.3)
@@ -53,7 +53,7 @@ QUICK = Plan(5, 10, 0.05, 0.05)
 
 
 class Case:
-    """One way on both servers."""
+    """One way, on both servers."""
 
     def __init__(self, name: str, client: Client, store: S3) -> None:
         self._name = name
@@ -63,13 +63,13 @@ class Case:
         self._settings = Settings.of(client, name, store.new_bucket(name))
 
     async def measure(self, plan: Plan) -> list[Record]:
-        """All that is asked of it."""
+        """Measure the run, its replays and the restart."""
         live, waiting = f"{self._name}-live", f"{self._name}-waiting"
         records = await self._live(live, plan.live, plan.delay)
         records += await self._replay(live, plan.live, plan.delay)
         if self._name in _IN_THE_HISTORY:
             return records
-        note(f"{self._name}: {plan.waiting} steps are taken")
+        note(f"{self._name}: running {plan.waiting} steps")
         await self._store.proxy.count_from_zero()
         async with process_of(self._settings) as process:
             await process.ask(_PATIENCE, do="wait", workflow=waiting, turns=plan.waiting)
@@ -137,14 +137,14 @@ class Case:
 
     async def _check(self, answer: dict[str, bool]) -> None:
         if not answer["equal"]:
-            raise AssertionError(f"{self._name}: the result is not the conversation")
+            raise AssertionError(f"{self._name}: the result differs from the conversation")
 
     def _where(self, what: str, turns: int, delay: float) -> str:
         return f"{what}, {turns} steps, {delay * 1000:.0f} ms {self._name}"
 
 
 async def measure_all(plan: Plan, cases: Iterable[str] = CASES) -> list[Record]:
-    """Each of the ways."""
+    """Measure every way."""
     records: list[Record] = []
     async with dev_server() as server, s3() as store:
         client = await Client.connect(server.address, namespace=server.namespace)
@@ -154,9 +154,9 @@ async def measure_all(plan: Plan, cases: Iterable[str] = CASES) -> list[Record]:
 
 
 def main() -> None:
-    """Run."""
+    """Run the benchmark."""
     parser = arguments(__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few steps: to see that it works")
+    parser.add_argument("--quick", action="store_true", help="only a few steps, as a test")
     options = parser.parse_args()
     with on_real_servers():
         records = asyncio.run(measure_all(QUICK if options.quick else FULL))

@@ -1,9 +1,9 @@
-"""What does sealing cost, as a share of the chain?
+"""Cost of sealing, as a share of the chain.
 
-``python -m benchmarks.sealing [--json PATH]``. The chain is ``Chain(Zstd(), Encrypt(...), Offload(...))``; the seal is what
-``Encrypt`` adds to it: salt, HKDF, AES-256-GCM and the commitment, of the compressed payload. ``encode`` and ``decode`` are
-whole calls of the chain over a :class:`FileStore` on this machine's disk, which is the fastest durable store there is;
-``computing`` is the encode without a store, where only the processor counts. Calls and seals take turns.
+``python -m benchmarks.sealing [--json PATH]``. The chain is ``Chain(Zstd(), Encrypt(...), Offload(...))``; sealing is the work
+of ``Encrypt`` on the compressed payload: salt, HKDF, AES-256-GCM and the commitment. ``encode`` and ``decode`` are whole
+calls of the chain with a :class:`FileStore` on this machine's disk, the fastest durable store; ``computing`` is the
+encode without a store, processor time only. Calls and seals take turns.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ ROUNDS = 25
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 BYTES_A_ROUND = 2_000_000
 MOST_A_ROUND = 50
-"""Payloads: each is synced to the disk."""
+"""Most payloads of a round: each is synced to the disk."""
 SCOPE = Scope("default", "workflow")
 
 
@@ -45,7 +45,7 @@ class OneSize:
         ]
         self.chain = Chain(Zstd(), encrypt, Offload(FileStore(folder), over=0), cache=PayloadCache(0))
         self.loop = asyncio.new_event_loop()
-        # What was stored in a scope is known there: each round is a run of its own.
+        # Each round is a run of its own: objects stored in a scope are known there.
         self.runs = (Scope("default", f"{size}-{number}") for number in itertools.count())
         self.journals = self._encoded()
 
@@ -58,27 +58,27 @@ class OneSize:
         return scope, self.loop.run_until_complete(one_by_one())
 
     def seal(self) -> None:
-        """What sealing adds to an encode."""
+        """Seal, as an encode does."""
         for frame in self.frames:
             self.sealer.seal(self.header, self.context, frame)
 
     def open(self) -> None:
-        """What sealing adds to a decode."""
+        """Open, as a decode does."""
         for sealed in self.sealed:
             self.sealer.open(self.header, self.context, sealed)
 
     def compute(self) -> None:
-        """All of an encode but the store."""
+        """Encode without the store."""
         scope = next(self.runs)
         for payload in self.payloads:
             compute(self.chain, payload, scope)
 
     def encode(self) -> None:
-        """One after the other, each durable before the next."""
+        """Encode one after the other, each durable before the next."""
         self._encoded()
 
     def decode(self) -> None:
-        """One after the other, by a process that has none of them in memory."""
+        """Decode one after the other, with none of them in memory."""
         scope, journals = self.journals
         self.loop.run_until_complete(self._decoded(journals, scope))
 
@@ -87,7 +87,7 @@ class OneSize:
             await self.chain.decode(journal, scope)
 
     def records(self) -> Iterator[Record]:
-        """Measure."""
+        """Measure, and yield the figures."""
         seal, computing, encode = in_turn(ROUNDS, self.seal, self.compute, self.encode)
         opening, decode = in_turn(ROUNDS, self.open, self.decode)
         case = f"{self.size // 1000} KB"
@@ -105,7 +105,7 @@ class OneSize:
 
 
 def main() -> None:
-    """Run."""
+    """Run the benchmark."""
     options = arguments(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         show((record for size in SIZES for record in OneSize(size, folder).records()), options)

@@ -1,8 +1,8 @@
-"""How fast is a sweep, and how much memory does it take?
+"""Speed and memory of a sweep.
 
-``python -m benchmarks.sweep [--objects N] [--json [PATH]]``. A folder with N objects in N / 100 runs, of which the engine knows half.
-Four sweeps in processes of their own: one that only looks, one that marks, one that deletes what was marked, and one after that. A
-grace passes between them by changing the files' times.
+``python -m benchmarks.sweep [--objects N] [--json [PATH]]``. A folder has N objects in N / 100 runs, of which the engine knows
+half. Four sweeps run, each in its own process: a dry run, one that marks, one that deletes, and one with nothing to do.
+Between them the files' times are changed by more than a grace.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from coatcheck.storage.sweep_marks import SWEEP_MARK, SweepMark, opened_mark, se
 TENANT = "default"
 ENGINE = "temporal"
 EACH = 100
-"""Objects of a run."""
+"""Objects in a run."""
 GRACE = timedelta(days=7)
 LONG = timedelta(days=8)
 _BODY = bytes(64)
@@ -53,19 +53,19 @@ class HalfOfThem(LiveRuns):
 
 
 def scope_of(number: int) -> Scope:
-    """One of the runs."""
+    """Return the scope of one of the runs."""
     return Scope(TENANT, f"run-{number}", engine=ENGINE)
 
 
 def addresses() -> ScopePrefixes:
-    """Of a keyring with one key."""
+    """Return the prefixes for a keyring with one key."""
     return ScopePrefixes([Encrypt(Keyring(Key(bytes(32))))])
 
 
 async def fill(folder: Path, objects: int) -> None:
-    """Write objects as a store would, without making each durable."""
+    """Write objects as a store does, but not durably."""
     of, store = addresses(), FileStore(folder)
-    # Older by more than a grace than the tombstone will be.
+    # Older than the later mark by more than a grace.
     then = time.time() - 3 * LONG.total_seconds()
     for run in range(objects // EACH):
         (prefix,) = await of.of(scope_of(run))
@@ -78,7 +78,7 @@ async def fill(folder: Path, objects: int) -> None:
 
 
 async def age(folder: Path) -> None:
-    """Let more than a grace pass for everything that sweeps wrote."""
+    """Age all marks of sweeps by more than a grace."""
     of = addresses()
     await of.of_tenant(TENANT)
     then = time.time() - LONG.total_seconds()
@@ -91,7 +91,7 @@ async def age(folder: Path) -> None:
 
 
 async def sweep(folder: Path, objects: int, *, look: bool) -> dict[str, float]:
-    """One sweep, and what it took."""
+    """Run one sweep and return its figures."""
     work = Sweep(
         FileStore(folder),
         addresses(),
@@ -113,7 +113,7 @@ async def sweep(folder: Path, objects: int, *, look: bool) -> dict[str, float]:
 
 
 def measure(objects: int) -> list[Record]:
-    """All four."""
+    """Measure all four sweeps."""
     records = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -136,7 +136,7 @@ def measure(objects: int) -> list[Record]:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the benchmark."""
     parser = arguments(__doc__)
     parser.add_argument("--objects", type=int, default=100_000, metavar="N")
     parser.add_argument("--sweep", type=Path, help=argparse.SUPPRESS)

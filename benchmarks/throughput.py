@@ -1,13 +1,13 @@
-"""How much of the speed of its parts does the chain keep?
+"""Speed of the chain, compared with the speed of its parts.
 
 ``python -m benchmarks.throughput [--rounds N] [--json [PATH]] [--plot PATH]``. The parts are zstd-3 and the seal (salt, HKDF,
-AES-256-GCM), called one after the other in a loop; the chain is ``Chain(Zstd(), Encrypt(...), Offload(...))`` over a store
-that keeps nothing, so that no disk is measured. The payloads have nothing in common. The chain gets them one at a time on
-one thread, each as if it were the first of its run (``ratio``: what the chain's own work leaves of the speed of its parts)
-and in a run that has stored another payload, so that it looks for a base and finds none (``ratio_searching``); and all at
-once on an event loop (``ratio_loop``: with the hops to threads, and the cores that they use). Speeds are by the thread's
-processor time, those of the loop by the wall's. ``compress-only`` is zlib at its default level, one payload after the
-other, as the codec that teams write first calls it: no encryption, no store.
+AES-256-GCM), called one after the other in a loop; the chain is ``Chain(Zstd(), Encrypt(...), Offload(...))`` with a store
+that keeps nothing, so that no disk is measured. The payloads have nothing in common. The chain encodes them one at a time
+on one thread, each as the first of its run (``ratio``: the chain's speed as a share of its parts' speed) and in a run that
+has stored another payload, so that it searches for a base in vain (``ratio_searching``); and all at once on an event loop
+(``ratio_loop``: with calls in threads, on several cores). Speeds are by processor time of the thread, those of the loop by
+wall time. ``compress-only`` is zlib at its default level, one payload after the other, as in the codec that teams write
+first: no encryption, no store.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ BYTES_A_ROUND = 4_000_000
 
 
 class Discard(MemoryStore):
-    """Takes everything, and keeps it only as long as it ``keeps``."""
+    """A store that accepts everything, and keeps objects only while ``keeps`` is True."""
 
     keeps = True
 
@@ -56,7 +56,7 @@ class OneSize:
         self.context = object_context(bytes(32))
         self.store = Discard()
         self.chain = Chain(self.zstd, encrypt, Offload(self.store, over=1024), cache=PayloadCache(0))
-        # What was stored in a scope is known there: each round is a run of its own.
+        # Each round is a run of its own: objects stored in a scope are known there.
         self.runs = (Scope("default", f"workflow-{n}") for n in itertools.count())
         self.loop = asyncio.new_event_loop()
         self.frames = [self.zstd.encode(payload) or payload for payload in self.payloads]
@@ -74,51 +74,51 @@ class OneSize:
             self.sealer.seal(self.header, self.context, self.zstd.encode(payload) or payload)
 
     def compress(self) -> None:
-        """What the codec computes, and nothing else."""
+        """Compress as the compress-only codec does."""
         for payload in self.payloads:
             zlib.compress(payload)
 
     def decompress(self) -> None:
-        """What the codec computes, and nothing else."""
+        """Decompress as the compress-only codec does."""
         for compressed in self.compressed:
             zlib.decompress(compressed)
 
     def name_payloads(self) -> None:
-        """The object ids, which the parts do without."""
+        """Compute the object ids, which the parts do not need."""
         for payload in self.payloads:
             self.sealer.object_id(payload)
 
     def encode_chain(self) -> None:
-        """One after the other, without an event loop: everything that the chain computes."""
+        """Encode one after the other, without an event loop: all computation of the chain."""
         scope = next(self.runs)
         for payload in self.payloads:
             compute(self.chain, payload, scope)
 
     def encode_searching(self) -> None:
-        """The same, in a run that has something to build on."""
+        """Encode in the same way, in a run that has a possible base."""
         for payload in self.payloads:
             compute(self.chain, payload, SEARCHED)
 
     def encode_loop(self) -> None:
-        """All at once, as a worker does it."""
+        """Encode all at once, as a worker does."""
         self.loop.run_until_complete(
             all_at_once(self.chain.encode(payload, next(self.runs)) for payload in self.payloads)
         )
 
     def decode_parts(self) -> None:
-        """Open, then decompress."""
+        """Decrypt, then decompress."""
         for sealed in self.sealed:
             body = self.sealer.open(self.header, self.context, memoryview(sealed)[len(self.header) :])
             self.zstd.decode(body, self.size)
 
     def decode_loop(self) -> None:
-        """All at once, as a worker does it."""
+        """Decode all at once, as a worker does."""
         self.loop.run_until_complete(
             all_at_once(self.chain.decode(payload, SCOPE) for payload in self.journal)
         )
 
     def records(self, rounds: int) -> Iterator[Record]:
-        """Measure."""
+        """Measure, and yield the figures."""
         parts, zlib_encoded, names, chain, searching = in_turn(
             rounds,
             self.encode_parts,

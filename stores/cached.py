@@ -1,4 +1,4 @@
-"""A store with a cache on the local disk in front of it."""
+"""A store with a cache on the local disk."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,45 +18,46 @@ DEFAULT_MAX_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class CachedStoreStats:
-    """What a :class:`CachedStore` has done since it was made."""
+    """Figures of a :class:`CachedStore` since it was created."""
 
     hits: int
-    """Reads that the disk answered."""
+    """Reads answered from the disk."""
     misses: int
     """Reads that went to the inner store."""
     bytes: int
-    """What the folder held when this store last changed it or looked through it; all processes' files."""
+    """Bytes in the folder, of all processes, when this store last changed or scanned it."""
 
 
 class CachedStore(Store):
-    """Keeps copies of objects in files on the local disk, so that what was read or written once is near.
+    """A store that caches copies of objects in files on the local disk.
 
-    The copies are the very bytes that the inner store holds: sealed if the chain encrypts. They survive a restart.
-    A write goes to the inner store first and is copied once that has acknowledged it. Damaged copies (torn,
-    truncated, flipped bits) are found by a checksum, dropped, and fetched again. A disk that is full, read-only or
-    broken fails no call: it is logged once, and the store goes on without its cache.
+    The copies are exactly the bytes of the inner store: encrypted if the chain encrypts. They survive a restart. A write goes
+    to the inner store first and is copied once that has acknowledged it. Damaged copies (torn, truncated, flipped bits)
+    are detected by a checksum, dropped, and fetched again. A disk that is full, read-only or broken fails no call: this
+    is logged once, and the store continues without its cache.
 
-    Bounded in bytes: when a write would exceed ``max_bytes``, the least recently used copies go until a tenth of it
-    is free. The bound holds across restarts and for all processes that share the folder together; each process
-    may exceed it by what it is writing at that moment. It counts bytes in files, not file system blocks.
+    Bounded in bytes: when a write would exceed ``max_bytes``, the least recently used copies are removed until a tenth of it
+    is free. The bound applies across restarts and to all processes that share the folder together; each process may
+    exceed it by the files that it is writing. It counts bytes in files, not file system blocks.
 
-    A copy proves nothing about the object: :meth:`get` can give bytes that the inner store no longer has, or has in
-    another form by now. Who has to know asks :meth:`get_uncached`, or lists. The copies follow replaces and deletes
-    that go through this store, also if the process is killed. Earlier bytes can still be read here, until
-    :meth:`get_uncached` or :meth:`forget`, or until room is made: after a change that another machine made, one that was
-    cancelled or failed and yet took effect later, or one just before a power failure; and after a change of another process
-    with the same folder, if this one was reading the object at that moment.
+    A copy proves nothing about the object: :meth:`get` can return bytes that the inner store no longer has, or now has in
+    another form. To be certain, call :meth:`get_uncached`, or list. The copies follow replaces and deletes through this
+    store, even if the process is killed. :meth:`get` can still return earlier bytes, until :meth:`get_uncached` or
+    :meth:`forget`, or until the copy is removed to make room: after a change by another machine; after one that was
+    cancelled or failed but took effect later; after one just before a power failure; and after a change by another
+    process with the same folder, if this process was reading the object at that moment.
 
     Safe from several threads and event loops, and after a fork; the disk is used in threads. Needs POSIX file locks.
 
     Args:
-        store: The inner store. Listings come from it alone.
-        folder: For this inner store only: two that share a folder could answer for each other. Made on the first
-            write, for the owner only (files 0600, folders 0700). A folder that is not this user's or root's, or that
-            others may write, is not used, nor is anything in it that is no regular file; that is logged once.
+        store: The inner store. Listings come only from it.
+        folder: The folder of the copies, for this inner store only: two stores that share a folder could answer for each
+            other. Created on the first write, for the owner only (files 0600, folders 0700). A folder that does not
+            belong to this user or root, or that others may write, is not used, nor is anything in it that is not a
+            regular file; that is logged once.
             Defaults to ``objects`` in the user's cache folder for coatcheck (``~/.cache/coatcheck`` on Linux).
-        max_bytes: The bound. Objects that are larger are not cached.
-        trust_folder: Use the folder whoever owns and may write it, as :class:`FileStore` does.
+        max_bytes: Most bytes of all copies together. Larger objects are not cached.
+        trust_folder: Accept any owner and mode of the folder, as :class:`FileStore` does.
 
     Raises:
         ConfigError: ``max_bytes`` is not positive.
@@ -72,7 +73,7 @@ class CachedStore(Store):
     ) -> None:
         if max_bytes < 1:
             raise ConfigError(
-                f"a cache of {max_bytes} bytes makes no sense", "Use the inner store by itself for no cache."
+                f"max_bytes={max_bytes} must be positive", "To have no cache, use the inner store by itself."
             )
         self.folder = Path(folder) if folder is not None else user_cache_path("coatcheck") / "objects"
         self._store = store
@@ -87,7 +88,7 @@ class CachedStore(Store):
 
     @property
     def stats(self) -> CachedStoreStats:
-        """What the cache has done so far."""
+        """Figures so far."""
         with self._counting:
             return CachedStoreStats(self._hits, self._misses, self._copies.bytes)
 
@@ -102,13 +103,13 @@ class CachedStore(Store):
     async def replace(self, key: str, data: bytes) -> None:
         """See :meth:`Store.replace`."""
         with self._overlaps.watch(check_key(key), changes=True) as call:
-            # Before, so that a process killed after the replace leaves no copy of what was there.
+            # Before, so that a process killed after the replace leaves no copy of the old object.
             await asyncio.to_thread(self._copies.drop, key)
             await self._store.replace(key, data)
             await asyncio.to_thread(self._copies.keep, key, data, lambda: call.undisturbed)
 
     async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
-        """See :meth:`Store.get`. A copy of more than ``limit`` bytes is not read; the inner store is asked."""
+        """See :meth:`Store.get`. A copy of more than ``limit`` bytes is not read: the inner store is asked."""
         copy = await asyncio.to_thread(self._copies.read, check_key(key), limit)
         with self._counting:
             self._hits += copy is not None
@@ -121,9 +122,9 @@ class CachedStore(Store):
         return data
 
     async def get_uncached(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
-        """See :meth:`Store.get_uncached`. The copy becomes what the inner store has, or goes with the object.
+        """See :meth:`Store.get_uncached`. The copy is replaced by the inner store's bytes, or dropped if there are none.
 
-        Other calls for this key, if they are under way meanwhile, leave no copy: they may have read an older one or a replica's.
+        Concurrent calls for this key leave no copy: they may have read an older one or a replica's.
         """
         with self._overlaps.watch(check_key(key), changes=True) as call:
             try:
@@ -137,8 +138,8 @@ class CachedStore(Store):
     async def delete(self, key: str) -> None:
         """See :meth:`Store.delete`."""
         with self._overlaps.watch(check_key(key), changes=True):
-            # Before, so that a process killed after the delete leaves no copy; after, for one that another
-            # process has made meanwhile.
+            # Before, so that a process killed after the delete leaves no copy; after, for one that another process has
+            # made meanwhile.
             await asyncio.to_thread(self._copies.drop, key)
             await self._store.delete(key)
             await asyncio.to_thread(self._copies.drop, key)
@@ -148,13 +149,13 @@ class CachedStore(Store):
         await self._store.delete_versions(prefix)
 
     async def forget(self, key: str) -> None:
-        """Drop the copy, if there is one: the next :meth:`get` asks the inner store.
+        """Drop the copy, if any: the next :meth:`get` asks the inner store.
 
-        For a reader who finds that the bytes are not what they should be: they may have been damaged on their way
-        from the inner store, before their copy was made.
+        For a reader that finds the bytes damaged: this may have happened on their way from the inner store, before the copy
+        was made.
 
         Raises:
-            ConfigError: ``key`` is no key.
+            ConfigError: ``key`` is malformed.
         """
         with self._overlaps.watch(check_key(key), changes=True):
             await asyncio.to_thread(self._copies.drop, key)
@@ -169,5 +170,5 @@ class CachedStore(Store):
         return await self._store.list_first(prefix, count)
 
     async def close(self) -> None:
-        """See :meth:`Store.close`. The copies stay."""
+        """See :meth:`Store.close`. The copies stay on the disk."""
         await self._store.close()

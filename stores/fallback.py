@@ -1,4 +1,4 @@
-"""A store with replicas to read from when it is down."""
+"""A store that reads from replicas when it is down."""
 
 import asyncio
 import logging
@@ -17,33 +17,33 @@ _logger = logging.getLogger("coatcheck")
 
 
 class FallbackStore(Store):
-    """Reads from a replica where the primary lacks the object or does not answer; all else goes to the primary.
+    """A store that reads from a replica if the primary lacks the object or does not answer; all else goes to the primary.
 
-    For a failover between regions: something outside (the bucket's own replication) copies the objects, and while
-    the primary's region is down, replays go on from the replicas. Writes, deletes and listings fail meanwhile.
-    A delete, or a replace, reaches the replicas by that replication; until then, or for ever where it does not copy that,
-    reads still find there what was. So what :meth:`get` gives proves nothing about the object; who has to know asks
-    :meth:`get_uncached`, or lists, which only the primary answers.
+    For a failover between regions: the bucket's own replication, or another tool, copies the objects, and while the primary's
+    region is down, replays read from the replicas. Writes, deletes and listings fail meanwhile. Deletes and replaces reach
+    the replicas by that replication; until then, or forever if it does not copy them, reads can find the old object there.
+    So the result of :meth:`get` proves nothing about the object. To be certain, call :meth:`get_uncached`, or list: only
+    the primary answers these.
 
-    A read asks the stores in the order given. The next one is asked as soon as one fails in any way, or has been
-    silent for ``patience`` seconds; then both are waited for, and the first that has the object wins. A store that
-    failed or was silent is not waited for by later reads until it answers again. That the primary refuses (denied,
-    or set up wrongly) does not stop a read either, since in an outage a region's credential service is often down
-    too; but it is never taken for "missing". Nor does an object that is larger than asked for stop a read: the next
-    store may have the right one. Each failure is logged, at most once a minute.
+    A read asks the stores in the given order. It asks the next one as soon as one fails in any way, or has been silent for
+    ``patience`` seconds; then it waits for both, and the first that has the object wins. Later reads do not wait for a
+    store that failed or was silent, until it answers again. A refusal by the primary (denied, or wrongly configured)
+    does not stop a read either, since in an outage a region's credential service is often down too; but it never counts
+    as "missing". Nor does an object above the limit stop a read: the next store may have the right one. Failures are
+    logged, at most once a minute.
 
-    If no store gives the object, :meth:`get` raises what leaves most open:
+    If no store returns the object, :meth:`get` raises the least final error:
 
-    1. :class:`StoreUnavailable` if any store was unavailable: the object may well be there.
+    1. :class:`StoreUnavailable` if any store was unavailable: the object may be there.
     2. else the first error of another kind, such as :class:`StoreDenied` or :class:`LimitExceeded`, in the order of the
        stores
-    3. :class:`PayloadNotFound` only if every store says that it has no such object
+    3. :class:`PayloadNotFound` only if every store says that it does not have the object
 
     Safe from several threads and event loops if the stores are. Put a cache around it, not inside.
 
     Args:
-        primary: Written, deleted from, listed, and read first.
-        *replicas: At least one; read in this order. They are never written.
+        primary: The store for writes, deletes and listings; it is read first.
+        *replicas: At least one; read in this order, never written.
         patience: Seconds of silence after which a read asks the next store as well.
 
     Raises:
@@ -52,11 +52,9 @@ class FallbackStore(Store):
 
     def __init__(self, primary: Store, *replicas: Store, patience: float = DEFAULT_PATIENCE) -> None:
         if not replicas:
-            raise ConfigError("there is no replica to fall back to", "Use the primary by itself.")
+            raise ConfigError("FallbackStore needs a replica", "Pass one, or use the primary by itself.")
         if not patience >= 0:
-            raise ConfigError(
-                f"a patience of {patience} s makes no sense", "Use 0 to ask all stores at once."
-            )
+            raise ConfigError(f"patience={patience} must not be negative", "Use 0 to ask all stores at once.")
         self._primary = primary
         self._stores = (primary, *replicas)
         self._patience = patience
@@ -75,7 +73,7 @@ class FallbackStore(Store):
         await self._primary.replace(key, data)
 
     async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
-        """See :meth:`Store.get`, and the class for which error is raised. No attempt outlives the call."""
+        """See :meth:`Store.get`; for the errors see the class. No attempt outlives the call."""
         check_key(key)
         tasks: list[asyncio.Task[bytes | CoatcheckError]] = []
         try:
@@ -95,7 +93,7 @@ class FallbackStore(Store):
         )
 
     async def get_uncached(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
-        """See :meth:`Store.get_uncached`: the primary's."""
+        """See :meth:`Store.get_uncached`: from the primary."""
         return await self._primary.get_uncached(key, limit)
 
     async def delete(self, key: str) -> None:
@@ -126,7 +124,7 @@ class FallbackStore(Store):
                 raise outcome
 
     async def _first_found(self, tasks: Sequence["asyncio.Task[bytes | CoatcheckError]"]) -> bytes | None:
-        """The object from one of ``tasks``; None if it is time to ask the next store, or there is no more hope."""
+        """Return the object from one of ``tasks``; None if it is time to ask the next store, or all have failed."""
         newest = len(tasks) - 1
         last = len(tasks) == len(self._stores)
         while unfinished := [task for task in tasks if not task.done()]:
@@ -157,7 +155,7 @@ class FallbackStore(Store):
         self._failing.add(position)
         if time.monotonic() >= self._next_warning:
             self._next_warning = time.monotonic() + _WARN_EVERY
-            _logger.warning("reads go on without the %s: %s", _name(position), what)
+            _logger.warning("reads continue without the %s: %s", _name(position), what)
 
 
 def _name(position: int) -> str:
@@ -165,13 +163,13 @@ def _name(position: int) -> str:
 
 
 def _most_telling(errors: Sequence[CoatcheckError], key: str) -> CoatcheckError:
-    """What to raise when the stores, in their order, gave these ``errors``."""
+    """Return the error to raise for ``errors``, which are in the order of the stores."""
     said = "; ".join(f"{_name(position)}: {error.what}" for position, error in enumerate(errors))
     unavailable = [error for error in errors if isinstance(error, StoreUnavailable)]
     if unavailable:
         pauses = [error.retry_after for error in unavailable if error.retry_after is not None]
         told = StoreUnavailable(
-            f"no store gave the object ({said})", unavailable[0].todo, key, max(pauses, default=None)
+            f"no store returned the object ({said})", unavailable[0].todo, key, max(pauses, default=None)
         )
         told.__cause__ = unavailable[0]
         return told

@@ -1,4 +1,4 @@
-"""Objects as files below a folder: the embedded default."""
+"""Objects as files in a folder: the default store."""
 
 import asyncio
 import bisect
@@ -31,43 +31,45 @@ from coatcheck.stores._file.folders import Folders, NotOursError, check_regular,
 _T = TypeVar("_T")
 
 _TEMPORARY = "tmp~"
-"""Where objects are written before they get their name; ``~`` is in no key, so no object can be here."""
+"""The folder of temporary files. No key contains ``~``, so no object can be here."""
 _TEMPORARY_FILE = re.compile(r"[0-9a-f]{32}")
 _SHARD_MARK = "~"
 _SHARD_LENGTH = 2
 _SEGMENT = re.compile(rf"[A-Za-z0-9_=-][A-Za-z0-9._=-]{{0,{MAX_SEGMENT_LENGTH - 1}}}")
-"""A name that stands between the slashes of a key; nothing else below the folder is ours."""
+"""A segment of a key. Other names in the folder are not ours."""
 _ABANDONED_AFTER = 24 * 3600
-"""Seconds after which a temporary file is taken for one that a killed process left behind."""
+"""Seconds after which a temporary file counts as left behind by a killed process."""
 _FULL_DISK_PAUSE = 60.0
 """Seconds: a full disk does not empty itself while a call waits."""
 _PAGE = 1000
-"""Entries that a listing reads in one hop to a thread."""
+"""Entries that a listing reads in one call in a thread."""
 _NO_LINKS = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
-"""Errors of a mount without hard links; many say EPERM instead."""
+"""Errors of a file system without hard links; many return EPERM instead."""
 
 _Publish = Callable[[str, int, str, int], bool]
-"""Gives the temporary file (name, folder) the name of the object (name, folder); whether it was free."""
+"""Publishes a temporary file (name, folder) as an object (name, folder); returns False if the object already exists."""
 
 
 class FileStore(Store):
-    """Keeps each object in a file of its own below ``folder``, readable by its owner only.
+    """A store that writes each object to its own file below ``folder``, readable by its owner only.
 
-    A write goes to a temporary file that is synced, then linked to its name, then the folder is synced: after
-    a crash an object is whole or absent, and of several writers at once (threads or processes) one wins. The
-    file system must have hard links. Files have mode 0600, folders 0700; the last segment of a key is sharded
-    by its first two characters, so that no folder grows beyond what file systems like.
+    A write goes to a temporary file, which is synced and then linked to its name; then the folder is synced. After a crash an
+    object is complete or absent, and of several concurrent writers (threads or processes) exactly one wins. The file
+    system must support hard links. Files have mode 0600, folders 0700. The last segment of a key is sharded by its
+    first two characters, so that folders stay small.
 
-    ``folder``, and all folders below it, must belong to the user of this process or to root, and be writable for
-    nobody else: anything else is a :class:`ConfigError` that names the folder, its owner and its mode. Links in the path
-    to ``folder`` are followed if this user or root made them, at first use and then no more; below it none is.
-    What is no regular file in the place of an object is an error too, and left as it is; listings go without it.
+    ``folder``, and all folders below it, must belong to the user of this process or to root, and be writable for nobody
+    else; otherwise a :class:`ConfigError` names the folder, its owner and its mode. Links in the path to ``folder`` are
+    followed only if this user or root made them, and only at first use; below it no link is followed. If the place of
+    an object has something other than a regular file, that is an error too, and it is left unchanged; listings skip it.
+
+    Safe from several threads and event loops, and after a fork; the disk is used in threads.
 
     Args:
-        folder: Made on the first write. Defaults to ``payloads`` in the user's data folder for coatcheck
+        folder: Created on the first write. Defaults to ``payloads`` in the user's data folder for coatcheck
             (``~/.local/share/coatcheck`` on Linux).
-        trust_folder: Take the folder and those below it whoever owns and may write them, as where Kubernetes
-            (``fsGroup``), NFS or SMB sets that. Who can write there can delete and replace objects.
+        trust_folder: Accept any owner and mode of the folder and those below it, for Kubernetes (``fsGroup``), NFS or SMB,
+            which set them. Anybody who can write there can delete and replace objects.
     """
 
     def __init__(self, folder: str | Path | None = None, *, trust_folder: bool = False) -> None:
@@ -95,7 +97,7 @@ class FileStore(Store):
         await self._in_thread(key, lambda: self._unlink(key))
 
     async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
-        """See :meth:`Store.list_objects`. Reads folders as it goes, 1,000 entries at a time."""
+        """See :meth:`Store.list_objects`. Reads folders step by step, 1,000 entries at a time."""
         entries = self._walk(prefix)
         while True:
             try:
@@ -108,7 +110,7 @@ class FileStore(Store):
                 return
 
     async def list_first(self, prefix: str, count: int) -> list[StoredObject]:
-        """See :meth:`Store.list_first`. Of a folder without others in it, no more files than that are looked at."""
+        """See :meth:`Store.list_first`. In a folder without subfolders it reads only ``count`` files."""
         try:
             return await asyncio.to_thread(self._first, prefix, count)
         except OSError as error:
@@ -116,7 +118,7 @@ class FileStore(Store):
 
     async def _in_thread(self, key: str, action: Callable[[], _T]) -> _T:
         check_key(key)
-        # Shielded: a cancelled caller leaves at once, while the write goes on to its end in the thread.
+        # Shielded: a cancelled caller returns at once, while the write ends in the thread.
         work = asyncio.ensure_future(asyncio.to_thread(action))
         try:
             return await asyncio.shield(work)
@@ -127,7 +129,7 @@ class FileStore(Store):
             raise self._typed(error, key) from error
 
     def _path(self, key: str) -> Path:
-        """Return where the file of ``key`` stands: for measurements, which look at it from outside."""
+        """Return the file of ``key``, for measurements from outside."""
         names, name = _place(key)
         return self.folder.joinpath(*names, name)
 
@@ -147,13 +149,13 @@ class FileStore(Store):
                     check_regular(name, folder)
                 with _temporary(temporaries, data) as temporary:
                     published = publish(temporary, temporaries, name, folder)
-                # Also where another writer won: its link may not be durable yet when this caller relies on it.
+                # Also if another writer won: this caller relies on its link, which may not be durable yet.
                 os.fsync(folder)
                 return published
         except FileNotFoundError as error:
             raise StoreUnavailable(
-                f"what was being written to {self.folder} was removed before it was whole",
-                "Retry; check the clocks of the machines that share the folder: a day's difference looks like a crash.",
+                f"a temporary file in {self.folder} was removed while it was being written",
+                "Retry. Check the clocks of the machines that share the folder: a difference of a day looks like a crash.",
                 key,
             ) from error
 
@@ -168,9 +170,9 @@ class FileStore(Store):
             return
 
     def _sweep_temporaries(self, temporaries: int) -> None:
-        """Once per store: remove what killed writers left behind, and nothing else.
+        """Remove the files of killed writers, and nothing else. Done once per store.
 
-        What was linked to its object takes no room of its own, and stays for as long as the object does.
+        A file that is linked to its object takes no extra space, and stays as long as the object.
         """
         if self._swept_temporaries:
             return
@@ -189,9 +191,9 @@ class FileStore(Store):
             yield from self._walk_folder(root, "", wanted)
 
     def _walk_folder(self, folder: int, above: str, wanted: str) -> Iterator[StoredObject]:
-        """Every object below the open ``folder``, whose keys begin with ``above``.
+        """Yield the objects below the open ``folder``, whose keys start with ``above``.
 
-        The last segments of keys come in order: shards are at most a few thousand, and what one holds is sorted by itself.
+        The last segments of keys are in order: there are at most a few thousand shards, and each is sorted by itself.
         """
         shards: list[str] = []
         with os.scandir(folder) as entries:
@@ -219,7 +221,7 @@ class FileStore(Store):
         first: list[StoredObject] = []
         for entry in self._walk(wanted):
             bisect.insort(first, entry, key=lambda entry: entry.key)
-            # What is in the folder itself comes last, and in order: nothing that is still to come is any less.
+            # Files in the folder itself come last, and in order: no later key is smaller.
             if len(first) > count and first.pop() is entry and entry.key.rpartition("/")[0] == folder:
                 break
         return first
@@ -245,32 +247,32 @@ class FileStore(Store):
                 )
             case errno.EACCES | errno.EPERM | errno.EROFS:
                 return StoreDenied(
-                    f"{self.folder} refuses: {reason}",
-                    "Make it readable and writable for the user that runs this process.",
+                    f"{self.folder} refuses access: {reason}",
+                    "Make it readable and writable for the user of this process.",
                     key,
                 )
             case errno.ENOSPC | errno.EDQUOT:
                 return StoreUnavailable(
                     f"{self.folder} is full: {reason}",
-                    "Free some space; nothing partial was kept.",
+                    "Free some space. No partial object was kept.",
                     key,
                     retry_after=_FULL_DISK_PAUSE,
                 )
             case _:
                 return StoreUnavailable(
-                    f"{self.folder} failed: {reason}", "Check the disk and that the folder is a folder.", key
+                    f"{self.folder} failed: {reason}", "Check the disk, and that the path is a folder.", key
                 )
 
 
 def _place(key: str) -> tuple[list[str], str]:
-    """The folders that lead to the file of ``key``, and its name."""
+    """Return the folders of the file of ``key``, and its name."""
     *parents, name = key.split("/")
     return [*parents, name[:_SHARD_LENGTH] + _SHARD_MARK], name
 
 
 @contextmanager
 def _temporary(folder: int, data: bytes) -> Iterator[str]:
-    """The name of a synced file of ``data`` in the open ``folder``, removed at the end of the block."""
+    """Create a synced temporary file of ``data`` in the open ``folder``, yield its name, and remove it at the end."""
     name = secrets.token_hex(16)
     try:
         descriptor = open_file(name, folder, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -297,15 +299,15 @@ def _link(temporary: str, temporaries: int, name: str, folder: int) -> bool:
         ):
             raise NotOursError(
                 f"the file system of {path_of(folder)} has no hard links"
-                f" ({error.strerror}, {errno.errorcode.get(error.errno or 0)}): no object can be written only where there is none",
-                "Use a folder on one that has them throughout, such as ext4, XFS or NFS; or a bucket, or PostgreSQL.",
+                f" ({error.strerror}, {errno.errorcode.get(error.errno or 0)}), so create-if-absent is not possible",
+                "Use a folder on a file system with hard links, such as ext4, XFS or NFS; or a bucket, or PostgreSQL.",
             ) from error
         raise
     return True
 
 
 def _links_at_all(temporary: str, temporaries: int) -> bool:
-    """Tell if a second name can be made where a first one could: else it is the mount that has none."""
+    """Return True if hard links work within the folder of temporary files, so that the mount supports them."""
     second = secrets.token_hex(16)
     try:
         os.link(temporary, second, src_dir_fd=temporaries, dst_dir_fd=temporaries, follow_symlinks=False)
@@ -321,7 +323,7 @@ def _rename(temporary: str, temporaries: int, name: str, folder: int) -> bool:
 
 
 def _objects_in(shard: int, shard_name: str, above: str, wanted: str) -> Iterator[StoredObject]:
-    """Every object in an open shard, in order."""
+    """Yield the objects in an open shard, in order."""
     with os.scandir(shard) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             key = above + entry.name
@@ -335,6 +337,6 @@ def _objects_in(shard: int, shard_name: str, above: str, wanted: str) -> Iterato
 
 
 def _retrieve_exception(work: "asyncio.Future[_T]") -> None:
-    """An error that nobody waits for any more is no news."""
+    """Retrieve an error that nobody awaits any more, so that asyncio does not log it."""
     if not work.cancelled():
         work.exception()

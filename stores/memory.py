@@ -1,4 +1,4 @@
-"""Objects in a dictionary of this process."""
+"""Objects in the memory of this process."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -8,9 +8,9 @@ from coatcheck.errors import PayloadNotFound
 
 
 class MemoryStore(Store):
-    """Keeps objects in memory: for tests and for trying things out. They end with the process.
+    """A store in memory, for tests and trials. Its objects end with the process.
 
-    Safe from several threads: each method is one dictionary operation.
+    Safe from several threads and event loops: each method is one dictionary operation.
     """
 
     def __init__(self) -> None:
@@ -31,8 +31,8 @@ class MemoryStore(Store):
             data, _ = self._objects[check_key(key)]
         except KeyError:
             raise PayloadNotFound(
-                "the memory store has no such object",
-                "It forgets everything when its process ends; use FileStore or a bucket to keep payloads.",
+                "there is no such object in the memory store",
+                "A memory store ends with its process. Use FileStore or a bucket to keep payloads.",
                 key,
             ) from None
         check_size(len(data), limit, key)

@@ -18,10 +18,10 @@ from coatcheck.errors import ConfigError, LimitExceeded, PayloadNotFound
 _TABLE = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?")
 _PAGE = 1000
 _MOST_BYTES = (1 << 30) - (1 << 20)
-"""PostgreSQL takes 1 GiB in one message; what is left is for the key and the protocol."""
+"""PostgreSQL accepts 1 GiB in one message; the difference is for the key and the protocol."""
 
-# A server may be told to acknowledge what a crash would lose. These statements do not let it: an object is
-# durable when a write returns. Where it was told more than that, such as to wait for replicas, it stays so.
+# A server may be configured to acknowledge writes that a crash would lose. These statements prevent it: an object is
+# durable when a write returns. Stricter settings, such as waiting for replicas, stay in effect.
 _INSERT = """INSERT INTO {table} (key, data) SELECT %(key)s, %(data)b
     FROM set_config('synchronous_commit', CASE current_setting('synchronous_commit')
         WHEN 'off' THEN 'local' ELSE current_setting('synchronous_commit') END, true)
@@ -32,7 +32,7 @@ _GET = "SELECT size, CASE WHEN size <= %(limit)s THEN data END FROM {table} WHER
 _DELETE = "DELETE FROM {table} WHERE key = %(key)s"
 _LIST = """SELECT key, size, modified FROM {table}
     WHERE key >= %(first)s AND key < %(end)s AND key > %(after)s ORDER BY key LIMIT %(page)s"""
-# Byte order, so that a prefix is a range of the index. No compression: sealed bytes have none left in them.
+# Byte order, so that a prefix is a range of the index. No compression: sealed bytes are not compressible.
 _MAKE = """CREATE TABLE {table} (
         key text COLLATE "C" PRIMARY KEY,
         data bytea NOT NULL,
@@ -43,27 +43,27 @@ _MAKE = """CREATE TABLE {table} (
 
 
 class PostgresStore(Store):
-    """Keeps objects in a table of PostgreSQL 12 or newer. Needs ``pip install 'coatcheck[postgres]'``.
+    """A store in a table of PostgreSQL 12 or newer. Needs ``pip install 'coatcheck[postgres]'``.
 
-    For those who have a PostgreSQL and no bucket, and for payloads of kilobytes to a few megabytes; the limit
-    is 1 GB. No connection is opened before the first statement. A write is durable when it returns, also where
-    ``synchronous_commit`` is off. Works through a pooler such as PgBouncer, with databases of any encoding, and in
-    a process that was forked. Nothing is retried here.
+    For users with a PostgreSQL and no bucket, and for payloads of kilobytes to a few megabytes; the limit is 1 GB. No
+    connection is opened before the first statement. A write is durable when it returns, even if ``synchronous_commit``
+    is off. Works through a pooler such as PgBouncer, with databases of any encoding, from several threads and event
+    loops, and after a fork. Nothing is retried here.
 
-    A connection that was idle for 30 seconds, or while a statement on another one got no answer, has a second to show
-    that it works before it is used; else it goes, with all that were idle as long.
+    A connection that was idle for 30 seconds, or while a statement on another one got no answer, is checked before use: if
+    it does not answer within a second, it is closed with all that were idle as long.
 
-    The role needs SELECT, INSERT, UPDATE and DELETE on the table, and CREATE on the schema if it is to make it.
+    The role needs SELECT, INSERT, UPDATE and DELETE on the table, and CREATE on the schema to create the table.
 
     Args:
-        dsn: A connection URL or string as libpq takes it. It is in no error and in no ``repr``.
-        table: Made on the first write, or by :meth:`init`, if it is not there. Lower-case letters, digits and
-            underscores, with its schema before a dot if need be.
-        prefix: Segments that all keys are kept below, such as ``"prod/payloads"``.
-        connections: The most connections in each event loop; who finds them all in use waits in line.
-        timeout: Seconds that one statement may take, not counting the wait in line.
-        password: A function, or a coroutine function, that is called for each new connection and returns the password
-            as text, such as a token of RDS IAM; a function is called in a thread. In no error, log or ``repr``.
+        dsn: A connection URL or string for libpq. It appears in no error and no ``repr``.
+        table: The table's name: lower-case letters, digits and underscores, optionally with its schema before a dot. Created
+            on the first write, or by :meth:`init`, if it does not exist.
+        prefix: A prefix for all keys, such as ``"prod/payloads"``.
+        connections: Most connections in each event loop; further callers wait for a free one.
+        timeout: Seconds for one statement, without the wait for a connection.
+        password: A function, or a coroutine function, that is called for each new connection and returns the password as
+            text, such as a token of RDS IAM; a function is called in a thread. It appears in no error, log or ``repr``.
 
     Raises:
         ConfigError: An argument is malformed, or psycopg is not installed.
@@ -87,11 +87,11 @@ class PostgresStore(Store):
             ) from missing
         if not _TABLE.fullmatch(table):
             raise ConfigError(
-                f"{table[:80]!r} is not a table's name",
+                f"{table[:80]!r} is not a table name",
                 "Use lower-case letters, digits and underscores, such as coatcheck_objects or schema.table.",
             )
         if connections < 1:
-            raise ConfigError("a store needs at least one connection", "Pass connections=1 or more.")
+            raise ConfigError("connections must be at least 1", "Pass connections=1 or more.")
         self.table = table
         self.prefix = f"{check_key(prefix.removesuffix('/'))}/" if prefix else ""
         self._table = Table(dsn, table, connections, timeout, password)
@@ -100,12 +100,12 @@ class PostgresStore(Store):
         return f"PostgresStore(table={self.table!r}, prefix={self.prefix!r})"
 
     async def init(self) -> None:
-        """Make the table unless it is there. Any number of processes may call this at once.
+        """Create the table unless it exists. Any number of processes may call this concurrently.
 
         Raises:
-            StoreDenied: The role may not make a table there.
+            StoreDenied: The role may not create the table.
             StoreUnavailable: The server cannot be reached, or is busy.
-            ConfigError: The database or the schema is not there.
+            ConfigError: The database or the schema does not exist.
         """
         await self._table.make(_MAKE)
 
@@ -129,7 +129,9 @@ class PostgresStore(Store):
         size, data = rows[0]
         check_size(size, limit, key)
         if not isinstance(data, bytes):
-            raise ConfigError(f"table {self.table!r} holds no bytes", "Name another table.", key)
+            raise ConfigError(
+                f"the column data of table {self.table!r} is not bytea", "Name another table.", key
+            )
         return data
 
     async def delete(self, key: str) -> None:
@@ -137,7 +139,7 @@ class PostgresStore(Store):
         await self._table.run(_DELETE, key, key=self.prefix + check_key(key))
 
     async def list_objects(self, prefix: str = "") -> AsyncIterator[StoredObject]:
-        """See :meth:`Store.list_objects`. In the order of the keys; holds no connection between two pages."""
+        """See :meth:`Store.list_objects`. In the order of the keys; uses no connection between two pages."""
         async for entry in self._list(prefix, _PAGE):
             yield entry
 
@@ -146,9 +148,9 @@ class PostgresStore(Store):
         return await first_in_order(self._list(prefix, min(count, _PAGE)), count)
 
     async def _list(self, prefix: str, most: int) -> AsyncIterator[StoredObject]:
-        """Every object in the order of the keys, ``most`` of them in one request."""
+        """Yield objects in the order of the keys, up to ``most`` of them in one request."""
         if not (prefix.isascii() and prefix.isprintable()):
-            return  # No key starts like this.
+            return  # No key starts with this.
         first = self.prefix + prefix
         after = ""
         while True:
@@ -168,8 +170,8 @@ class PostgresStore(Store):
         row = {"key": self.prefix + check_key(key), "data": data}
         if len(data) > _MOST_BYTES:
             raise LimitExceeded(
-                f"{len(data)} bytes are more than PostgreSQL takes in one value",
-                "Keep payloads of this size in a bucket.",
+                f"{len(data)} bytes are too many for one value in PostgreSQL",
+                "Use a bucket for payloads of this size.",
                 key,
             )
         rows = await self._table.run(query, key, **row)
@@ -178,6 +180,6 @@ class PostgresStore(Store):
             rows = await self._table.run(query, key, **row)
         if rows is None:
             raise ConfigError(
-                f"table {self.table!r} cannot be found after it was made", "Check the search_path.", key
+                f"table {self.table!r} was created but cannot be found", "Check the search_path.", key
             )
         return rows

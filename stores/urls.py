@@ -1,6 +1,6 @@
-"""Our stores by URL: what the entry points of the group ``coatcheck.stores`` call.
+"""Our stores by URL: the functions behind the entry points of the group ``coatcheck.stores``.
 
-Each option of a URL, behind its ``?``, is an argument of the store with the same name. No error repeats a URL.
+Each option of a URL, after its ``?``, is the store's argument of the same name. No error quotes a URL.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,12 +10,12 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from coatcheck.contracts.store import Store
 from coatcheck.errors import ConfigError
 
-_Reader = Callable[[str], object]
+_Parser = Callable[[str], object]
 _SSE = ("AES256", "aws:kms", "aws:kms:dsse")
 
 
 def file(url: str) -> Store:
-    """``file:///folder``: a :class:`~coatcheck.FileStore`."""
+    """Open ``file:///folder``: a :class:`~coatcheck.FileStore`."""
     from coatcheck.stores.file import FileStore  # noqa: PLC0415 - only what is used is loaded
 
     parts = _split(url)
@@ -23,33 +23,33 @@ def file(url: str) -> Store:
     folder = unquote(parts.path)
     if parts.netloc not in {"", "localhost"} or folder.strip("/") == "" or "\x00" in folder:
         raise ConfigError(
-            "a file URL names a folder of this machine by its whole path",
+            "a file URL must have an absolute path on this machine",
             "Write file:///folder, with three slashes.",
         )
     return FileStore(folder, **options)
 
 
 def s3(url: str) -> Store:
-    """``s3://bucket/prefix``: an :class:`~coatcheck.S3Store`."""
+    """Open ``s3://bucket/prefix``: an :class:`~coatcheck.S3Store`."""
     from coatcheck.stores.s3 import S3Store  # noqa: PLC0415 - only what is used is loaded
 
     return S3Store(**s3_arguments(url))
 
 
 def gs(url: str) -> Store:
-    """``gs://bucket/prefix``: a :class:`~coatcheck.GCSStore`."""
+    """Open ``gs://bucket/prefix``: a :class:`~coatcheck.GCSStore`."""
     from coatcheck.stores.gcs import GCSStore  # noqa: PLC0415 - only what is used is loaded
 
     return GCSStore(**gs_arguments(url))
 
 
 def postgresql(url: str) -> Store:
-    """``postgresql://user@host/database``: a :class:`~coatcheck.PostgresStore`; options may also be libpq's."""
+    """Open ``postgresql://user@host/database``: a :class:`~coatcheck.PostgresStore`; libpq's options are also accepted."""
     from coatcheck.stores.postgres import PostgresStore  # noqa: PLC0415 - only what is used is loaded
 
-    # Not taken apart any further than need be: libpq has rules of its own for what stands before the options.
+    # Parsed no further than necessary: libpq has its own rules for the part before the options.
     address, _, query = url.partition("?")
-    known: dict[str, _Reader] = {"table": str, "prefix": str, "connections": _count, "timeout": _seconds}
+    known: dict[str, _Parser] = {"table": str, "prefix": str, "connections": _count, "timeout": _seconds}
     ours = [pair for pair in query.split("&") if pair.partition("=")[0] in known]
     theirs = [pair for pair in query.split("&") if pair and pair not in ours]
     if "@" in query or not url.isprintable():
@@ -63,7 +63,7 @@ def postgresql(url: str) -> Store:
 
 
 def s3_arguments(url: str) -> dict[str, Any]:
-    """The arguments of the :class:`~coatcheck.S3Store` that ``url`` names.
+    """Return the arguments for the :class:`~coatcheck.S3Store` of ``url``.
 
     Raises:
         ConfigError: The URL is malformed.
@@ -83,7 +83,7 @@ def s3_arguments(url: str) -> dict[str, Any]:
 
 
 def gs_arguments(url: str) -> dict[str, Any]:
-    """The arguments of the :class:`~coatcheck.GCSStore` that ``url`` names.
+    """Return the arguments for the :class:`~coatcheck.GCSStore` of ``url``.
 
     Raises:
         ConfigError: The URL is malformed.
@@ -100,12 +100,12 @@ def gs_arguments(url: str) -> dict[str, Any]:
     )
 
 
-def _bucket_arguments(url: str, known: Mapping[str, _Reader]) -> dict[str, Any]:
+def _bucket_arguments(url: str, known: Mapping[str, _Parser]) -> dict[str, Any]:
     parts = _split(url)
     if "@" in parts.netloc or ":" in parts.netloc:
         raise ConfigError(
-            f"a {parts.scheme} URL has a bucket's name before the path, and nothing else",
-            f"Write {parts.scheme}://bucket/prefix. Credentials are found where the cloud's own tools find them.",
+            f"the host part of a {parts.scheme} URL must be a bucket's name only",
+            f"Write {parts.scheme}://bucket/prefix. Give credentials as for the cloud's own tools.",
         )
     prefix = unquote(parts.path.removeprefix("/"))
     return {"bucket": parts.netloc, "prefix": prefix, **_options(parts.query, known)}
@@ -122,8 +122,8 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _options(query: str, known: Mapping[str, _Reader]) -> dict[str, Any]:
-    # A bare question mark in a password makes the rest of it look like options.
+def _options(query: str, known: Mapping[str, _Parser]) -> dict[str, Any]:
+    # An unescaped question mark in a password makes the rest of the password look like options.
     if "@" in query:
         raise _malformed()
     read: dict[str, Any] = {}
@@ -132,25 +132,25 @@ def _options(query: str, known: Mapping[str, _Reader]) -> dict[str, Any]:
         if name not in known:
             raise _no_such_option(name, list(known))
         if name in read:
-            raise ConfigError(f"the option {name!r} stands twice in a store's URL", "Keep one of them.")
+            raise ConfigError(f"the store's URL has the option {name!r} twice", "Keep one of them.")
         try:
             read[name] = known[name](unquote(value))
         except ValueError as error:
-            raise ConfigError(f"the option {name!r} of a store's URL is {error}", "Correct it.") from None
+            raise ConfigError(f"the option {name!r} of the store's URL is {error}", "Correct it.") from None
     return read
 
 
 def _malformed() -> ConfigError:
     return ConfigError(
-        "a store's URL is malformed",
-        "Write odd characters with %: a space as %20, # as %23, ? as %3F, @ as %40. Check that no line end came along.",
+        "the store's URL is malformed",
+        "Escape special characters: a space as %20, # as %23, ? as %3F, @ as %40. Check for line ends.",
     )
 
 
 def _no_such_option(name: str, known: list[str]) -> ConfigError:
     return ConfigError(
-        f"a store's URL has the option {name[:40]!r}, which does not exist",
-        f"There are: {', '.join(known)}." if known else "This store has none.",
+        f"the store's URL has an unknown option {name[:40]!r}",
+        f"Known options: {', '.join(known)}." if known else "This store has no options.",
     )
 
 
@@ -160,7 +160,7 @@ def _endpoint(text: str) -> str:
     except ValueError:
         address = urlsplit("")
     if address.scheme not in {"http", "https"} or not address.hostname or "@" in address.netloc:
-        raise ValueError("no http or https address such as https://host:443")
+        raise ValueError("not an http or https address such as https://host:443")
     return text
 
 
@@ -172,13 +172,13 @@ def _yes_or_no(text: str) -> bool:
 
 def _sse(text: str) -> str:
     if text not in _SSE:
-        raise ValueError(f"none of {', '.join(_SSE)}")
+        raise ValueError(f"not one of {', '.join(_SSE)}")
     return text
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise ValueError("no whole number above 0")
+        raise ValueError("not a whole number above 0")
     return int(text)
 
 
@@ -188,12 +188,12 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise ValueError("no number of seconds above 0")
+        raise ValueError("not a number of seconds above 0")
     return seconds
 
 
 def _libpq_options() -> frozenset[str]:
-    """Those that this libpq has; empty where psycopg is not installed, which the store itself reports."""
+    """Return the options of this libpq; empty if psycopg is not installed, which the store itself reports."""
     try:
         from psycopg.pq import Conninfo  # noqa: PLC0415 - optional
     except ImportError:

@@ -1,4 +1,4 @@
-"""The figures as pictures, in one style: a way has the same colour everywhere, and every bar says its figure.
+"""Charts of the figures, in one style: a way has the same colour everywhere, and every bar shows its figure.
 
 ``python -m benchmarks.charting.charts FOLDER`` draws the charts of a folder of results again.
 """
@@ -31,14 +31,14 @@ from coatcheck.cli.demo.chart import LIMIT_BYTES, WARNING_BYTES
 
 
 def growth(value: Values) -> Figure:
-    """History over turns, and what lies outside at the end."""
+    """Draw the history over turns, and the bytes in the store at the end."""
     lines: dict[str, list[float]] = {}
     for (case, _), found in value.items():
         where, way = split(case)
         if where.startswith("turn "):
             lines.setdefault(way, []).append(found)
     longest = max(map(len, lines.values()))
-    figure = new_figure(5.2, f"An agent of {longest} turns: what Temporal's history and S3 have to hold")
+    figure = new_figure(5.2, f"An agent of {longest} turns: bytes in Temporal's history and in S3")
     left, right = figure.subplots(1, 2, width_ratios=(2.3, 1))
     for limit, text in (
         (WARNING_BYTES, "Temporal warns: 10 MiB"),
@@ -84,9 +84,9 @@ def growth(value: Values) -> Figure:
 
 
 def history(value: Values) -> Figure:
-    """What a run leaves behind, and what it costs."""
+    """Draw the sizes and requests of a run."""
     ways = [way for way in (PLAIN, COMPRESS_ONLY, SDK, CODEC, NATIVE) if (way, "history_bytes") in value]
-    figure = new_figure(4.4, "A run of the agent on Temporal: what it leaves, and what it asks of the store")
+    figure = new_figure(4.4, "A run of the agent on Temporal: its size, and its requests to the store")
     panels = figure.subplots(1, 4, sharey=True)
     for axes, (name, title, form) in zip(
         panels,
@@ -94,7 +94,7 @@ def history(value: Values) -> Figure:
             ("history_bytes", "event history", size),
             ("stored_bytes", "stored in S3", size),
             ("requests", "S3 requests", count),
-            ("replay_requests", "and replayed", count),
+            ("replay_requests", "and of its replay", count),
         ),
         strict=True,
     ):
@@ -103,10 +103,8 @@ def history(value: Values) -> Figure:
 
 
 def stored(value: Values) -> Figure:
-    """What every scheme stores of growing turns."""
-    figure = new_figure(
-        3.9, "Turns that each carry the whole conversation: what is stored, in how many objects"
-    )
+    """Draw the bytes and objects of growing turns, by scheme."""
+    figure = new_figure(3.9, "Turns that each repeat the whole conversation: bytes stored, and objects")
     panels = figure.subplots(1, 3, sharey=True, width_ratios=(1.2, 1.2, 1))
     ways = [way for way in WAYS if (f"120 turns {way}", "stored") in value]
     for axes, series in zip(panels, ("60 turns", "120 turns"), strict=False):
@@ -119,10 +117,10 @@ def stored(value: Values) -> Figure:
 
 
 def replay(value: Values) -> Figure:
-    """Requests and seconds of replays, and of a worker that takes over."""
+    """Draw requests and seconds of replays, and of a worker that takes over."""
     where = _only(value, "replay, ")
     restart = _only(value, "restart, ")
-    figure = new_figure(4.2, "Replay of a workflow whose payloads are far away")
+    figure = new_figure(4.2, "Replay of a workflow with a distant store")
     warm, cold, taken_over = figure.subplots(1, 3, width_ratios=(1, 1.15, 1.5))
     ways = [way for way in (PLAIN, COMPRESS_ONLY, SDK, CODEC) if (f"{where} {way}", "warm_requests") in value]
     rows = [Bar(way, value[f"{where} {way}", "warm_requests"]) for way in ways]
@@ -144,8 +142,8 @@ def replay(value: Values) -> Figure:
 
 
 def recovery(value: Values) -> Figure:
-    """Seconds until a killed worker's successor is at work again, over the step that it was in."""
-    figure = new_figure(4.4, "Back at work after a kill: seconds in a new process, the store 50 ms away")
+    """Draw the seconds until a new worker continues after a kill, by step."""
+    figure = new_figure(4.4, "Recovery after a kill: seconds in a new process, the store 50 ms away")
     axes = figure.subplots()
     lines: dict[str, list[tuple[int, float]]] = {}
     for (case, name), found in value.items():
@@ -173,7 +171,7 @@ def recovery(value: Values) -> Figure:
 
 
 def throughput(value: Values) -> Figure:
-    """Encode and decode, beside the parts alone and beside zlib."""
+    """Draw encode and decode, beside the parts alone and beside zlib."""
     figure = new_figure(
         4.6, "Speed of the whole chain, compressed and sealed: MB/s of payload, more is better"
     )
@@ -191,7 +189,7 @@ def throughput(value: Values) -> Figure:
 
 
 def stores(value: Values) -> Figure:
-    """Objects a second."""
+    """Draw objects a second."""
     figure = new_figure(4.6, "S3, 16 requests at once: objects a second, more is better")
     panels = figure.subplots(1, 2)
     shown = {
@@ -208,7 +206,7 @@ def stores(value: Values) -> Figure:
 
 
 def inngest(value: Values) -> Figure:
-    """What the last request carries, and what it costs."""
+    """Draw the size of the last request, and the GETs."""
     ways = (PLAIN, "inngest-encryption", "remote-state", "coatcheck")
 
     def ended(case: str) -> str:
@@ -232,13 +230,13 @@ def inngest(value: Values) -> Figure:
 
 
 def loop_stall(value: Values) -> Figure:
-    """How long the loop is kept."""
+    """Draw the stalls of the event loop."""
     shown = {
         (case.removeprefix("Temporal codec, "), name): found
         for (case, name), found in value.items()
         if case.startswith("Temporal codec")
     }
-    figure = new_figure(3.8, "How long the event loop stands still (median, less is better)")
+    figure = new_figure(3.8, "Stalls of the event loop (median, less is better)")
     axes = figure.subplots()
     names = dict.fromkeys((COMPRESS_ONLY, "coatcheck"), "stall_median")
     groups(
@@ -252,8 +250,8 @@ def loop_stall(value: Values) -> Figure:
 
 
 def import_time(value: Values) -> Figure:
-    """What importing takes, beside the peers."""
-    figure = new_figure(5.2, "Importing, in a process of its own")
+    """Draw the cost of importing, beside the peers."""
+    figure = new_figure(5.2, "Importing, in a new process")
     panels = figure.subplots(1, 2)
     labels = {
         "core": "chain, codecs\nbeside temporalio's client",
@@ -276,7 +274,7 @@ def import_time(value: Values) -> Figure:
 
 
 class Chart(NamedTuple):
-    """A picture, and the part whose figures it shows."""
+    """A chart, and the part whose figures it shows."""
 
     part: str
     draw: Callable[[Values], Figure]
@@ -305,7 +303,7 @@ def draw_all(folder: Path) -> None:
 
 
 def _only(value: Values, beginning: str) -> str:
-    """The one place whose name begins like that."""
+    """Return the only place whose name starts with ``beginning``."""
     (where,) = {split(case)[0] for case, _ in value if case.startswith(beginning)}
     return where
 

@@ -1,4 +1,4 @@
-"""What every chart is drawn with: one style, bars that say their figures, and figures in words."""
+"""Common parts of all charts: one style, bars with figures, and formats of figures."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -38,18 +38,18 @@ def save(draw: Callable[[Values], Figure], value: Values, path: Path) -> None:
 
 
 class Bar(NamedTuple):
-    """A way, its figure, and what stands beside it."""
+    """A bar: a way, its figure and its label."""
 
     way: str
     length: float
     label: str = ""
-    """Instead of the way's own."""
+    """A label instead of the way's own."""
     cut_off: bool = False
-    """Nobody waited for the end: it is longer than that."""
+    """True if the measurement was ended early: the real figure is larger."""
 
 
 def size(found: float) -> str:
-    """Bytes."""
+    """Format bytes."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if found >= factor:
             return (
@@ -59,29 +59,29 @@ def size(found: float) -> str:
 
 
 def count(found: float) -> str:
-    """A number of things."""
+    """Format a count."""
     return f"{found:,.0f}"
 
 
 def seconds(found: float) -> str:
-    """A time."""
+    """Format seconds."""
     return f"{found:.2f} s" if found < 1 else f"{found:.1f} s"
 
 
 def nothing(_case: str) -> str:
-    """No remark."""
+    """Return an empty remark."""
     return ""
 
 
 def new_figure(height: float, title: str) -> Figure:
-    """An empty one, ``height`` inches high, with its title at the left."""
+    """Create an empty figure, ``height`` inches high, with its title at the left."""
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
 def bars(axes: Axes, rows: Sequence[Bar], form: Form, title: str) -> None:
-    """One bar a way, from top to bottom."""
+    """Draw one bar for each row, from top to bottom."""
     drawn = axes.barh(
         range(len(rows)),
         [row.length for row in rows],
@@ -123,7 +123,17 @@ def groups(
     label: Callable[[str], str] = str,
     remark: Callable[[str], str] = nothing,
 ) -> None:
-    """A group of bars for each place, one bar a way; ``names`` are the figures by way, ``remark`` goes with a case."""
+    """Draw a group of bars for each place, with one bar for each way.
+
+    Args:
+        axes: The axes to draw on.
+        value: All figures.
+        names: The figure's name by way.
+        form: Formats a figure.
+        title: The title of the axes.
+        label: Formats the name of a place.
+        remark: Returns a text to add to a case's figure.
+    """
     places = list(dict.fromkeys(split(case)[0] for case, _ in value if split(case)[1] in names))
     places = [
         where for where in places if any((f"{where} {way}", name) in value for way, name in names.items())
@@ -158,5 +168,5 @@ def groups(
 
 
 def short_label(way: str) -> str:
-    """A label in as many lines as it needs beside a bar."""
+    """Return a way's label, wrapped to fit beside a bar."""
     return textwrap.fill(WAYS[way].label, 18, break_long_words=False)

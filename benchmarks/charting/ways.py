@@ -1,6 +1,6 @@
-"""The ways in which payloads travel: one name, one label and one colour for each, wherever it is measured.
+"""The ways that are compared: a name, a label and a colour for each.
 
-The case of a record ends with its way; what stands before it says where that was taken: ``60 turns sdk``.
+The case of a record ends with its way; the text before it is the place of the measurement: ``60 turns sdk``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,11 +14,11 @@ CODEC = "coatcheck-codec"
 NATIVE = "coatcheck-native"
 OURS = (CODEC, NATIVE)
 ONLY = "value"
-"""The column of what was measured in one way only."""
+"""The column of figures that have only one way."""
 
 
 class Way(NamedTuple):
-    """How people are shown it."""
+    """The display of a way."""
 
     label: str
     colour: str
@@ -40,17 +40,17 @@ WAYS: Mapping[str, Way] = {
     "coatcheck": Way("coatcheck", "#0f766e"),
     "boto3": Way("boto3 in threads", "#d9a514"),
     "aioboto3": Way("aioboto3", "#6366f1"),
-    "peer": Way("what it stands beside", "#6366f1"),
+    "peer": Way("its peer", "#6366f1"),
 }
 
 
 def split(case: str) -> tuple[str, str]:
-    """Where a case was measured, and its way; the way is empty where there is only one."""
+    """Split a case into its place and its way; the way is empty if there is only one."""
     where, _, way = case.rpartition(" ")
     return (where, way) if way in WAYS else (case, "")
 
 
 def found_in(cases: Iterable[str]) -> list[str]:
-    """The ways of these cases, in the order in which they are shown."""
+    """Return the ways of these cases, in display order."""
     there = {split(case)[1] for case in cases}
     return [way for way in WAYS if way in there]

@@ -1,4 +1,4 @@
-"""A process of ours that does as it is told: a task in JSON on each line of its standard input, the answer on its output."""
+"""A helper process: it reads tasks in JSON, one on each line of standard input, and writes the answers to its output."""
 
 import asyncio
 import json
@@ -14,26 +14,26 @@ Answer = dict[str, Any]
 
 
 class HelperError(Exception):
-    """The process ended before it answered; it has said why on its standard error."""
+    """The process ended before it answered; its standard error has the reason."""
 
 
 class Helper:
-    """The process, as seen by who started it. One task at a time."""
+    """The process, for the one that started it. One task at a time."""
 
     def __init__(self, name: str, process: Process) -> None:
         self._name = name
         self._process = process
 
     async def ask(self, within: float, **task: Any) -> Answer:
-        """Hand over a task, and wait for the answer.
+        """Send a task and wait for the answer.
 
         Args:
-            within: Seconds.
-            **task: Values that JSON can hold.
+            within: Seconds to wait.
+            **task: Values for JSON.
 
         Raises:
-            HelperError: The process ended instead.
-            TimeoutError: No answer ``within`` these seconds. The process is of no use then.
+            HelperError: The process ended without an answer.
+            TimeoutError: No answer within these seconds. The process cannot be used any more.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -53,12 +53,12 @@ class Helper:
 async def helper(
     module: str, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Helper]:
-    """Start ``python -m MODULE ARGUMENTS``, and kill it at the end.
+    """Start ``python -m MODULE ARGUMENTS``; kill it at the end.
 
     Args:
-        module: Calls :func:`obey`.
+        module: A module that calls :func:`obey`.
         *arguments: Its command line.
-        environment: Variables that it gets beside those of this process.
+        environment: Variables in addition to those of this process.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, *arguments),
@@ -75,7 +75,7 @@ async def helper(
 
 
 async def obey(do: Callable[[Task], Awaitable[Answer]]) -> None:
-    """Be such a process: do the tasks one after the other, until standard input ends, as it does when the parent dies."""
+    """Do tasks one after the other until standard input ends, which it does when the parent dies."""
     while line := await asyncio.to_thread(sys.stdin.readline):
         answer = await do(json.loads(line))
         sys.stdout.write(json.dumps(answer) + "\n")

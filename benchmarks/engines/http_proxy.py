@@ -1,8 +1,8 @@
-"""An HTTP proxy in a process of its own that counts requests by kind, and makes each take longer.
+"""An HTTP proxy in its own process that counts requests by kind, and delays them.
 
-``async with http_proxy(endpoint) as proxy:`` and give ``proxy.endpoint`` to the client. The proxy's own processor time
-is so in nobody's figures. ``Host`` goes through as it came, since S3 signs it; so does everything else, but for
-``Expect: 100-continue``, which is answered at once: that round trip is spared to whoever asks.
+``async with http_proxy(endpoint) as proxy:``, then give ``proxy.endpoint`` to the client. The proxy's processor time is not in
+the figures. ``Host`` is passed on unchanged, since S3 signs it, and so is everything else, except for
+``Expect: 100-continue``, which is answered at once and so costs no round trip.
 """
 
 import asyncio
@@ -20,22 +20,22 @@ _HEAD_SIZE = 1 << 20
 
 
 class HttpProxy:
-    """The proxy, as seen by who started it."""
+    """The proxy, for the one that started it."""
 
     def __init__(self, helper: Helper, endpoint: str) -> None:
         self.endpoint = endpoint
         self._helper = helper
 
     async def count_from_zero(self, delay: float = 0.0) -> None:
-        """Forget what was counted.
+        """Set all counts to zero.
 
         Args:
-            delay: Seconds that each request takes from now on, beside what the server needs for it.
+            delay: Seconds to add to each request from now on.
         """
         await self._helper.ask(_ANSWER_SECONDS, delay=delay)
 
     async def requests(self) -> dict[str, int]:
-        """Requests since then, by kind: one of :data:`KINDS`."""
+        """Return the requests since then, by kind: one of :data:`KINDS`."""
         counted = await self._helper.ask(_ANSWER_SECONDS)
         return {kind: counted.get(kind, 0) for kind in KINDS}
 
@@ -76,7 +76,7 @@ class _Relay:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_connection(*self._upstream, limit=_HEAD_SIZE)
-        # Either side may close a connection that is idle.
+        # Either side may close an idle connection.
         with suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -111,7 +111,7 @@ def _kind(head: bytes) -> str:
 
 
 async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
-    """The body that ``head`` announces, its transfer coding left as it is."""
+    """Read the body that ``head`` announces, with its transfer coding."""
     headers = head.lower()
     if b"\r\ntransfer-encoding: chunked\r\n" in headers:
         parts: list[bytes] = []

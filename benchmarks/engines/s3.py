@@ -1,4 +1,4 @@
-"""A real S3 server behind a proxy that counts and delays what is asked of it."""
+"""A real S3 server behind a proxy that counts and delays requests."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ REGION = "us-east-1"
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket, and who may use it: all that a process must be told."""
+    """A bucket and the keys of its account: everything that a process needs."""
 
     endpoint: str
     name: str
@@ -32,10 +32,10 @@ class S3:
     """The server.
 
     Args:
-        proxy: What clients under measurement talk to.
-        endpoint: Where the server itself listens.
-        access_key: Of one who may do everything.
-        secret_key: The same one's.
+        proxy: The proxy for the measured clients.
+        endpoint: The address of the server itself.
+        access_key: Access key of an account with all rights.
+        secret_key: Secret key of this account.
     """
 
     def __init__(self, proxy: HttpProxy, endpoint: str, access_key: str, secret_key: str) -> None:
@@ -45,23 +45,23 @@ class S3:
         self._client: S3Client = session.client("s3", endpoint_url=endpoint)
 
     def new_bucket(self, name: str) -> Bucket:
-        """An empty bucket, as reached through the proxy.
+        """Create an empty bucket, to be reached through the proxy.
 
-        Not more than seven: SeaweedFS lays out 7 volumes for each at its first write, of the 50 that ours has, and then
-        has writes wait.
+        At most seven: SeaweedFS creates 7 volumes for each at its first write, of the 50 that ours has; after that writes
+        wait.
         """
         self._client.create_bucket(Bucket=name)
         return Bucket(self.proxy.endpoint, name, *self._account)
 
     def sizes(self, bucket: Bucket) -> list[int]:
-        """Bytes of every object that is there. Not counted, never delayed."""
+        """Return the bytes of every object. Neither counted nor delayed."""
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket.name)
         return [entry.get("Size", 0) for page in pages for entry in page.get("Contents", ())]
 
 
 @asynccontextmanager
 async def s3() -> AsyncIterator[S3]:
-    """Run both, on free ports of 127.0.0.1; what is stored is gone at the end."""
+    """Run both on free ports of 127.0.0.1; stored objects are deleted at the end."""
     with TemporaryDirectory(prefix="coatcheck-s3-") as folder, serving(Path(folder)) as server:
         async with http_proxy(server.endpoint) as proxy:
             yield S3(proxy, server.endpoint, server.access_key, server.secret_key)

@@ -1,8 +1,8 @@
-"""What the SDK's own S3 driver needs, kept apart.
+"""A separate installation of the SDK's own S3 driver.
 
-aioboto3 takes botocore back to the release that its aiobotocore is pinned to (15.5.0: botocore 1.40.61), and that is not
-the botocore that everything else here is used with. So it lies in a folder below ``.cache``, which is put in front of
-``PYTHONPATH`` for the processes that use it; they share interpreter and SDK with all others.
+aioboto3 needs the old botocore that its aiobotocore is pinned to (15.5.0: botocore 1.40.61), which is not the botocore of
+everything else here. So it is installed into a folder below ``.cache``, which is first in ``PYTHONPATH`` for the processes
+that use it; they share interpreter and SDK with all others.
 """
 
 import subprocess
@@ -17,10 +17,10 @@ _FOLDER = Path(__file__).parents[2] / ".cache" / "sdk-s3driver"
 
 
 def environment() -> Mapping[str, str]:
-    """Variables of a process that uses the driver. Installs what it needs if it is not there.
+    """Return the environment variables of a process that uses the driver; install the driver if it is missing.
 
     Raises:
-        CalledProcessError: It cannot be installed; pip has said why on standard error.
+        CalledProcessError: The installation failed; pip's standard error has the reason.
     """
     if not _FOLDER.exists():
         _install()
@@ -34,6 +34,6 @@ def _install() -> None:
         new = Path(beside, "new")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "--target", str(new), *_PACKAGES], check=True)  # noqa: S603 - our own
-        # Another process may have been faster; a folder that has something in it is never replaced.
+        # Another process may have been faster; a non-empty folder is never replaced.
         with suppress(OSError):
             new.rename(_FOLDER)

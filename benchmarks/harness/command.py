@@ -1,4 +1,4 @@
-"""What the command lines of all benchmarks have in common."""
+"""The common parts of all benchmarks' command lines."""
 
 import argparse
 import sys
@@ -15,14 +15,14 @@ from benchmarks.harness.targets import Target
 
 _STANDARD_OUTPUT = Path("-")
 _FILE_WIDTH = 140
-"""Characters in a line of a file or a pipe, which do not say how many they take."""
+"""Characters in a line of a file or a pipe, which have no width of their own."""
 
 
 def arguments(description: str | None, chart: str = "") -> argparse.ArgumentParser:
-    """A parser that knows ``--json [PATH]``, and ``--plot PATH`` where there is a chart.
+    """Build a parser with ``--json [PATH]``, and with ``--plot PATH`` if there is a chart.
 
     Args:
-        description: For ``--help``.
+        description: The text for ``--help``.
         chart: The name of the benchmark's chart in :data:`benchmarks.charting.charts.CHARTS`.
     """
     parser = argparse.ArgumentParser(description=description)
@@ -33,18 +33,16 @@ def arguments(description: str | None, chart: str = "") -> argparse.ArgumentPars
         nargs="?",
         const=_STANDARD_OUTPUT,
         metavar="PATH",
-        help="write the figures to PATH as well; without PATH, print them instead of the table",
+        help="also write the figures to PATH; without PATH, print them instead of the table",
     )
     if chart:
-        parser.add_argument(
-            "--plot", type=Path, metavar="PATH", help="draw the figures into PATH as well (PNG)"
-        )
+        parser.add_argument("--plot", type=Path, metavar="PATH", help="also draw the figures to PATH (PNG)")
     return parser
 
 
 @contextmanager
 def on_real_servers() -> Iterator[None]:
-    """Exit with 1 and say what is missing, where a server that is needed cannot be had."""
+    """Exit with status 1 and name the missing server if one is not available."""
     try:
         yield
     except pytest.skip.Exception as unavailable:
@@ -52,12 +50,12 @@ def on_real_servers() -> Iterator[None]:
 
 
 def show(records: Iterable[Record], options: argparse.Namespace, targets: Iterable[Target] = ()) -> None:
-    """Print a table and the targets, or JSON; draw the chart if that was asked for.
+    """Print a table and the targets, or JSON; draw the chart if requested.
 
     Args:
         records: The figures.
-        options: Of a parser that :func:`arguments` made: with ``--json`` alone nothing but that is printed.
-        targets: What the figures had to come to.
+        options: Options of a parser from :func:`arguments`; with ``--json`` alone only JSON is printed.
+        targets: The targets of the figures.
     """
     rows = list(records)
     if options.json == _STANDARD_OUTPUT:

@@ -1,4 +1,4 @@
-"""The table in the first screen of the README, from the results: ``python -m benchmarks.harness.glance``."""
+"""The table at the top of the README, from the results: ``python -m benchmarks.harness.glance``."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,11 +15,11 @@ _BEGIN, _END = "<!-- written by make bench -->", "<!-- end -->"
 
 
 def rewrite(page: Path = README, folder: Path = RESULTS) -> None:
-    """Put the table of the results into the page, in place of the one that is there.
+    """Replace the table of results in the page.
 
     Raises:
-        FileNotFoundError: A part that it shows has no figures.
-        ValueError: The page has no place for it.
+        FileNotFoundError: A part in the table has no figures.
+        ValueError: The page has no place for the table.
     """
     text = page.read_text("utf-8")
     before, begin, rest = text.partition(_BEGIN)
@@ -30,7 +30,7 @@ def rewrite(page: Path = README, folder: Path = RESULTS) -> None:
 
 
 def table(folder: Path = RESULTS) -> str:
-    """The table, in Markdown."""
+    """Return the table in Markdown."""
     return "\n".join(
         [
             "| an agent on Temporal | plain | compress-only | SDK external storage | coatcheck | shown by |",

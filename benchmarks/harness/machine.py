@@ -1,4 +1,4 @@
-"""The machine, what runs on it, and how much else went on there meanwhile."""
+"""The machine, its software, and the noise of other work on it."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ _WORK = 150_000
 
 
 def facts() -> Iterator[tuple[str, str]]:
-    """What the figures depend on, by name."""
+    """Yield the facts on which the figures depend, by name."""
     yield (
         "processor",
         f"{_line('/proc/cpuinfo', 'model name') or platform.processor()}, {os.cpu_count()} cores",
@@ -54,7 +54,7 @@ def facts() -> Iterator[tuple[str, str]]:
 
 
 def _stolen() -> tuple[int, int]:
-    """Ticks that the hypervisor gave to others, and all ticks (proc_stat(5))."""
+    """Return the ticks that the hypervisor gave to others, and all ticks (proc_stat(5))."""
     try:
         ticks = [int(tick) for tick in Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:9]]
     except OSError:
@@ -64,15 +64,15 @@ def _stolen() -> tuple[int, int]:
 
 @dataclass(slots=True)
 class Noise:
-    """The same fixed work again and again: it takes longer whenever others use the machine."""
+    """Timings of the same fixed work, which takes longer when others use the machine."""
 
     seconds: list[float] = field(default_factory=list)
     load: list[float] = field(default_factory=list)
-    """Processes that were running or wanted to, on average over a minute."""
+    """Running and waiting processes, averaged over a minute."""
     _first: tuple[int, int] = field(default_factory=_stolen)
 
     def measure(self) -> None:
-        """Do the work a few times."""
+        """Time the work a few times."""
         for _ in range(_PROBES):
             start = time.perf_counter()
             hashlib.pbkdf2_hmac("sha256", b"the same", b"every time", _WORK)
@@ -80,7 +80,7 @@ class Noise:
         self.load.append(os.getloadavg()[0])
 
     def figures(self) -> Iterator[tuple[str, float, str]]:
-        """Name, value and unit."""
+        """Yield name, value and unit of each figure."""
         yield "fixed_work_min", min(self.seconds), "s"
         yield "fixed_work_median", statistics.median(self.seconds), "s"
         yield "fixed_work_max", max(self.seconds), "s"

@@ -1,4 +1,4 @@
-"""Figures for machines and for people: one list of records, as a table lays them out or as JSON."""
+"""Figures as records, laid out for a table or written as JSON."""
 
 import json
 import statistics
@@ -22,14 +22,14 @@ class Record:
 
 
 _EVERY = 20
-"""Of figures that there are for each turn, tables show one in this many."""
+"""Tables show the figures of every 20th turn."""
 
 
 class Layout:
-    """Records side by side: a row for each place and figure, a column for each way.
+    """A table of records: a row for each place and figure, a column for each way.
 
     Args:
-        records: In the order in which the rows are to come.
+        records: Records in the order of the rows.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
@@ -47,32 +47,32 @@ class Layout:
 
 
 def to_json(records: Iterable[Record]) -> str:
-    """As they stand in a file."""
+    """Write records as JSON."""
     return json.dumps([asdict(record) for record in records], indent=1) + "\n"
 
 
 def from_json(text: str) -> list[Record]:
-    """What :func:`to_json` wrote."""
+    """Parse the output of :func:`to_json`."""
     return [Record(**row) for row in json.loads(text)]
 
 
 def figure(value: float) -> str:
-    """A value, as tables have it."""
+    """Format a value for a table."""
     return f"{value:,.0f}" if value == round(value) or abs(value) >= 1000 else f"{value:,.3f}"
 
 
 def note(text: str) -> None:
-    """Say what is going on, on standard error."""
+    """Print progress on standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def values(records: Iterable[Record]) -> Values:
-    """The figures by case and name."""
+    """Return the figures by case and name."""
     return {(record.case, record.name): record.value for record in records}
 
 
 def medians(records: Iterable[Record]) -> list[Record]:
-    """One record for all rounds of a figure: of seconds the median, of counts the last."""
+    """Combine the rounds of each figure: the median of seconds, the last of counts."""
     rows: dict[tuple[str, str, str], list[float]] = {}
     for row in records:
         rows.setdefault((row.case, row.name, row.unit), []).append(row.value)
@@ -85,14 +85,14 @@ def medians(records: Iterable[Record]) -> list[Record]:
 def in_turn(
     rounds: int, *contenders: Callable[[], object], clock: Callable[[], float] = time.perf_counter
 ) -> list[list[float]]:
-    """Seconds of each of ``rounds`` calls, one list a contender.
+    """Return the seconds of each of ``rounds`` calls, one list for each contender.
 
-    The contenders take turns, so that whatever else the machine does meets them all alike.
+    The contenders take turns, so that other work on the machine affects all of them equally.
 
     Args:
-        rounds: How often.
-        *contenders: What is called.
-        clock: Tells seconds; ``time.thread_time`` where all work is done in this thread, whoever else uses the processor.
+        rounds: Number of rounds.
+        *contenders: Functions to call.
+        clock: Returns seconds; ``time.thread_time`` if all work is in this thread, to exclude other users of the processor.
     """
     times: list[list[float]] = [[] for _ in contenders]
     for _ in range(rounds):
@@ -104,7 +104,7 @@ def in_turn(
 
 
 def median_ratio(above: list[float], below: list[float]) -> float:
-    """The median of the ratios, round by round: steadier than the ratio of two medians."""
+    """Return the median of the ratios, round by round: steadier than the ratio of two medians."""
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 

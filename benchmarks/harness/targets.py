@@ -1,7 +1,7 @@
-"""What the figures of every benchmark have to come to.
+"""The targets of every benchmark's figures.
 
-A target is a ratio of two figures of one run, or a count; never a time. Every benchmark prints its targets in one form,
-which :meth:`Verdict.read` finds again.
+A target is a ratio of two figures of one run, or a count; never a time. Every benchmark prints its targets in the same form,
+which :meth:`Verdict.read` parses.
 """
 
 import re
@@ -22,9 +22,9 @@ RATIOS_TO_SDK = {
     "cold_seconds": 0.1,
     "live_seconds": 0.4,
 }
-"""Our figures, times the SDK's."""
+"""Bounds of our figures, as multiples of the SDK's."""
 _HARD = ("images", "embeddings", "unrelated", "shuffled keys", "trimmed", "summarised", "two agents")
-"""Series of ``benchmarks.storage`` that deltas do not like."""
+"""Series of ``benchmarks.storage`` that are hard for deltas."""
 _FORM = re.compile(r"(?P<verdict>ok|MISSED) +(?P<what>.+): (?P<found>\S+), (?P<wanted>at (?:most|least) \S+)")
 
 
@@ -39,7 +39,7 @@ class Target:
 
     @property
     def met(self) -> bool:
-        """Whether the figure keeps to its bound."""
+        """True if the figure is within its bound."""
         return self.found <= self.bound if self.side == "most" else self.found >= self.bound
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ class Target:
 
 
 class Verdict(NamedTuple):
-    """A target as it was printed."""
+    """A printed target."""
 
     met: bool
     what: str
@@ -57,7 +57,7 @@ class Verdict(NamedTuple):
 
     @classmethod
     def read(cls, line: str) -> "Verdict | None":
-        """What stands in a line; None for a line that holds no target."""
+        """Parse a line; return None if it has no target."""
         match = _FORM.fullmatch(line.strip())
         if match is None:
             return None
@@ -65,7 +65,7 @@ class Verdict(NamedTuple):
 
 
 def history(value: Values) -> Iterator[Target]:
-    """Of ``benchmarks.history`` on Temporal."""
+    """Yield the targets of ``benchmarks.history`` on Temporal."""
     for case in OURS:
         for name in ("history_bytes", "stored_bytes", "requests", "wall_seconds"):
             yield _ratio(value, case, name)
@@ -73,14 +73,14 @@ def history(value: Values) -> Iterator[Target]:
 
 
 def growth(value: Values) -> Iterator[Target]:
-    """Of ``benchmarks.growth``."""
+    """Yield the targets of ``benchmarks.growth``."""
     for (case, name), found in value.items():
         if name == "completed" and split(case)[1] in OURS:
             yield Target(f"{case}, runs completed", found, 1, "least")
 
 
 def replay(value: Values) -> Iterator[Target]:
-    """Of ``benchmarks.replay``."""
+    """Yield the targets of ``benchmarks.replay``."""
     for (case, name), found in value.items():
         if split(case)[1] not in OURS:
             continue
@@ -91,7 +91,7 @@ def replay(value: Values) -> Iterator[Target]:
 
 
 def recovery(value: Values) -> Iterator[Target]:
-    """Of ``benchmarks.recovery``: as soon back at work as with the SDK's storage."""
+    """Yield the targets of ``benchmarks.recovery``: as fast as with the SDK's storage."""
     for (case, name), found in value.items():
         where, way = split(case)
         if way in OURS and name == "back_seconds":
@@ -99,38 +99,38 @@ def recovery(value: Values) -> Iterator[Target]:
 
 
 def restate(value: Values) -> Iterator[Target]:
-    """Of ``benchmarks.history --engine restate``."""
+    """Yield the targets of ``benchmarks.history --engine restate``."""
     share = value["coatcheck", "journal_bytes"] / value["plain", "journal_bytes"]
     yield Target("coatcheck, journal_bytes, times plain", share, 0.01)
 
 
 def inngest(value: Values) -> Iterator[Target]:
-    """Of ``benchmarks.history --engine inngest``."""
+    """Yield the targets of ``benchmarks.history --engine inngest``."""
     for case, name in value:
         where, way = split(case)
         if way == "coatcheck" and name == "last_request":
             share = value[case, name] / value[f"{where} plain", name]
             yield Target(f"{where}, last request, times plain", share, 0.01)
-            yield Target(f"{where}, GETs of the process that made the objects", value[case, "gets"], 0)
+            yield Target(f"{where}, GETs of the process that wrote the objects", value[case, "gets"], 0)
             yield Target(f"{where}, runs completed", value[case, "completed"], 1, "least")
 
 
 def throughput(value: Values) -> Iterator[Target]:
-    """Of ``benchmarks.throughput``: what the chain leaves of its parts' speed, and the usual codec beside it."""
+    """Yield the targets of ``benchmarks.throughput``: the chain's speed beside its parts' and beside the usual codec's."""
     for (case, name), found in value.items():
         where, way = split(case)
         if way != "coatcheck":
             continue
         if name == "ratio":
             bound = 0.75 if where == "1 KB" else 0.9
-            yield Target(f"{where}, encode, of the speed of its parts", found, bound, "least")
+            yield Target(f"{where}, encode, share of the speed of its parts", found, bound, "least")
         elif name == "encode" and where != "1 KB":
             against = found / value[f"{where} {COMPRESS_ONLY}", name]
             yield Target(f"{where}, {name}, times the compress-only codec", against, 1, "least")
 
 
 def loop_stall(value: Values) -> Iterator[Target]:
-    """Of ``benchmarks.loop_stall``: beside a codec that computes on the loop."""
+    """Yield the targets of ``benchmarks.loop_stall``: beside a codec that computes on the loop."""
     for (case, name), found in value.items():
         where, way = split(case)
         if way == "coatcheck" and (f"{where} {COMPRESS_ONLY}", name) in value and name == "stall_median":
@@ -139,7 +139,7 @@ def loop_stall(value: Values) -> Iterator[Target]:
 
 
 def storage(value: Values) -> Iterator[Target]:
-    """Of ``benchmarks.storage``."""
+    """Yield the targets of ``benchmarks.storage``."""
     short, long = "60 turns coatcheck", "120 turns coatcheck"
     yield Target("60 turns, MB stored", value[short, "stored"], 0.62)
     yield Target("60 turns, PUTs", value[short, "puts"], 60)
@@ -167,14 +167,14 @@ def storage(value: Values) -> Iterator[Target]:
 
 
 def stores(value: Values) -> Iterator[Target]:
-    """Of ``benchmarks.stores``: GETs a second, many at once, beside the client that the SDK's S3 driver has."""
+    """Yield the targets of ``benchmarks.stores``: concurrent GETs a second, beside the client of the SDK's S3 driver."""
     for (case, name), found in value.items():
         if name == "gets_vs_aioboto3" and ", 1 at once" not in case and not case.startswith("1 MB"):
             yield Target(f"{case}, GETs a second, times aioboto3", found, 2, "least")
 
 
 def import_time(value: Values) -> Iterator[Target]:
-    """Of ``benchmarks.import_time``: what is ours, beside what whoever uses it has anyway."""
+    """Yield the targets of ``benchmarks.import_time``: our cost beside that of the peer."""
     for (case, name), found in value.items():
         where, way = split(case)
         if (

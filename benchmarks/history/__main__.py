@@ -1,18 +1,18 @@
-"""What does an agent's run leave in the journal, plain, with what the engine itself offers, and with coatcheck?
+"""Size of an agent's run in the journal: plain, with the engine's own means, and with coatcheck.
 
-``python -m benchmarks.history [--engine temporal|restate|inngest] [--help]``. Each engine has a module of its own, which
-says what it measures and takes the other arguments.
+``python -m benchmarks.history [--engine temporal|restate|inngest] [--help]``. Each engine has its own module, which describes
+its figures and parses the other arguments.
 """
 
 import argparse
 import sys
 from importlib import import_module
 
-MODULES = {engine: f"benchmarks.history_{engine}" for engine in ("temporal", "restate", "inngest")}
+MODULES = {engine: f"benchmarks.history.{engine}" for engine in ("temporal", "restate", "inngest")}
 
 
 def main() -> None:
-    """Hand over to the engine's module."""
+    """Run the engine's module."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--engine", choices=MODULES, default="temporal")
     chosen, others = parser.parse_known_args()

@@ -1,4 +1,4 @@
-"""The ways in which payloads travel, and how a client or a replayer is made for each."""
+"""The ways of payloads in Temporal, with the client and the replayer for each."""
 
 import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,12 +24,12 @@ THRESHOLDS = {
     CODEC: DEFAULT_THRESHOLD,
     NATIVE: DEFAULT_THRESHOLD,
 }
-"""Bytes above which a payload leaves the history: as they are for the SDK, after compression for coatcheck. The SDK is
-given coatcheck's default, so that about the same payloads leave; ``sdk-256k`` has its own."""
+"""Bytes above which a payload is offloaded: uncompressed for the SDK, compressed for coatcheck. The SDK gets coatcheck's
+default, so that about the same payloads are offloaded; ``sdk-256k`` has the SDK's own."""
 
 
 class CompressOnly(PayloadCodec):
-    """What teams write first, after the SDK's own guide: zlib at its default level, on the event loop."""
+    """The codec that teams write first, after the SDK's own guide: zlib at its default level, on the event loop."""
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """See :class:`PayloadCodec`."""
@@ -50,20 +50,20 @@ class CompressOnly(PayloadCodec):
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What ``Client.connect`` and ``Replayer`` are given."""
+    """Arguments for ``Client.connect`` and ``Replayer``."""
 
     data_converter: DataConverter = DataConverter.default
     plugins: Sequence[SimplePlugin] = ()
 
 
 def environment(case: str) -> Mapping[str, str]:
-    """Variables of a process that is to be of this case."""
+    """Return the environment variables of a process for this case."""
     return sdk_storage.environment() if case in {SDK, SDK_256K} else {}
 
 
 @asynccontextmanager
 async def wired(case: str, bucket: Bucket) -> AsyncIterator[Wiring]:
-    """What makes a client or a replayer one of this case, with nothing in its cache."""
+    """Return the arguments for a client or a replayer of this case, with an empty cache."""
     if case in {SDK, SDK_256K}:
         async with _external_storage(bucket, THRESHOLDS[case]) as storage:
             yield Wiring(data_converter=DataConverter(external_storage=storage))

@@ -1,16 +1,16 @@
-"""What does an agent's run come to in Inngest, plain, with the official remote-state middleware, and with coatcheck?
+"""Size and cost of an agent's run in Inngest: plain, with the official remote-state middleware, and with coatcheck.
 
 ``python -m benchmarks.history --engine inngest [--steps N] [--size BYTES ...] [--json [PATH]]``. An agent on FastAPI whose every step
-returns a part of the demo's conversation, against Inngest's executor by its protocol (``tests/engines/inngest_executor.py``,
-which counts what it sends and is sent) and a real S3 server (SeaweedFS) behind a counting proxy. Ways:
+returns a part of the demo's conversation, against an executor with Inngest's protocol (``tests/engines/inngest_executor.py``,
+which counts the bytes in both directions) and a real S3 server (SeaweedFS) behind a counting proxy. Ways:
 
-- ``plain``: all results stand in the run state.
-- ``inngest-encryption``: the official package of that name: sealed, all results stand in the run state.
+- ``plain``: all results are in the run state.
+- ``inngest-encryption``: the official package of that name: encrypted, all results are in the run state.
 - ``remote-state``: ``inngest.experimental.remote_state_middleware`` with its S3 driver: each result is an object.
 - ``coatcheck``: compressed, deltas, encrypted, offloaded.
 
-A request counts with what the SDK fetches for it from the API, as it must when the results do not fit into a request. Every
-result is compared with what the step returned; a run that breaks a limit of Inngest's fails, and its figures end there.
+A request includes the data that the SDK fetches for it from the API when the results do not fit into a request. Every
+result is compared with the step's return value; a run that exceeds a limit of Inngest fails, and its figures end there.
 """
 
 import asyncio
@@ -37,14 +37,14 @@ from tests.integrations.inngest.serving import App, new_app, served
 
 OFFICIAL_ENCRYPTION, OFFICIAL_STATE, OURS = "inngest-encryption", "remote-state", "coatcheck"
 SIZES = (100_000, 1_150_000)
-"""Bytes of a step's result. 30 of the second come to more than the 32 MiB that a run may have."""
+"""Bytes of a step's result. 30 of the second size exceed the 32 MiB that a run may have."""
 STEPS = 30
 _PATIENCE = 400.0
 """Seconds for a run."""
 
 
 def middleware(case: str, bucket: Bucket) -> list[Callable[[Any, Any], Any]]:
-    """What makes a client one of this case, with nothing in its cache."""
+    """Return the arguments for a client of this case, with an empty cache."""
     session = boto3.Session(bucket.access_key, bucket.secret_key, region_name=REGION)
     if case == OFFICIAL_ENCRYPTION:
         return [EncryptionMiddleware.factory("a secret of this benchmark")]
@@ -59,7 +59,7 @@ def middleware(case: str, bucket: Bucket) -> list[Callable[[Any, Any], Any]]:
 
 
 def agent(app: App, results: Sequence[str]) -> inngest.Function[Any]:
-    """Returns each of ``results`` from a step of its own, and sees that all of them come back."""
+    """Return each of ``results`` from its own step, and check that all of them are returned unchanged."""
 
     @app.client.create_function(fn_id="agent", trigger=app.on("go"))
     async def agent(ctx: inngest.Context) -> int:
@@ -69,14 +69,14 @@ def agent(app: App, results: Sequence[str]) -> inngest.Function[Any]:
                 return result
 
             if await ctx.step.run(f"think-{number}", think) != result:
-                raise inngest.NonRetriableError("another result came back")
+                raise inngest.NonRetriableError("the engine returned another result")
         return len(results)
 
     return agent
 
 
 async def measure(case: str, steps: int, size: int, store: S3, bucket: Bucket) -> list[Record]:
-    """One run, in a server of its own."""
+    """Measure one run, in its own server."""
     results = [part.decode() for part in payloads(size, steps)]
     executor = Executor()
     with serving_asgi(executor.app()) as port:
@@ -97,7 +97,7 @@ async def measure(case: str, steps: int, size: int, store: S3, bucket: Bucket) -
 
 
 async def _ended(app: App, event: str) -> dict[str, Any]:
-    """The run that an event triggers; what is sealed and kept in the run state takes its time."""
+    """Return the run that an event triggers; sealing the run state takes time."""
     until = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -121,7 +121,7 @@ def _of(run: Run, where: str) -> list[Record]:
 
 
 async def measure_all(steps: int, sizes: Sequence[int]) -> list[Record]:
-    """Every way, for every size."""
+    """Measure every way, for every size."""
     records: list[Record] = []
     async with s3() as store:
         for size in sizes:
@@ -133,7 +133,7 @@ async def measure_all(steps: int, sizes: Sequence[int]) -> list[Record]:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the benchmark."""
     parser = arguments(__doc__)
     parser.add_argument("--steps", type=int, default=STEPS, metavar="N")
     parser.add_argument("--size", type=int, nargs="+", default=list(SIZES), metavar="BYTES")

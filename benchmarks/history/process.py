@@ -1,7 +1,7 @@
 """The process of one case: client, worker and replayer. ``python -m benchmarks.history.process SETTINGS``.
 
-What it is told to do, and what it answers, is the methods of :class:`Process`. Seconds are on its own clock; ``cpu`` is
-the processor time of all its threads.
+Its tasks and answers are the methods of :class:`Process`. Seconds are on its own clock; ``cpu`` is the processor time of all
+its threads.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _WORKFLOWS = [AgentWorkflow, WaitingAgentWorkflow]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What such a process is told when it starts."""
+    """The settings of such a process."""
 
     address: str
     namespace: str
@@ -44,29 +44,29 @@ class Settings:
 
     @classmethod
     def of(cls, client: Client, case: str, bucket: Bucket) -> "Settings":
-        """For the server that ``client`` talks to."""
+        """Build the settings for the server of ``client``."""
         return cls(client.service_client.config.target_host, client.namespace, case, bucket)
 
     def to_text(self) -> str:
-        """One line, for the command line."""
+        """Return the settings as one line, for the command line."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_text(cls, text: str) -> "Settings":
-        """What :meth:`to_text` wrote."""
+        """Parse the output of :meth:`to_text`."""
         found = json.loads(text)
         return cls(**{**found, "bucket": Bucket(**found["bucket"])})
 
 
 @asynccontextmanager
 async def process_of(settings: Settings) -> AsyncIterator[Helper]:
-    """Start such a process, and kill it at the end."""
+    """Start such a process; kill it at the end."""
     async with helper(__name__, settings.to_text(), environment=environment(settings.case)) as process:
         yield process
 
 
 class Steps:
-    """When each step had its input; holds them up from the one that is waited for."""
+    """The times at which steps had their input. Steps stop at the one that is waited for."""
 
     def __init__(self) -> None:
         self.begun: dict[int, float] = {}
@@ -75,14 +75,14 @@ class Steps:
         self._hold_at: int | None = None
 
     async def begin(self, number: int) -> None:
-        """What the agent calls: a step has its input."""
+        """Record that a step has its input; the agent calls it."""
         self.begun.setdefault(number, time.perf_counter())
         async with self._changed:
             self._changed.notify_all()
             await self._changed.wait_for(lambda: self._hold_at is None or number < self._hold_at)
 
     async def reached(self, number: int) -> None:
-        """Let steps go as far as this one, and wait until it has its input."""
+        """Let the run continue up to this step, and wait until it has its input."""
         async with self._changed:
             self._hold_at = number
             self._changed.notify_all()
@@ -90,7 +90,7 @@ class Steps:
 
 
 class Process:
-    """Does the tasks; each is a method, named by ``do``."""
+    """The tasks: each is a method, named by ``do``."""
 
     def __init__(self, wiring: Wiring, client: Client) -> None:
         self._wiring = wiring
@@ -105,7 +105,7 @@ class Process:
         return answer
 
     async def live(self, workflow: str, turns: int) -> Answer:
-        """Run the agent to its end: the seconds from its start until the server has its result."""
+        """Run the agent to its end; return the seconds from its start until the server has its result."""
         async with self._worker(workflow):
             with _measured() as took:
                 handle = await self._client.start_workflow(
@@ -115,7 +115,7 @@ class Process:
         return took
 
     async def wait(self, workflow: str, turns: int) -> Answer:
-        """Run the agent until it has taken all its turns and waits; it goes on waiting."""
+        """Run the agent until it has taken all its turns; the run then waits for a signal."""
         async with self._worker(workflow):
             handle = await self._client.start_workflow(
                 WaitingAgentWorkflow.run, Talk(SEED, turns), id=workflow, task_queue=workflow
@@ -128,9 +128,9 @@ class Process:
         return {}
 
     async def resume(self, workflow: str) -> Answer:
-        """Take over a run that waits, and bring it to its end: a worker after a restart, with nothing in memory."""
+        """Take over a waiting run and complete it, as a worker after a restart, with nothing in memory."""
         handle = self._client.get_workflow_handle(workflow)
-        # What it waits for is a worker that is gone: the server would find out after 10 seconds, which nobody measures.
+        # The run is assigned to a worker that has ended. The server would notice after 10 seconds, which are not measured.
         await self._client.workflow_service.reset_sticky_task_queue(
             ResetStickyTaskQueueRequest(
                 namespace=self._client.namespace, execution=WorkflowExecution(workflow_id=workflow)
@@ -143,19 +143,19 @@ class Process:
         return took
 
     async def take_over(self, workflow: str, until: int) -> Answer:
-        """Work until step ``until`` has its input, and stay in it: seconds from being ready until each step had its own."""
+        """Work until step ``until`` has its input, and stay in it; return the seconds from start to each step's input."""
         self._taking_over = asyncio.create_task(self._work_on(workflow))
         start = time.perf_counter()
         await self._steps.reached(until)
         return {str(number): at - start for number, at in self._steps.begun.items()}
 
     async def go_on(self, until: int) -> Answer:
-        """Leave the step that it stays in, and stay in step ``until``."""
+        """Leave the present step, and stay in step ``until``."""
         await self._steps.reached(until)
         return {}
 
     async def replay(self, workflow: str) -> Answer:
-        """Replay the history that the run has by now."""
+        """Replay the present history of the run."""
         history = await self._client.get_workflow_handle(workflow).fetch_history()
         replayer = Replayer(
             workflows=_WORKFLOWS,
@@ -168,7 +168,7 @@ class Process:
         return took
 
     async def equal(self, workflow: str, turns: int) -> Answer:
-        """Whether the run's result is, byte for byte, the conversation that it had to hold."""
+        """Return True in ``equal`` if the run's result is, byte for byte, the expected conversation."""
         result: RawValue = await self._client.get_workflow_handle(workflow, result_type=RawValue).result()
         wanted = DefaultPayloadConverter().to_payload(conversation(SEED, turns))
         return {"equal": result.payload.data == wanted.data}
@@ -198,7 +198,7 @@ def _measured() -> Iterator[Answer]:
 
 
 async def _closed(handle: WorkflowHandle[Any, Any]) -> None:
-    """Wait for the end of a run without opening its result, so that all that is counted is the worker's."""
+    """Wait for the end of a run without decoding its result, so that only the worker's requests are counted."""
     async for _ in handle.fetch_history_events(
         wait_new_event=True, event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT
     ):

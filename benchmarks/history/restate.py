@@ -1,9 +1,9 @@
-"""What does an agent's run leave in Restate's journal, plain and with coatcheck?
+"""Size of an agent's run in Restate's journal, plain and with coatcheck.
 
 ``python -m benchmarks.history --engine restate [--turns N] [--json [PATH]]``. On a real Restate server, over HTTP/2: the demo's agent
-is a handler that is given its whole conversation in a step of each turn, and keeps it as state. Each way is a service
-process of its own. The journal's sizes are what the server's SQL says (``sys_journal``, ``state``); objects are in a
-directory. Every result is compared with the conversation that it has to be, byte for byte.
+is a handler that gets its whole conversation in a step of each turn, and keeps it as state. Each way has its own service
+process. The journal's sizes are from the server's SQL tables (``sys_journal``, ``state``); objects are in a directory. Every
+result is compared with the expected conversation, byte for byte.
 """
 
 import asyncio
@@ -58,12 +58,12 @@ def agent() -> VirtualObject:
 
 
 def chain_in(folder: Path) -> Chain:
-    """Of the service, and of its caller."""
+    """Return the serdes of the service and of its caller."""
     return Chain(Zstd(), Encrypt(Keyring(Key(bytes(32)))), Offload(FileStore(folder)))
 
 
 def host(case: str, port: int, folder: Path) -> None:
-    """The service process."""
+    """Run the service process."""
     app: Any = restate.app([agent()]) if case == PLAIN else ClaimCheck(chain_in(folder)).app([agent()])
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
@@ -73,7 +73,7 @@ def host(case: str, port: int, folder: Path) -> None:
 
 @contextmanager
 def hosted(case: str, port: int, folder: Path) -> Iterator[None]:
-    """A service process, until the block ends."""
+    """Run a service process within the block."""
     command = [sys.executable, "-m", __spec__.name, "--host", case, str(port), str(folder)]
     with subprocess.Popen(command, env=os.environ) as process:  # noqa: S603 - this module
         try:
@@ -83,7 +83,7 @@ def hosted(case: str, port: int, folder: Path) -> Iterator[None]:
 
 
 async def measure(case: str, turns: int, server: RestateServer, folder: Path) -> list[Record]:
-    """One run."""
+    """Measure one run."""
     port = free_port()
     with hosted(case, port, folder):
         await _registered(server, f"http://127.0.0.1:{port}")
@@ -96,7 +96,7 @@ async def measure(case: str, turns: int, server: RestateServer, folder: Path) ->
             answer.raise_for_status()
     result = await chain_in(folder).decode(answer.content, Scope("default"))
     if result != json.dumps(conversation(_SEED, turns)).encode():
-        raise AssertionError(f"{case}: the result is not the conversation")
+        raise AssertionError(f"{case}: the result differs from the conversation")
     journal = await server.query(
         "select count(*) as entries, sum(raw_length) as size from sys_journal j join sys_invocation i on j.id = i.id "  # noqa: S608 - ours
         f"where i.target_service_key = '{case}'"
@@ -114,7 +114,7 @@ async def measure(case: str, turns: int, server: RestateServer, folder: Path) ->
 
 
 async def measure_all(turns: int) -> list[Record]:
-    """Both ways."""
+    """Measure both ways."""
     with TemporaryDirectory() as name, serving(Path(name)) as server:
         records = []
         for case in CASES:
@@ -124,7 +124,7 @@ async def measure_all(turns: int) -> list[Record]:
 
 
 async def _registered(server: RestateServer, uri: str) -> None:
-    """Make the service known as soon as it listens."""
+    """Register the service as soon as it listens."""
     until = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -146,10 +146,10 @@ def _number(value: object) -> float:
 
 
 def main() -> None:
-    """Run."""
+    """Run the benchmark."""
     parser = arguments(__doc__)
     parser.add_argument("--turns", type=int, default=60, help="turns of the agent (60)")
-    parser.add_argument("--host", nargs=3, metavar=("CASE", "PORT", "FOLDER"), help="be the service process")
+    parser.add_argument("--host", nargs=3, metavar=("CASE", "PORT", "FOLDER"), help="run the service process")
     options = parser.parse_args()
     if options.host:
         case, port, folder = options.host

@@ -1,19 +1,19 @@
-"""What does an agent's run leave behind, and what does it cost, plain, with the SDK's external storage, and with coatcheck?
+"""Size and cost of an agent's run in Temporal: plain, with the SDK's external storage, and with coatcheck.
 
 ``python -m benchmarks.history [--engine temporal] [--turns N] [--rounds N] [--json [PATH]]``. On a real Temporal server and a real S3 server
-(SeaweedFS), the demo's agent is given its whole conversation at each step. Ways:
+(SeaweedFS), each step of the demo's agent gets the whole conversation. Ways:
 
-- ``plain``: everything stands in the history.
-- ``compress-only``: the codec that teams write first: zlib, and everything stands in the history.
-- ``sdk``: the SDK's external storage and its S3 driver, with the threshold that coatcheck has, so that about the same
-  payloads leave the history. It neither compresses nor encrypts.
-- ``sdk-256k``: the same, with the threshold that the SDK has by itself: what is below stays in the history.
+- ``plain``: everything is in the history.
+- ``compress-only``: the codec that teams write first: zlib, and everything is in the history.
+- ``sdk``: the SDK's external storage and its S3 driver, with coatcheck's threshold, so that about the same payloads are
+  offloaded. It neither compresses nor encrypts.
+- ``sdk-256k``: the same, with the SDK's own threshold.
 - ``coatcheck-codec``, ``coatcheck-native``: compressed, deltas, encrypted, offloaded; both modes of the plug-in.
 
-Each run is a process of its own: a run of one turn first, so that what a process does once is not measured, then the
-run, then its replay by the same process. Requests are counted by a proxy in front of S3, bytes and objects in the bucket,
-the history by the server. Every result is compared with the conversation that it has to be, byte for byte. The ways take
-turns; seconds are the medians of the rounds, all else is of the last round.
+Each run has its own process: first a run of one turn, so that one-time work of a process is not measured, then the run, then
+its replay by the same process. Requests are counted by a proxy in front of S3, bytes and objects in the bucket, the history
+by the server. Every result is compared with the expected conversation, byte for byte. The ways take turns; seconds are
+the medians of the rounds, all other figures are those of the last round.
 """
 
 import asyncio
@@ -30,21 +30,21 @@ from coatcheck.cli.demo.server import dev_server
 
 CASES = (PLAIN, COMPRESS_ONLY, SDK, SDK_256K, CODEC, NATIVE)
 _PATIENCE = 300.0
-"""Seconds for a run of any length that the server takes."""
+"""Seconds for a run of any length that the server accepts."""
 
 
 async def measure(
     case: str, turns: int, name: str, *, client: Client, store: S3, bucket: Bucket
 ) -> list[Record]:
-    """One run in a process of its own.
+    """Measure one run in its own process.
 
     Args:
         case: One of :data:`CASES`.
-        turns: How many.
-        name: Of the workflow; new.
-        client: Of the Temporal server; it opens no payload.
-        store: Where objects go.
-        bucket: The one there that they go to.
+        turns: Number of turns.
+        name: The workflow's ID; new.
+        client: A client of the Temporal server; it decodes no payload.
+        store: The S3 server of the objects.
+        bucket: Their bucket.
     """
     async with process_of(Settings.of(client, case, bucket)) as process:
         await process.ask(_PATIENCE, do="live", workflow=f"{name}-warm-up", turns=1)
@@ -59,7 +59,7 @@ async def measure(
         replay = await process.ask(_PATIENCE, do="replay", workflow=name)
         replay_requests = await store.proxy.requests()
         if not (await process.ask(_PATIENCE, do="equal", workflow=name, turns=turns))["equal"]:
-            raise AssertionError(f"{name}: the result is not the conversation")
+            raise AssertionError(f"{name}: the result differs from the conversation")
     return [
         Record(case, "history_bytes", history_size, "bytes"),
         Record(case, "stored_bytes", sum(sizes) - sum(before), "bytes"),
@@ -75,7 +75,7 @@ async def measure(
 
 
 async def measure_all(turns: int, rounds: int) -> list[Record]:
-    """Every way."""
+    """Measure every way."""
     records: list[Record] = []
     async with dev_server() as server, s3() as store:
         client = await Client.connect(server.address, namespace=server.namespace)
@@ -89,10 +89,10 @@ async def measure_all(turns: int, rounds: int) -> list[Record]:
 
 
 def main() -> None:
-    """Run."""
+    """Run the benchmark."""
     parser = arguments(__doc__)
     parser.add_argument("--turns", type=int, default=60, help="turns of the agent (60)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often; the medians are shown (3)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; medians are shown (3)")
     options = parser.parse_args()
     with on_real_servers():
         records = asyncio.run(measure_all(options.turns, options.rounds))

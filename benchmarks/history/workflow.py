@@ -1,4 +1,4 @@
-"""The demo's agent, and one that waits when it has said everything."""
+"""The demo's agent, and one that waits at the end."""
 
 from temporalio import workflow
 
@@ -9,7 +9,7 @@ with workflow.unsafe.imports_passed_through():
 
 @workflow.defn
 class WaitingAgentWorkflow:
-    """The conversation of :class:`AgentWorkflow`; ends when it is told to."""
+    """The conversation of :class:`AgentWorkflow`; ends on a signal."""
 
     def __init__(self) -> None:
         self._told = False
@@ -23,5 +23,5 @@ class WaitingAgentWorkflow:
 
     @workflow.signal
     def end(self) -> None:
-        """Do not wait any longer."""
+        """Stop waiting."""
         self._told = True

@@ -1,11 +1,11 @@
-"""The part of an encode that is computation."""
+"""The computation of an encode."""
 
 from coatcheck import Chain, Scope
 
 
 def compute(chain: Chain, payload: bytes, scope: Scope) -> None:
-    """Do all of :meth:`Chain.encode` on this thread, but what has to be awaited."""
-    # A hook's `begin_upload` leaves the greater part of this for later.
+    """Do all of :meth:`Chain.encode` on this thread, except what is awaited."""
+    # A hook's `begin_upload` does most of this later.
     sealing = chain._policy.for_new(scope)  # noqa: SLF001
     if len(payload) <= chain._over:  # noqa: SLF001
         chain._encoder.seal_inline(payload, sealing)  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""A store that counts what is asked of it, and takes its time."""
+"""A store that counts and delays requests."""
 
 import asyncio
 from collections import Counter
@@ -9,17 +9,17 @@ from coatcheck.contracts.store import DEFAULT_LIMIT
 
 
 class Counted(Store):
-    """Another store, at a distance.
+    """A wrapper that counts and delays the requests to a store.
 
     Args:
-        store: Where the objects are.
+        store: The store of the objects.
         delay: Seconds before each request reaches it.
     """
 
     def __init__(self, store: Store, delay: float = 0.0) -> None:
         self.delay = delay
         self.requests: Counter[str] = Counter()
-        """By kind: ``puts``, ``gets``, ``lists``, ``deletes``."""
+        """Requests by kind: ``puts``, ``gets``, ``lists``, ``deletes``."""
         self.asked: Counter[str] = Counter()
         """GETs by key."""
         self._store = store
@@ -60,11 +60,11 @@ class Counted(Store):
         await self._store.close()
 
     async def sizes(self) -> list[int]:
-        """Bytes of every object that is there. Not counted."""
+        """Return the bytes of every object. Not counted."""
         return [entry.size async for entry in self._store.list_objects()]
 
     def forget_counts(self) -> None:
-        """Count from zero."""
+        """Set all counts to zero."""
         self.requests.clear()
         self.asked.clear()
 

@@ -1,4 +1,4 @@
-"""What agents carry around: the demo's conversation, as JSON."""
+"""Typical payloads of agents: the demo's conversation, as JSON."""
 
 import json
 from functools import cache
@@ -8,12 +8,12 @@ from coatcheck.cli.demo.conversation import conversation
 
 @cache
 def transcript() -> bytes:
-    """About 12 MB."""
+    """Return a conversation of about 12 MB."""
     return json.dumps(conversation(seed=1, turns=1200)).encode()
 
 
 def payloads(size: int, count: int) -> list[bytes]:
-    """``count`` payloads of ``size`` bytes that have nothing to do with each other, as far as 12 MB go."""
+    """Return ``count`` payloads of ``size`` bytes without common content, up to 12 MB in total."""
     text = transcript()
     while len(text) < size * count:
         text += text[::-1]

@@ -1,4 +1,4 @@
-"""Four ways to keep a series of payloads in a store."""
+"""Four schemes to store a series of payloads."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from coatcheck.runtime.concurrency import all_at_once
 
 SCOPE = Scope("default", "workflow")
 CACHE = 256 * 2**20
-"""Bytes of opened payloads: the chain's default."""
+"""Bytes of cached payloads: the chain's default."""
 _ID = 32
 _CHUNK = 4096
 
 
 class Scheme(ABC):
-    """One process that writes and reads. What it journals is all that another one needs besides the store.
+    """A scheme in one process. To read, another process needs only the journal and the store.
 
     Args:
-        store: Where the objects go.
+        store: The store of the objects.
     """
 
     def __init__(self, store: Counted) -> None:
@@ -29,18 +29,18 @@ class Scheme(ABC):
 
     @abstractmethod
     async def write(self, payload: bytes) -> bytes:
-        """What goes into the journal."""
+        """Write a payload; return its journal entry."""
 
     @abstractmethod
     async def read(self, journal: bytes) -> bytes:
-        """Undo :meth:`write`."""
+        """Return the payload of a journal entry."""
 
-    async def close(self) -> None:  # noqa: B027 - most hold nothing
-        """Give up what is under way."""
+    async def close(self) -> None:  # noqa: B027 - most have nothing to close
+        """Cancel work in progress."""
 
 
 class Whole(Scheme):
-    """Each payload as it is."""
+    """A scheme that stores each payload unchanged."""
 
     async def write(self, payload: bytes) -> bytes:
         """See :class:`Scheme`."""
@@ -54,7 +54,7 @@ class Whole(Scheme):
 
 
 class WholeZstd(Scheme):
-    """Each payload in a Zstandard frame of its own."""
+    """A scheme that stores each payload in its own Zstandard frame."""
 
     def __init__(self, store: Counted) -> None:
         super().__init__(store)
@@ -73,7 +73,7 @@ class WholeZstd(Scheme):
 
 
 class Chunked(WholeZstd):
-    """Content-defined chunks, each an object that is written once; the journal has the list of them."""
+    """A scheme of content-defined chunks, each an object that is written once; the journal lists them."""
 
     def __init__(self, store: Counted) -> None:
         super().__init__(store)
@@ -100,16 +100,16 @@ class Chunked(WholeZstd):
         return b"".join(chunks[name] for name in names)
 
     def _open(self, found: bytes) -> bytes:
-        # JSON never begins as a Zstandard frame does.
+        # JSON never starts like a Zstandard frame.
         return self._zstd.decode(found, 1 << 20) if found.startswith(b"\x28\xb5\x2f\xfd") else found
 
 
 class Coatcheck(Scheme):
-    """The chain itself: compressed, deltas, encrypted.
+    """The chain as a scheme: compressed, deltas, encrypted.
 
     Args:
-        store: Where the objects go.
-        cache: Bytes of opened payloads.
+        store: The store of the objects.
+        cache: Bytes of cached payloads.
     """
 
     def __init__(self, store: Counted, cache: int = CACHE) -> None:

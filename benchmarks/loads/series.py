@@ -1,4 +1,4 @@
-"""What agents save one after the other: easy series and hard ones, all from seeds."""
+"""Series of an agent's payloads, easy and hard ones, all from seeds."""
 
 import base64
 import json
@@ -12,15 +12,15 @@ from coatcheck.cli.demo.conversation import Message, turn
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Payloads of one run, in the order in which they are written."""
+    """Payloads of one run, in the order of writing."""
 
     name: str
     payloads: Callable[[], Iterator[bytes]]
-    """From the first again with each call; only one of them is held in memory."""
+    """Returns a new iterator with each call; only one payload is in memory at a time."""
 
 
 def turns(count: int, seed: int = 0) -> Iterator[bytes]:
-    """Each step is given everything that was said so far."""
+    """Yield growing conversations: each step gets everything said so far."""
     said: list[Message] = []
     for number in range(1, count + 1):
         said += turn(seed, number)
@@ -28,20 +28,20 @@ def turns(count: int, seed: int = 0) -> Iterator[bytes]:
 
 
 def checkpoints(count: int, size: int, seed: int = 0) -> Iterator[bytes]:
-    """A state of ``size`` bytes of JSON; from one to the next, messages at random places give way to new ones: 2%.
+    """Yield states of ``size`` bytes of JSON; from one to the next, 2% of the messages, at random places, are replaced.
 
     Args:
-        count: How many states.
-        size: Bytes, about.
-        seed: Which state.
+        count: Number of states.
+        size: Approximate bytes of a state.
+        seed: Seed of the content.
     """
     chance = random.Random(seed)
     fresh = _messages(seed)
     state: list[str] = []
-    held = 0
-    while held < size:
+    filled = 0
+    while filled < size:
         state.append(next(fresh))
-        held += len(state[-1]) + 2
+        filled += len(state[-1]) + 2
     for number in range(count):
         changed = 0
         while number and changed < size // 50:
@@ -51,7 +51,7 @@ def checkpoints(count: int, size: int, seed: int = 0) -> Iterator[bytes]:
 
 
 def images(count: int, seed: int = 0) -> Iterator[bytes]:
-    """Growing turns, each with a screenshot of 45 KB in base64: bytes that no compressor makes smaller."""
+    """Yield growing turns, each with a screenshot of 45 KB in base64: incompressible bytes."""
     chance = random.Random(seed)
     said: list[Message] = []
     for number in range(1, count + 1):
@@ -62,7 +62,7 @@ def images(count: int, seed: int = 0) -> Iterator[bytes]:
 
 
 def embeddings(count: int, seed: int = 0) -> Iterator[bytes]:
-    """A growing list of vectors of 768 floats: digits without any pattern."""
+    """Yield a growing list of vectors of 768 floats: digits without any pattern."""
     chance = random.Random(seed)
     rows: list[dict[str, Any]] = []
     for number in range(count):
@@ -71,7 +71,7 @@ def embeddings(count: int, seed: int = 0) -> Iterator[bytes]:
 
 
 def unrelated(count: int, seed: int = 0) -> Iterator[bytes]:
-    """Vectors that are new each time: whatever base there is does not help."""
+    """Yield vectors that are new each time: no base helps."""
     chance = random.Random(seed)
     for number in range(count):
         rows = [[chance.gauss(0, 0.05) for _ in range(768)] for _ in range(8)]
@@ -79,7 +79,7 @@ def unrelated(count: int, seed: int = 0) -> Iterator[bytes]:
 
 
 def shuffled(count: int, seed: int = 0) -> Iterator[bytes]:
-    """Growing turns from a writer that puts the keys of every object in another order each time."""
+    """Yield growing turns in which the order of every object's keys changes each time."""
     chance = random.Random(seed)
     said: list[Message] = []
     for number in range(1, count + 1):
@@ -88,14 +88,14 @@ def shuffled(count: int, seed: int = 0) -> Iterator[bytes]:
 
 
 def trimmed(count: int, keep: int, seed: int = 0) -> Iterator[bytes]:
-    """Turns of which only the last ``keep`` are carried on, behind a system prompt."""
+    """Yield conversations of the last ``keep`` turns, after a system prompt."""
     for number in range(1, count + 1):
         said = [message for n in range(max(1, number - keep + 1), number + 1) for message in turn(seed, n)]
         yield as_json([_SYSTEM, *said])
 
 
 def summarised(count: int, keep: int, seed: int = 0) -> Iterator[bytes]:
-    """Turns of which, whenever there are twice ``keep``, the first half gives way to a summary."""
+    """Yield conversations of turns; when there are twice ``keep``, a summary replaces the first half."""
     told: list[Message] = []
     said: list[list[Message]] = []
     for number in range(1, count + 1):
@@ -108,13 +108,13 @@ def summarised(count: int, keep: int, seed: int = 0) -> Iterator[bytes]:
 
 
 def alternating(count: int, seed: int = 0) -> Iterator[bytes]:
-    """Two agents of one run, whose conversations have nothing in common, turn about: ``count`` payloads in all."""
+    """Yield ``count`` payloads of two agents in one run, alternately; their conversations have nothing in common."""
     for pair in zip(turns(count // 2, seed), turns(count // 2, seed + 1), strict=True):
         yield from pair
 
 
 def as_json(value: Any) -> bytes:
-    """The form in which every engine's converter writes it."""
+    """Return the JSON that every engine's converter writes."""
     return json.dumps(value).encode()
 
 

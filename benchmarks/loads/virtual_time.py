@@ -1,4 +1,4 @@
-"""An event loop whose time passes only while it waits, so that round trips can be counted instead of timed."""
+"""An event loop with virtual time, which passes only while it waits: round trips are counted instead of timed."""
 
 import asyncio
 import selectors
@@ -11,7 +11,7 @@ _Ts = TypeVarTuple("_Ts")
 
 
 class _Selector(selectors.DefaultSelector):
-    """Whenever there is nothing to do before the next timer, it is that timer's time at once."""
+    """A selector that advances the time to the next timer when there is nothing else to do."""
 
     now = 0.0
 
@@ -19,36 +19,36 @@ class _Selector(selectors.DefaultSelector):
         ready = super().select(0)
         if not ready:
             if timeout is None:
-                raise RuntimeError("everything waits, and nothing will ever happen")
+                raise RuntimeError("deadlock: every task waits and no timer is set")
             self.now += max(0.0, timeout)
         return ready
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Computation takes no time on it, sleeping takes exactly as long as it says, and there is one thread only."""
+    """A loop on which computation takes no time and sleeping takes exactly its duration. It has only one thread."""
 
     def __init__(self) -> None:
         self._virtual = _Selector()
         super().__init__(self._virtual)
 
     def time(self) -> float:
-        """Seconds that were slept through so far."""
+        """Return the virtual seconds so far."""
         return self._virtual.now
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts
     ) -> asyncio.Future[_T]:
-        """Do it on the spot: a hop to a thread would be time that the loop knows nothing of."""
+        """Call ``func`` at once: the loop could not account for time in a thread."""
         _ = executor
         done: asyncio.Future[_T] = self.create_future()
         try:
             done.set_result(func(*args))
-        except Exception as error:  # noqa: BLE001 - whoever waits for the result gets it
+        except Exception as error:  # noqa: BLE001 - raised to the caller that awaits the result
             done.set_exception(error)
         return done
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """As :func:`asyncio.run`, on a :class:`VirtualLoop`."""
+    """Run a coroutine as :func:`asyncio.run` does, on a :class:`VirtualLoop`."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(work)

@@ -1,10 +1,10 @@
-"""What does it take to keep what agents save step by step?
+"""Cost of storing an agent's states, step by step.
 
-``python -m benchmarks.storage [--json PATH] [--plot PATH] [--quick]``. Every series of payloads is kept in four ways:
+``python -m benchmarks.storage [--json PATH] [--plot PATH] [--quick]``. Every series of payloads is stored in four ways:
 ``whole``, ``whole-zstd``, ``chunked`` (content-defined chunks, one object each) and ``coatcheck`` (compressed, deltas,
-encrypted). Bytes and requests are counted, round trips by a clock that only waiting moves. Speeds are processor time on
-one thread, the best of several rounds, with everything that the scheme computes; plain zstd-3 takes turns with it,
-payload by payload, so that ``encode_ratio`` and ``sketch_share`` hold on a busy machine too.
+encrypted). Bytes and requests are counted, round trips by a virtual clock. Speeds are by processor time of one thread, the
+best of several rounds, including all computation of the scheme; plain zstd-3 takes turns with it, payload by payload, so
+that ``encode_ratio`` and ``sketch_share`` are valid on a busy machine too.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from benchmarks.storage.speed import encode_seconds
 from coatcheck import MemoryStore
 
 _DELAY = 0.05
-"""Seconds that a request takes, where round trips are counted."""
+"""Seconds of a request while round trips are counted."""
 _READING = 0.5
-"""Seconds for which the last payload is read again and again: a machine that is shared has moments when it is slow."""
+"""Seconds for which the last payload is read repeatedly: a shared machine is slow at times."""
 _LEAST_READS = 25
 
 
 def plan(*, quick: bool) -> list[Series]:
-    """What is kept; ``quick`` leaves out most of the checkpoints."""
+    """Return the series to store; ``quick`` leaves out most of the checkpoints."""
     saved = 8 if quick else 40
     return [
         Series("60 turns", lambda: makers.turns(60)),
@@ -49,7 +49,7 @@ def plan(*, quick: bool) -> list[Series]:
 
 
 def measure(series: Series, scheme: str) -> list[Record]:
-    """Everything about one series kept in one way."""
+    """Measure one series stored with one scheme."""
     return virtual_time.run(_measure(series, scheme))
 
 
@@ -85,7 +85,7 @@ async def _measure(series: Series, name: str) -> list[Record]:
 
 
 async def _decode_speed(name: str, store: Counted, journal: bytes, payload: bytes) -> float:
-    """Bytes a second, each time in a process that has nothing yet."""
+    """Return bytes a second, each time with an empty cache."""
     taken: list[float] = []
     end = time.perf_counter() + _READING
     while len(taken) < _LEAST_READS or time.perf_counter() < end:
@@ -94,18 +94,18 @@ async def _decode_speed(name: str, store: Counted, journal: bytes, payload: byte
         found = await scheme.read(journal)
         taken.append(time.thread_time() - begin)
         if found != payload:
-            raise AssertionError("not what was written")
+            raise AssertionError("the payload read differs from the one written")
         await scheme.close()
     return len(payload) / min(taken)
 
 
 async def _last(name: str, store: Counted, journal: bytes) -> list[Record]:
-    """Requests and round trips until a new process has the last payload."""
+    """Return requests and round trips until a new process has the last payload."""
     scheme = SCHEMES[name](store)
     with _at_a_distance(store) as trips:
         await scheme.read(journal)
         taken = trips()
-        # Whatever it goes on to fetch belongs to the bill.
+        # Later prefetches count too.
         await asyncio.sleep(_DELAY * 20)
     await scheme.close()
     return [
@@ -123,7 +123,7 @@ async def _replay(scheme: Scheme, journal: list[bytes]) -> float:
 
 
 async def _cold_replays(series: Series, store: Counted, journal: list[bytes]) -> list[Record]:
-    """A new process goes through the run: results are decoded, and commands encoded again."""
+    """Measure a replay in a new process: results are decoded, and commands encoded again."""
     records = []
     for kind in ("decoded", "encoded"):
         scheme = Coatcheck(store)
@@ -147,7 +147,7 @@ async def _cold_replays(series: Series, store: Counted, journal: list[bytes]) ->
 
 @contextmanager
 def _at_a_distance(store: Counted) -> Iterator[Callable[[], float]]:
-    """Requests take a while, and are counted from zero; gives what tells the round trips so far."""
+    """Delay requests and count from zero; yield a function that returns the round trips so far."""
     store.forget_counts()
     store.delay = _DELAY
     loop = asyncio.get_running_loop()
@@ -159,7 +159,7 @@ def _at_a_distance(store: Counted) -> Iterator[Callable[[], float]]:
 
 
 def peaks(*, quick: bool) -> list[Record]:
-    """How far a process grows while it saves and restores, less than the cache may hold of it."""
+    """Measure the growth of a process that saves and restores, and its bound."""
     records = []
     for size, count in (
         (600_000, 60),
@@ -177,7 +177,7 @@ def peaks(*, quick: bool) -> list[Record]:
 
 
 def main() -> None:
-    """Run."""
+    """Run the benchmark."""
     parser = arguments(__doc__, chart="stored")
     parser.add_argument("--quick", action="store_true", help="fewer checkpoints")
     options = parser.parse_args()

@@ -1,7 +1,7 @@
-"""How much memory does the chain take for large states? The part of ``benchmarks.storage`` that needs its own process.
+"""Peak memory of the chain with large states: the part of ``benchmarks.storage`` that needs its own process.
 
 ``python -m benchmarks.storage.peak_memory FOLDER CACHE`` saves the files of a folder in the order of their names, restores the
-last of them as a second process would, and prints by how many bytes the process grew at its peak. Its objects go to
+last one as a second process would, and prints the growth of the process at its peak, in bytes. Its objects are stored in
 files, so that they do not count.
 """
 
@@ -22,24 +22,24 @@ from coatcheck import FileStore
 _STATUS = Path("/proc/self/status")
 _SECONDS = 600.0
 _GIVEN_BACK = 128 * 1024
-"""Bytes from which a block is large: where glibc begins, if it were not to move that limit up."""
+"""Bytes from which a block is returned to the system: glibc's initial limit, which it would raise by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Bytes by which a process grows at its peak, besides what it needs when it does nothing."""
+    """Growth of a process at its peak, in bytes, compared with an idle one."""
 
     used: int
-    """With an allocator that gives large blocks back to the system when they are freed."""
+    """With an allocator that returns large blocks to the system when they are freed."""
     resident: int
-    """As it is: glibc keeps such blocks, in pieces that the next ones may not fit into."""
+    """With glibc's default, which keeps freed blocks that later ones may not fit into."""
 
 
 def growth_of(payloads: Iterable[bytes], cache: int) -> Growth | None:
     """Save ``payloads``, one after the other, and restore the last.
 
     Args:
-        payloads: What is saved.
+        payloads: The states to save.
         cache: The chain's bound, in bytes.
 
     Returns:
@@ -86,7 +86,7 @@ async def _save_and_restore(paths: list[Path], cache: int) -> int:
         writer.chain.cache.clear()
         restored = await reader.read(journal)
         if restored != paths[-1].read_bytes():
-            raise AssertionError("not what was saved")
+            raise AssertionError("the restored state differs from the saved one")
         await reader.close()
         return _resident("VmHWM") - before
 

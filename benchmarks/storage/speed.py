@@ -1,4 +1,4 @@
-"""How long does a scheme compute to write a series, beside plain zstd-3?"""
+"""Processor time of a scheme for writing a series, compared with plain zstd-3."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,25 +12,24 @@ from coatcheck.storage.base_index import sketch
 
 _ROUNDS = 5
 _MAX_SIZE = 300e6
-"""Bytes after which no further round is made."""
+"""Bytes after which there are no further rounds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """Processor time of one thread for a whole series: for each payload the best of the rounds."""
+    """Processor time of one thread for a whole series; the best round for each payload."""
 
     scheme: float
     zstd: float
     sketch: float
-    """What of the chain's work is finding the best base."""
+    """The search for the best base, as part of the chain's work."""
 
 
 async def encode_seconds(series: Series, name: str) -> Seconds:
-    """Write the series again and again, each time in a process that has nothing yet.
+    """Write the series several times, each time from an empty state.
 
-    Each goes through the whole series by itself, as a process does that has no other: else each would find what the
-    other left in the processor's cache. On an event loop that has no threads; else it is not all of the work that is
-    measured.
+    Each contender processes the whole series by itself, as a process alone does: otherwise each would profit from the other's
+    data in the processor's cache. Call it on an event loop without threads: otherwise some of the work is not measured.
     """
     best: dict[str, list[float]] = {}
     payloads = list(series.payloads())

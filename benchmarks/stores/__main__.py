@@ -1,14 +1,16 @@
-"""How fast do S3Store and GCSStore move objects, and at what cost, beside the clients that others use?
+"""Speed and processor time of S3Store and GCSStore, compared with other clients.
 
 ``python -m benchmarks.stores [--json [PATH]] [--quick]``. Clients create objects and read them back, on one real S3 server
 on this machine (SeaweedFS, as in the tests), and on one of Google Cloud Storage (fake-gcs-server): our store, the
-service's own client in threads (boto3, google-cloud-storage) and asyncio's (aioboto3, gcloud-aio-storage). All send the same requests, with ``If-None-Match: *`` or ``ifGenerationMatch=0`` in each put. Each runs in
-a process of its own, so that its CPU seconds are its own, and they take turns: a round is the puts of one client after the
-other, then the gets; the next one begins with another client. ``gets_vs_aioboto3`` is how many times aioboto3's gets per
-second S3Store reaches, the median of the rounds; ``gets_vs_google-cloud-storage`` is the same for GCSStore.
+service's own client in threads (boto3, google-cloud-storage) and an asyncio client (aioboto3, gcloud-aio-storage). All send
+the same requests, with ``If-None-Match: *`` or ``ifGenerationMatch=0`` in each put. Each runs in its own process, to separate
+CPU seconds, and they take turns: a round is the puts of one client after the other, then the gets; the next round starts
+with another client. ``gets_vs_aioboto3`` is the ratio of S3Store's gets per second to aioboto3's, the median of the
+rounds; ``gets_vs_google-cloud-storage`` is the same for GCSStore.
 
-aioboto3 and gcloud-aio-storage are installed into environments of their own below ``.cache``. aioboto3 could share one with coatcheck, but only by taking boto3 back to the release that its aiobotocore is pinned to (15.5.0: boto3 1.40.61),
-and that is not the boto3 that S3Store and plain boto3 would be used with.
+aioboto3 and gcloud-aio-storage are installed into their own environments below ``.cache``. To share one with coatcheck,
+aioboto3 would need the old boto3 that its aiobotocore is pinned to (15.5.0: boto3 1.40.61), which is not the boto3 that users
+of S3Store and plain boto3 have.
 """
 
 import argparse
@@ -33,11 +35,11 @@ from tests.engines import gcs, seaweed
 
 OURS = "coatcheck"
 RIVALS = {"S3": "aioboto3", "GCS": "google-cloud-storage"}
-"""Beside whom ours is judged."""
+"""The client that ours is compared with, by service."""
 ROWS = {"S3": "", "GCS": "GCS "}
-"""How the rows of a service begin."""
+"""The start of the rows of a service."""
 APART = {"aioboto3", "gcloud-aio-storage"}
-"""Clients that have an environment of their own."""
+"""Clients in their own environment."""
 SIZES = {"10 KB": 10_000, "100 KB": 100_000, "1 MB": 1_000_000}
 AT_ONCE = (1, 16, 64)
 ROUNDS = 6
@@ -48,13 +50,20 @@ ENVIRONMENTS = Path(__file__).parents[2] / ".cache"
 
 
 class Contender:
-    """A client in a process of its own."""
+    """A client in its own process."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
     def do(self, task: str, keys: list[str], size: int, at_once: int) -> tuple[float, float]:
-        """Seconds, and seconds of CPU, that the task took."""
+        """Do a task; return its seconds and its CPU seconds.
+
+        Args:
+            task: ``put`` or ``get``.
+            keys: Keys of the objects.
+            size: Bytes of each object.
+            at_once: Concurrent requests.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         line = json.dumps({"do": task, "keys": keys, "size": size, "at_once": at_once})
@@ -68,7 +77,7 @@ class Contender:
 
 
 class Turns:
-    """All contenders on objects of one size, so many at once."""
+    """The rounds of all contenders with one object size and one number of concurrent requests."""
 
     def __init__(
         self,
@@ -90,7 +99,7 @@ class Turns:
         self.count = max(2, count // 4) if at_once == 1 else max(at_once, count)
 
     def records(self) -> Iterator[Record]:
-        """Measure."""
+        """Measure, and yield the figures."""
         took: dict[tuple[str, str], list[tuple[float, float]]] = {}
         order = list(self.contenders)
         for number in range(self.rounds):
@@ -99,7 +108,7 @@ class Turns:
                     keys = [f"{case}/{self.size}/{self.at_once}/{number}/{n}" for n in range(self.count)]
                     measured = self.contenders[case].do(task, keys, self.size, self.at_once)
                     took.setdefault((case, task), []).append(measured)
-            # What one has written still keeps the disk busy when the next one begins.
+            # The writes of one client still keep the disk busy when the next one starts.
             order.append(order.pop(0))
         for (case, task), turns in took.items():
             per_second = statistics.median(self.count / seconds for seconds, _ in turns)
@@ -112,7 +121,7 @@ class Turns:
 
 @contextmanager
 def contenders_on(service: str, *server: str) -> Iterator[dict[str, Contender]]:
-    """Start every client of a service, and warm it."""
+    """Start and warm up every client of a service."""
     program = str(Path(__file__).with_name("clients.py"))
     with ExitStack() as stack:
         contenders = {}
@@ -134,7 +143,7 @@ def contenders_on(service: str, *server: str) -> Iterator[dict[str, Contender]]:
 
 
 def python_with(client: str) -> Path:
-    """Return the interpreter of the client's own environment, which is made if it is not there."""
+    """Return the interpreter of the client's own environment; create the environment if it is missing."""
     environment = ENVIRONMENTS / client
     python = environment / "bin" / "python"
     ready = environment / "ready"
@@ -151,7 +160,7 @@ def python_with(client: str) -> Path:
 
 @contextmanager
 def s3_bucket(folder: Path) -> Iterator[tuple[str, ...]]:
-    """Serve S3; gives what its clients are told."""
+    """Serve S3; yield the arguments for its clients."""
     with seaweed.serving(folder) as server:
         session = boto3.Session(server.access_key, server.secret_key, region_name="us-east-1")
         session.client("s3", endpoint_url=server.endpoint).create_bucket(Bucket=BUCKET)
@@ -160,19 +169,19 @@ def s3_bucket(folder: Path) -> Iterator[tuple[str, ...]]:
 
 @contextmanager
 def gcs_bucket(folder: Path) -> Iterator[tuple[str, ...]]:
-    """Serve Google Cloud Storage's API; gives what its clients are told."""
+    """Serve Google Cloud Storage's API; yield the arguments for its clients."""
     with gcs.serving(folder) as server:
         httpx.post(f"{server.endpoint}/storage/v1/b", json={"name": BUCKET}).raise_for_status()
         yield server.endpoint, BUCKET
 
 
 def measure(service: str, *, quick: bool) -> Iterator[Record]:
-    """Measure every size and every number at once."""
+    """Measure every size with every number of concurrent requests."""
     serving = {"S3": s3_bucket, "GCS": gcs_bucket}[service]
     for (name, size), at_once in itertools.product(SIZES.items(), AT_ONCE):
         where = f"{ROWS[service]}{name}, {at_once} at once"
         note(where)
-        # Each from the start: fake-gcs-server keeps everything in memory, and is slower the more there is.
+        # A new server each time: fake-gcs-server keeps everything in memory, and slows down as it grows.
         with (
             tempfile.TemporaryDirectory() as folder,
             serving(Path(folder)) as server,
@@ -182,13 +191,13 @@ def measure(service: str, *, quick: bool) -> Iterator[Record]:
 
 
 def options_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """``--json`` and ``--quick``."""
-    parser.add_argument("--quick", action="store_true", help="one short round: to see that it works")
+    """Parse ``--json`` and ``--quick``."""
+    parser.add_argument("--quick", action="store_true", help="only one short round, as a test")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Run."""
+    """Run the benchmark."""
     options = options_of(arguments(__doc__))
     with on_real_servers():
         records = [record for service in CLIENTS for record in measure(service, quick=options.quick)]

@@ -1,7 +1,7 @@
-"""One client that does as it is told: ``python benchmarks/stores/clients.py SERVICE CASE ENDPOINT BUCKET [ACCESS_KEY SECRET_KEY]``.
+"""A process with one client: ``python benchmarks/stores/clients.py SERVICE CASE ENDPOINT BUCKET [ACCESS_KEY SECRET_KEY]``.
 
-Each line of standard input is a task in JSON, each line of standard output what it took. Needs nothing installed but
-the client of its case, so that clients that need different versions of one package can be measured side by side.
+Each line of standard input is a task in JSON, each line of standard output its figures. It needs only the client of its case
+to be installed, so that clients with different versions of one package can be compared.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ _REGION = "us-east-1"
 _MOST_AT_ONCE = 64
 
 
-class Server(NamedTuple):
-    """Where the bucket is, and who may use it; everybody where there are no keys."""
+class BucketAccess(NamedTuple):
+    """The address of a bucket, and the keys of its account; without keys everybody may use it."""
 
     endpoint: str
     bucket: str
@@ -30,12 +30,12 @@ class Server(NamedTuple):
     secret_key: str = ""
 
     def client_settings(self) -> dict[str, Any]:
-        """For both kinds of botocore: their own settings, but a connection for each that is under way."""
+        """Return the settings for both kinds of botocore: the defaults, with a connection for each request in progress."""
         config = import_module("botocore.config").Config(max_pool_connections=_MOST_AT_ONCE)
         return {"service_name": "s3", "endpoint_url": self.endpoint, "config": config}
 
     def session_settings(self) -> dict[str, str]:
-        """For both kinds of botocore."""
+        """Return the session's settings for both kinds of botocore."""
         return {
             "aws_access_key_id": self.access_key,
             "aws_secret_access_key": self.secret_key,
@@ -44,7 +44,7 @@ class Server(NamedTuple):
 
 
 class Client(ABC):
-    """Creates objects that are not there, and reads them whole."""
+    """A client that creates new objects and reads them completely."""
 
     @abstractmethod
     def put_all(self, keys: Sequence[str], data: bytes, at_once: int) -> None:
@@ -54,12 +54,12 @@ class Client(ABC):
     def get_all(self, keys: Sequence[str], size: int, at_once: int) -> None:
         """Read the object at each key; each has ``size`` bytes."""
 
-    def close(self) -> None:  # noqa: B027 - most let go of what they hold when the process ends
-        """Let go of connections."""
+    def close(self) -> None:  # noqa: B027 - most close their connections when the process ends
+        """Close connections."""
 
 
 class OnLoop(Client):
-    """A client of asyncio."""
+    """An asyncio client."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -86,22 +86,22 @@ class OnLoop(Client):
 
 
 class Coatcheck(OnLoop):
-    """A store of ours."""
+    """One of our stores."""
 
     def __init__(self, store: Any) -> None:
         super().__init__()
         self._store = store
 
     @classmethod
-    def of_s3(cls, server: Server) -> "Coatcheck":
-        """S3Store."""
+    def of_s3(cls, server: BucketAccess) -> "Coatcheck":
+        """Create an S3Store."""
         session = import_module("boto3").Session(**server.session_settings())
         store = import_module("coatcheck.stores.s3").S3Store
         return cls(store(server.bucket, session=session, endpoint_url=server.endpoint, timeout=60))
 
     @classmethod
-    def of_gcs(cls, server: Server) -> "Coatcheck":
-        """GCSStore."""
+    def of_gcs(cls, server: BucketAccess) -> "Coatcheck":
+        """Create a GCSStore."""
         store = import_module("coatcheck.stores.gcs").GCSStore
         return cls(store(server.bucket, endpoint_url=server.endpoint, timeout=60))
 
@@ -123,17 +123,17 @@ class Coatcheck(OnLoop):
 class Aioboto3(OnLoop):
     """boto3's asyncio port."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: BucketAccess) -> None:
         super().__init__()
         session = import_module("aioboto3").Session(**server.session_settings())
-        self._held = AsyncExitStack()
-        opening = self._held.enter_async_context(session.client(**server.client_settings()))
+        self._stack = AsyncExitStack()
+        opening = self._stack.enter_async_context(session.client(**server.client_settings()))
         self._client = self.loop.run_until_complete(opening)
         self._bucket = server.bucket
 
     def close(self) -> None:
         """See :meth:`Client.close`."""
-        self.loop.run_until_complete(self._held.aclose())
+        self.loop.run_until_complete(self._stack.aclose())
 
     async def put(self, key: str, data: bytes) -> None:
         """See :meth:`OnLoop.put`."""
@@ -148,9 +148,9 @@ class Aioboto3(OnLoop):
 
 
 class GcloudAioStorage(OnLoop):
-    """The asyncio client of Google Cloud Storage that others made."""
+    """A third-party asyncio client of Google Cloud Storage."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: BucketAccess) -> None:
         super().__init__()
         self._aiohttp = import_module("aiohttp")
         self._storage = import_module("gcloud.aio.storage").Storage
@@ -179,7 +179,7 @@ class GcloudAioStorage(OnLoop):
 
 
 class InThreads(Client):
-    """A client that blocks, one for all threads."""
+    """A blocking client, shared by all threads."""
 
     def __init__(self) -> None:
         self._pools: dict[int, ThreadPoolExecutor] = {}
@@ -210,7 +210,7 @@ class InThreads(Client):
 class Boto3(InThreads):
     """boto3."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: BucketAccess) -> None:
         super().__init__()
         session = import_module("boto3").Session(**server.session_settings())
         self._client = session.client(**server.client_settings())
@@ -229,7 +229,7 @@ class Boto3(InThreads):
 class GoogleCloudStorage(InThreads):
     """Google's own client, with the checksums that it has by itself."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: BucketAccess) -> None:
         super().__init__()
         anonymous = import_module("google.auth.credentials").AnonymousCredentials()
         session = import_module("google.auth.transport.requests").AuthorizedSession(anonymous)
@@ -250,7 +250,7 @@ class GoogleCloudStorage(InThreads):
         return data
 
 
-CLIENTS: dict[str, dict[str, Callable[[Server], Client]]] = {
+CLIENTS: dict[str, dict[str, Callable[[BucketAccess], Client]]] = {
     "S3": {"coatcheck": Coatcheck.of_s3, "boto3": Boto3, "aioboto3": Aioboto3},
     "GCS": {
         "coatcheck": Coatcheck.of_gcs,
@@ -276,8 +276,8 @@ def _check(data: bytes, size: int) -> None:
 
 
 def main(service: str, case: str, *server: str) -> None:
-    """Do the tasks until there are no more."""
-    client = CLIENTS[service][case](Server(*server))
+    """Do tasks until standard input ends."""
+    client = CLIENTS[service][case](BucketAccess(*server))
     for line in sys.stdin:
         task = json.loads(line)
         data = random.randbytes(task["size"])

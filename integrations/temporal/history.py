@@ -12,7 +12,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 
-from coatcheck.doctor.journal import Entry, Event, Form, Journal, recognise
+from coatcheck.doctor.journal import Event, Form, Journal, JournalPayload, recognise
 from coatcheck.errors import FormatError
 from coatcheck.integrations.temporal.codec import ENCODING, ClaimCheckCodec
 from coatcheck.integrations.temporal.native import from_native, is_external
@@ -128,7 +128,7 @@ def _event(event: HistoryEvent, steps: dict[int, str]) -> Event:
         step=steps.get(event.event_id) or steps.get(getattr(attributes, "scheduled_event_id", 0), ""),
         ends_turn=event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
         batch=getattr(attributes, "workflow_task_completed_event_id", 0),
-        entries=tuple(_entry(where, payload) for where, payload in payloads_of(event)),
+        payloads=tuple(_journaled(where, payload) for where, payload in payloads_of(event)),
     )
 
 
@@ -141,20 +141,20 @@ def _kind(event: HistoryEvent) -> str:
     return "".join(word.capitalize() for word in name.removeprefix("EVENT_TYPE_").split("_"))
 
 
-def _entry(where: str, payload: Payload) -> Entry:
+def _journaled(where: str, payload: Payload) -> JournalPayload:
     content = payload.SerializeToString(deterministic=True)
     form = form_of(payload)
     if form is Form.PLAIN:
-        return Entry(where, content, form, len(content))
+        return JournalPayload(where, content, form, len(content))
     if form is Form.INLINE:
-        return Entry(where, content, *recognise(payload.data))
+        return JournalPayload(where, content, *recognise(payload.data))
     try:
         native = from_native(payload)
     except FormatError:
-        return Entry(where, content, Form.UNKNOWN, len(content))
+        return JournalPayload(where, content, Form.UNKNOWN, len(content))
     if native is not None:
-        return Entry(where, content, *recognise(native.data))
-    return Entry(where, content, form, sum(part.size_bytes for part in payload.external_payloads))
+        return JournalPayload(where, content, *recognise(native.data))
+    return JournalPayload(where, content, form, sum(part.size_bytes for part in payload.external_payloads))
 
 
 def form_of(payload: Payload) -> Form:

@@ -1,4 +1,4 @@
-"""Copies of objects in files below a folder, bounded in bytes."""
+"""Copies of objects as files in a folder, bounded in bytes."""
 
 import logging
 import os
@@ -15,22 +15,22 @@ from blake3 import blake3
 
 from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.runtime.forks import after_fork
-from coatcheck.stores._cache.size_file import Ledger, ledger_of
+from coatcheck.stores._cache.size_file import SizeFile, locked_size_file
 from coatcheck.stores._file.folders import Folders, NotOursError, check_regular, open_file, write_all
 
 _CHECKSUM_CONTEXT = "coatcheck cached object v1: key length, key, data"
-"""Changes with the layout of the files, so that those of another layout are no longer read."""
+"""Changes with the layout of the files, so that files of another layout are not read."""
 _CHECKSUM_LENGTH = 16
 _NAME_LENGTH = 16
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _FILE = re.compile(r"[0-9a-f]{32}(\.[0-9a-f]{16})?")
-_LEDGER = "bytes"
+_SIZE_FILE = "bytes"
 _ROOM_SHARE = 10
-"""A tenth of the bound is freed at once: looking through all files for each single one would be slow."""
-_LEDGER_PATIENCE = 0.25
-"""Seconds that a write waits for other processes."""
-_LEDGER_PAUSE = 10.0
-"""Seconds in which nobody waits for the ledger again after it was locked for too long."""
+"""A tenth of the bound is freed at once: scanning all files for each removal would be slow."""
+_LOCK_PATIENCE = 0.25
+"""Seconds for which a write waits for other processes."""
+_LOCK_PAUSE = 10.0
+"""Seconds for which nobody waits for the lock again after a wait was in vain."""
 
 _now = time.time_ns
 
@@ -40,35 +40,36 @@ _logger = logging.getLogger("coatcheck")
 class CacheFolder:
     """Files ``<2 hex>/<32 hex>`` below ``folder``, each a checksum over key and data, then the data.
 
-    Blocking, for any number of threads; several processes may share the folder. No method raises ``OSError``:
-    what the disk cannot do is logged once and left undone. Removes only files that have such names, and follows no link.
+    Blocking; safe from any number of threads, and several processes may share the folder. No method raises ``OSError``:
+    failures of the disk are logged once, and the operation is skipped. Removes only files with such names, and follows
+    no link.
 
     Args:
-        folder: Where they are.
-        max_bytes: The most bytes that they may have together.
-        trusted: Use the folder whoever owns and may write it.
+        folder: The folder of the copies.
+        max_bytes: Most bytes of all files together.
+        trusted: Accept any owner and mode of the folder.
     """
 
     def __init__(self, folder: Path, max_bytes: int, *, trusted: bool = False) -> None:
         self.folder = folder
         self.bytes = 0
-        """What the folder held when this process last changed it or looked through it, all processes' files."""
+        """Bytes in the folder, of all processes, when this process last changed or scanned it."""
         self._folders = Folders(folder, trusted=trusted, synced=False)
         self._max_bytes = max_bytes
         self._lock = Lock()
         self._writing: set[str] = set()
-        """Files of this process that are not yet copies: each is counted once it becomes one."""
-        self._looked = False
+        """Temporary files of this process: each is counted once it becomes a copy."""
+        self._counted = False
         self._distrusted = False
         self._warned = False
-        self._ledger_pause_ends = 0.0
-        after_fork(self._start_anew)
+        self._lock_pause_ends = 0.0
+        after_fork(self._reset_after_fork)
 
     def read(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes | None:
-        """Return the copy, now the most recently used one; None if there is no whole one of up to ``limit`` bytes."""
+        """Return the copy and mark it as used; None if there is no intact one of up to ``limit`` bytes."""
         if self._distrusted:
             return None
-        self._look_once()
+        self._count_once()
         shard, name = _place(key)
         try:
             with self._folders.opened(shard) as folder, os.fdopen(open_file(name, folder), "rb") as file:
@@ -91,25 +92,31 @@ class CacheFolder:
         return data
 
     def keep(self, key: str, data: bytes, allowed: Callable[[], bool]) -> None:
-        """Put a copy in place of any other, if ``allowed`` says so at that moment; otherwise have none."""
+        """Cache a copy in place of any other, if ``allowed`` returns True at that moment; otherwise have none.
+
+        Args:
+            key: The object's key.
+            data: The object's bytes.
+            allowed: Called, under the lock, just before the copy is published.
+        """
         if not self._kept(key, data, allowed):
             self.drop(key)
 
     def drop(self, key: str) -> None:
-        """Have no copy. Should the disk refuse to let go of it, nothing is read from it any more."""
+        """Remove the copy. If the disk refuses, this process stops reading from the folder."""
         shard, name = _place(key)
         with self._lock:
             try:
-                with self._folders.opened(shard) as folder, ExitStack() as held:
+                with self._folders.opened(shard) as folder, ExitStack() as stack:
                     check_regular(name, folder)
-                    ledger: Ledger | None = None
+                    size_file: SizeFile | None = None
                     with suppress(OSError):
-                        ledger = held.enter_context(self._ledger())
+                        size_file = stack.enter_context(self._size_file())
                     size = check_regular(name, folder).st_size
                     os.unlink(name, dir_fd=folder)
-                    if ledger is not None and (total := ledger.read()) is not None:
+                    if size_file is not None and (total := size_file.read()) is not None:
                         self.bytes = max(0, total - size)
-                        ledger.write(self.bytes)
+                        size_file.write(self.bytes)
             except FileNotFoundError:
                 return
             except OSError as error:
@@ -129,52 +136,51 @@ class CacheFolder:
                     self._folders.made(shard) as folder,
                     _written(temporary, folder, _checksum(key, data), data),
                     self._lock,
-                    self._ledger() as ledger,
+                    self._size_file() as size_file,
                 ):
                     if not allowed():
                         return False
-                    self._publish(temporary, name, folder, size, ledger)
+                    self._publish(temporary, name, folder, size, size_file)
             finally:
                 self._writing.discard(temporary)
         except (BlockingIOError, FileNotFoundError):
-            # Other processes are busy with the folder, or have emptied it: no reason for a warning.
+            # Other processes use the folder, or have emptied it: no reason for a warning.
             return False
         except OSError as error:
             self._warn(error)
             return False
         return True
 
-    def _publish(self, temporary: str, name: str, folder: int, size: int, ledger: Ledger) -> None:
-        total = ledger.read() if self._looked else None
+    def _publish(self, temporary: str, name: str, folder: int, size: int, size_file: SizeFile) -> None:
+        total = size_file.read() if self._counted else None
         if total is None or total + size > self._max_bytes:
             total = self._make_room(size)
-            self._looked = True
-        ledger.write(total + size)
+            self._counted = True
+        size_file.write(total + size)
         replaced = 0
         with suppress(FileNotFoundError):
             replaced = check_regular(name, folder).st_size
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         self.bytes = max(size, total + size - replaced)
         if replaced:
-            ledger.write(self.bytes)
+            size_file.write(self.bytes)
 
-    def _look_once(self) -> None:
-        """Count what is there when this process first uses the folder, unless another thread is at it."""
-        if self._looked or not self._lock.acquire(blocking=False):
+    def _count_once(self) -> None:
+        """Count the files when this process first uses the folder, unless another thread is counting."""
+        if self._counted or not self._lock.acquire(blocking=False):
             return
         try:
-            with suppress(OSError), self._ledger() as ledger:
+            with suppress(OSError), self._size_file() as size_file:
                 self.bytes = self._make_room(0)
-                ledger.write(self.bytes)
-                self._looked = True
+                size_file.write(self.bytes)
+                self._counted = True
         finally:
             self._lock.release()
 
     def _make_room(self, size: int) -> int:
-        """Count all copies; remove the least recently used if ``size`` more would be too many bytes.
+        """Count all copies; remove the least recently used ones if ``size`` more bytes would exceed the bound.
 
-        What other processes are writing, or left half written when they were killed, is counted and removed like
-        everything else.
+        Temporary files of other processes, running or killed, are counted and removed like copies.
         """
         files = sorted(file for file in self._files() if file[2] not in self._writing)
         total = sum(size for _, size, _ in files)
@@ -189,7 +195,7 @@ class CacheFolder:
         return total
 
     def _files(self) -> Iterator[tuple[int, int, str]]:
-        """When each file was last used (nanoseconds), its bytes, its name."""
+        """Yield for each file its time of last use (nanoseconds), its bytes and its name."""
         with self._folders.opened() as root, os.scandir(root) as shards:
             for shard in shards:
                 if not (_SHARD.fullmatch(shard.name) and shard.is_dir(follow_symlinks=False)):
@@ -204,17 +210,17 @@ class CacheFolder:
                                 yield status.st_mtime_ns, status.st_size, file.name
 
     @contextmanager
-    def _ledger(self) -> Iterator[Ledger]:
-        patience = _LEDGER_PATIENCE if time.monotonic() >= self._ledger_pause_ends else 0.0
+    def _size_file(self) -> Iterator[SizeFile]:
+        patience = _LOCK_PATIENCE if time.monotonic() >= self._lock_pause_ends else 0.0
         try:
-            with self._folders.opened() as root, ledger_of(_LEDGER, root, patience) as ledger:
-                yield ledger
+            with self._folders.opened() as root, locked_size_file(_SIZE_FILE, root, patience) as size_file:
+                yield size_file
         except BlockingIOError:
-            self._ledger_pause_ends = time.monotonic() + _LEDGER_PAUSE
+            self._lock_pause_ends = time.monotonic() + _LOCK_PAUSE
             raise
 
-    def _start_anew(self) -> None:
-        """In a forked child: the parent's threads hold the lock, and write what it is writing."""
+    def _reset_after_fork(self) -> None:
+        """Reset in a forked child: the lock and the temporary files belong to threads of the parent."""
         self._lock = Lock()
         self._writing = set()
 
@@ -226,7 +232,7 @@ class CacheFolder:
             self._warned = True
             todo = f". {error.todo}" if isinstance(error, NotOursError) else ""
             _logger.warning(
-                "the cache folder %s cannot be used (%s); going on without it%s",
+                "the cache folder %s cannot be used (%s); continuing without it%s",
                 self.folder,
                 error.strerror or type(error).__name__,
                 todo,
@@ -234,7 +240,7 @@ class CacheFolder:
 
 
 def _place(key: str) -> tuple[str, str]:
-    """The folder of the copy of ``key``, and its name."""
+    """Return the folder of the copy of ``key``, and its name."""
     name = blake3(key.encode()).hexdigest(_NAME_LENGTH)
     return name[:2], name
 
@@ -246,14 +252,14 @@ def _checksum(key: str, data: bytes) -> bytes:
 
 
 def _touch(descriptor: int) -> None:
-    """The file system's own clock is too coarse to order uses by."""
+    """Set the time of last use. The file system's own clock is too coarse to order uses."""
     now = _now()
     os.utime(descriptor, ns=(now, now))
 
 
 @contextmanager
 def _written(name: str, folder: int, *parts: bytes) -> Iterator[None]:
-    """Have a new file ``name`` of ``parts`` in the open ``folder`` until the block ends, or renames it."""
+    """Create a file ``name`` of ``parts`` in the open ``folder``; remove it at the end unless the block renamed it."""
     try:
         descriptor = open_file(name, folder, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:

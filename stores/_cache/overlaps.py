@@ -1,4 +1,4 @@
-"""Which calls for one key ran at the same time: a copy that a change overlapped may be out of date."""
+"""Detection of concurrent calls for one key: a copy from a call that a change overlapped may be out of date."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,24 +9,24 @@ from coatcheck.runtime.forks import after_fork, new_lock
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One call for a key, while it is under way."""
+    """One call for a key, in progress."""
 
     changes: bool
     undisturbed: bool
-    """No other call has changed the object since this one began, and this one is not over."""
+    """True while this call is in progress and no other call has changed the object since it began."""
 
 
 class Overlaps:
-    """Keeps the calls that are under way. Safe from several threads; nothing here waits for I/O."""
+    """The calls in progress. Safe from several threads; never waits for I/O."""
 
     def __init__(self) -> None:
         self._lock = new_lock()
         self._under_way: dict[str, list[Call]] = {}
-        after_fork(self._start_anew)
+        after_fork(self._reset_after_fork)
 
     @contextmanager
     def watch(self, key: str, *, changes: bool) -> Iterator[Call]:
-        """A call for ``key`` that lasts as long as the block; ``changes`` if it replaces or deletes the object."""
+        """Register a call for ``key`` for the length of the block; ``changes`` if it replaces or deletes the object."""
         with self._lock:
             others = self._under_way.setdefault(key, [])
             call = Call(changes, undisturbed=not any(other.changes for other in others))
@@ -37,13 +37,13 @@ class Overlaps:
         try:
             yield call
         finally:
-            # A thread may still be at work for a cancelled call, and later changes no longer see it here.
+            # A thread may still work for a cancelled call, while later changes no longer find it here.
             call.undisturbed = False
             with self._lock:
                 others.remove(call)
                 if not others:
                     self._under_way.pop(key, None)
 
-    def _start_anew(self) -> None:
-        """In a forked child: what is under way is under way in the parent."""
+    def _reset_after_fork(self) -> None:
+        """Reset in a forked child: the calls belong to the parent."""
         self._under_way = {}

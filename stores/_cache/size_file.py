@@ -1,4 +1,4 @@
-"""How many bytes a cache folder holds: one number that all processes share."""
+"""The size of a cache folder in bytes: one number in a file that all processes share."""
 
 import fcntl
 import os
@@ -12,32 +12,37 @@ _LENGTH = 8
 _POLL_SECONDS = 0.002
 
 
-class Ledger:
-    """The number, while this process alone may read and write it. Never lower than the truth.
+class SizeFile:
+    """The number, locked for this process. Never lower than the real size.
 
-    Whoever adds a file counts it first, and whoever removes one counts that afterwards, so a process that is
-    killed in between leaves a number that is too high: the next look into the folder puts it right.
+    A file is counted before it is added, and discounted after it was removed. A process that is killed in between leaves a
+    number that is too high; the next scan of the folder corrects it.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     def read(self) -> int | None:
-        """Bytes; None if nobody has counted yet."""
+        """Return the bytes; None if nobody has counted yet."""
         found = os.pread(self._descriptor, _LENGTH, 0)
         return int.from_bytes(found, "big") if len(found) == _LENGTH else None
 
     def write(self, total: int) -> None:
-        """Note that the folder holds ``total`` bytes."""
+        """Set the size to ``total`` bytes."""
         os.pwrite(self._descriptor, total.to_bytes(_LENGTH, "big"), 0)
 
 
 @contextmanager
-def ledger_of(name: str, folder: int, patience: float) -> Iterator[Ledger]:
-    """Open the ledger ``name`` in the open ``folder``, locked against other threads and processes for the length of the block.
+def locked_size_file(name: str, folder: int, patience: float) -> Iterator[SizeFile]:
+    """Open the size file ``name`` in the open ``folder``, locked against other threads and processes within the block.
+
+    Args:
+        name: The file's name.
+        folder: Descriptor of the folder.
+        patience: Seconds to wait for the lock.
 
     Raises:
-        BlockingIOError: It was locked for ``patience`` seconds; its holder may be stopped.
+        BlockingIOError: It was locked for ``patience`` seconds; the process with the lock may be stopped.
         OSError: The file cannot be used.
     """
     descriptor = open_file(name, folder, os.O_RDWR | os.O_CREAT)
@@ -52,9 +57,9 @@ def ledger_of(name: str, folder: int, patience: float) -> Iterator[Ledger]:
                     raise
             time.sleep(_POLL_SECONDS)
         try:
-            yield Ledger(descriptor)
+            yield SizeFile(descriptor)
         finally:
-            # Closing is not enough: a child that was forked meanwhile holds the lock with its copy.
+            # Closing is not enough: a child forked meanwhile has a copy of the descriptor, and so keeps the lock.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Folders and files of this user, opened without following links or waiting for anybody. POSIX only."""
+"""Folders and files of this user, opened without following links and without blocking. POSIX only."""
 
 import errno
 import fcntl
@@ -26,11 +26,11 @@ _KINDS: Final = (
 
 
 class NotOursError(OSError):
-    """Something that this process did not make stands in the way; it is left as it is.
+    """An error about a file or folder that is not ours; it is left unchanged.
 
     Args:
-        what: What is wrong with which path.
-        todo: What to do about it.
+        what: The path and its fault.
+        todo: The remedy.
     """
 
     def __init__(self, what: str, todo: str) -> None:
@@ -39,17 +39,18 @@ class NotOursError(OSError):
 
 
 class Folders:
-    """Opens and makes folders below ``root``, one name after the other.
+    """The folders below ``root``, opened and created one name after the other.
 
-    Each of them must belong to this user or root and be writable for nobody else, unless they are ``trusted``. Below
-    the root no link is followed; in the way to the root those of this user and of root are, when it is first opened.
+    Each must belong to this user or root and be writable for nobody else, unless they are ``trusted``. Below the root no link
+    is followed; in the path to the root, links of this user and of root are followed when it is first opened.
+    Blocking; safe from several threads.
 
     Args:
-        root: Where they are.
-        trusted: Take them whoever owns and may write them.
-        synced: Make what is made durable.
+        root: The top folder.
+        trusted: Accept any owner and mode.
+        synced: Make new folders durable.
 
-    No method raises anything but ``OSError``; :class:`NotOursError` where a folder is not as it must be.
+    Methods raise only ``OSError``; :class:`NotOursError` for a folder with a wrong owner, mode or type.
     """
 
     def __init__(self, root: Path, *, trusted: bool, synced: bool) -> None:
@@ -60,10 +61,10 @@ class Folders:
 
     @contextmanager
     def opened(self, *names: str) -> Iterator[int]:
-        """Open the folder ``names`` below the root for the length of the block.
+        """Open the folder ``names`` below the root within the block; yield its descriptor.
 
         Raises:
-            FileNotFoundError: It is not there.
+            FileNotFoundError: It does not exist.
         """
         descriptor = self._open_root()
         try:
@@ -75,7 +76,7 @@ class Folders:
 
     @contextmanager
     def made(self, *names: str) -> Iterator[int]:
-        """Open the folder ``names`` below the root for the length of the block; make and sync what is not there."""
+        """Open the folder ``names`` below the root within the block; create and sync missing folders."""
         try:
             descriptor = self._open_root()
         except FileNotFoundError:
@@ -93,7 +94,7 @@ class Folders:
             os.close(descriptor)
 
     def open_below(self, name: str, parent: int) -> int:
-        """Open the folder ``name`` in the one that is open as ``parent``."""
+        """Open the folder ``name`` in the open folder ``parent``."""
         try:
             descriptor = os.open(name, _FOLDER, dir_fd=parent)
         except OSError as error:
@@ -115,7 +116,7 @@ class Folders:
     def _make(self, name: str, parent: int) -> None:
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=parent)
-        # Also where another writer made it: its entry may not be durable yet.
+        # Also if another writer made it: its entry may not be durable yet.
         if self._synced:
             os.fsync(parent)
 
@@ -144,15 +145,15 @@ class Folders:
         path = path_of(descriptor)
         os.close(descriptor)
         raise NotOursError(
-            f"{path} belongs to {_user(status.st_uid)} and has mode {stat.S_IMODE(status.st_mode):04o}, while this process"
-            f" is {_user(os.geteuid())}: {'group or others' if others else 'another user'} can write there",
-            f"Make it this user's alone (chown, chmod go-w {path}), or name a folder inside it that does not exist yet: it"
-            " is made so. Where owner and mode are set from outside, as by fsGroup in Kubernetes or on SMB, and whoever"
-            " can write there is trusted, pass trust_folder=True (in a URL, ?trust_folder=true).",
+            f"{path} belongs to {_user(status.st_uid)} and has mode {stat.S_IMODE(status.st_mode):04o}, but this process"
+            f" runs as {_user(os.geteuid())}: {'group or others' if others else 'another user'} can write there",
+            f"Give it to this user alone (chown, chmod go-w {path}), or name a folder inside it that does not exist yet: it"
+            " is created correctly. If Kubernetes (fsGroup) or SMB sets owner and mode, and everybody who can write there"
+            " is trusted, pass trust_folder=True (in a URL, ?trust_folder=true).",
         )
 
     def _resolve(self) -> Path:
-        """The path to the root without the links in it."""
+        """Return the path to the root with its links resolved."""
         path = self.root.absolute()
         for part in (*reversed(path.parents), path):
             try:
@@ -168,11 +169,11 @@ class Folders:
 
 
 def open_file(name: str, folder: int, flags: int = os.O_RDONLY) -> int:
-    """Open the regular file ``name`` in the open ``folder``; with ``O_CREAT`` it is for its owner only.
+    """Open the regular file ``name`` in the open ``folder``; with ``O_CREAT`` it is readable by its owner only.
 
     Raises:
-        NotOursError: It is something else.
-        OSError: It is not there, or cannot be opened.
+        NotOursError: It is not a regular file.
+        OSError: It does not exist, or cannot be opened.
     """
     try:
         descriptor = os.open(name, flags | _FILE, 0o600, dir_fd=folder)
@@ -192,8 +193,8 @@ def check_regular(name: str, folder: int) -> os.stat_result:
     """Return the status of the regular file ``name`` in the open ``folder``.
 
     Raises:
-        NotOursError: It is something else.
-        FileNotFoundError: It is not there.
+        NotOursError: It is not a regular file.
+        FileNotFoundError: It does not exist.
     """
     status = os.lstat(name, dir_fd=folder)
     if not stat.S_ISREG(status.st_mode):
@@ -202,7 +203,7 @@ def check_regular(name: str, folder: int) -> os.stat_result:
 
 
 def write_all(descriptor: int, *parts: bytes) -> None:
-    """Write ``parts`` whole, one after the other."""
+    """Write ``parts`` completely, one after the other."""
     for part in parts:
         view = memoryview(part)
         while view:
@@ -220,9 +221,9 @@ def path_of(descriptor: int) -> str:
 
 
 def _in_the_way(path: str, status: os.stat_result) -> NotOursError:
-    kind = next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "something odd")
+    kind = next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "of an unknown type")
     return NotOursError(
-        f"{path} is {kind}, which coatcheck did not make there", "Find out who did, and remove it."
+        f"{path} is {kind}, which coatcheck did not create", "Find out who did, and remove it."
     )
 
 

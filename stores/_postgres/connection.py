@@ -1,4 +1,4 @@
-"""One connection to PostgreSQL: what it returns is pinned, and why it was not made is known by its SQLSTATE."""
+"""One connection to PostgreSQL: the types of its results are fixed, and its errors have their SQLSTATE."""
 
 import asyncio
 import ctypes
@@ -25,30 +25,30 @@ CONNECT_SECONDS: Final = 10
 _VERBOSE: Final = 2
 """``PQERRORS_VERBOSE``."""
 _STATE: Final = re.compile(r":  ([0-9A-Z]{5}): ")
-"""The SQLSTATE behind the severity in a verbose error, in any language (libpq's ``pqBuildErrorMessage3``)."""
+"""The SQLSTATE after the severity in a verbose error, in any language (libpq's ``pqBuildErrorMessage3``)."""
 _REFUSED: Final = "28P01"
 _DEFAULTS: Final[dict[str, Any]] = {
     "connect_timeout": CONNECT_SECONDS,
     "fallback_application_name": "coatcheck",
-    # What a firewall forgot is noticed by the kernel, a minute after it was used last; what is sent into nothing, sooner.
+    # The kernel notices a connection that a firewall dropped within a minute of its last use; unacknowledged data, sooner.
     "keepalives": 1,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 1000 * CONNECT_SECONDS,
 }
-# Whatever the environment, the database and the program around us have chosen: keys are ASCII, and come as text.
+# Overrides the environment, the database and the host program: keys are ASCII, and are returned as text.
 _PINNED: Final[dict[str, Any]] = {"client_encoding": "UTF8"}
 _ADAPTERS: Final = AdaptersMap(types=postgres.types)
 postgres.register_default_adapters(_ADAPTERS)
 
 
 class Connection(psycopg.AsyncConnection[TupleRow]):
-    """A connection whose errors have their SQLSTATE, also those of a connection that is not made."""
+    """A connection whose errors have their SQLSTATE, including errors of connecting."""
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
-        # psycopg's own (psycopg.generators), but for the SQLSTATE: libpq tells it in no other way than in its words.
+        # As psycopg.generators, but with the SQLSTATE, which libpq reports only in its message.
         pgconn = pq.PGconn.connect_start(conninfo.encode())
         _tell_states(pgconn)
         while True:
@@ -67,10 +67,10 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
 
 
 def conninfo_of(dsn: str, *, with_password: bool) -> str:
-    """Return ``dsn`` with our defaults below it and what is pinned on top.
+    """Return ``dsn`` with our defaults, overridden by it, and our fixed settings, which override it.
 
     Raises:
-        ConfigError: It is malformed, or has a password though that is asked for.
+        ConfigError: It is malformed, or has a password although one is asked for.
     """
     try:
         given = conninfo_to_dict(dsn)
@@ -78,12 +78,13 @@ def conninfo_of(dsn: str, *, with_password: bool) -> str:
         given = None  # The error may quote the password.
     if given is None:
         raise ConfigError(
-            "this is not a connection string of PostgreSQL",
-            "Write postgresql://user:password@host:5432/database, with %-escapes for odd characters.",
+            "not a connection string of PostgreSQL",
+            "Write postgresql://user:password@host:5432/database, with %-escapes for special characters.",
         )
     if with_password and "password" in given:
         raise ConfigError(
-            "a password stands in the connection string, and another is to be asked for", "Keep one of them."
+            "the connection string has a password, but PostgresStore(password=...) is also given",
+            "Keep one of them.",
         )
     return make_conninfo("", **{**_DEFAULTS, **given, **_PINNED})
 
@@ -92,13 +93,13 @@ async def connected(conninfo: str, password: Password | None) -> Connection:
     """Open a connection in autocommit mode.
 
     Raises:
-        psycopg.Error: It was not made.
-        StoreUnavailable: ``password`` failed, or took too long.
-        ConfigError: ``password`` gave no text.
+        psycopg.Error: The connection failed.
+        StoreUnavailable: ``password`` failed, or took more than ten seconds.
+        ConfigError: ``password`` did not return text.
     """
     if password is not None:
         conninfo = make_conninfo(conninfo, password=await _asked_for(password))
-    # No prepared statements: poolers such as PgBouncer hand each transaction to another server process.
+    # No prepared statements: poolers such as PgBouncer may run each transaction in another server process.
     return await Connection.connect(
         conninfo,
         autocommit=True,
@@ -108,7 +109,7 @@ async def connected(conninfo: str, password: Password | None) -> Connection:
 
 
 class _Adapters:
-    """psycopg's own conversions, whatever the program around us has registered."""
+    """psycopg's own conversions, without those that the host program has registered."""
 
     adapters = _ADAPTERS
     connection = None
@@ -117,7 +118,7 @@ class _Adapters:
 async def _asked_for(password: Password) -> str:
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            # In a thread, since it may ask a service for it; a coroutine function only begins there.
+            # In a thread, since it may call a service. A coroutine function only returns its coroutine there.
             given = await asyncio.to_thread(password)
             if inspect.isawaitable(given):
                 given = await given
@@ -125,19 +126,19 @@ async def _asked_for(password: Password) -> str:
         raise
     except Exception as error:
         raise StoreUnavailable(
-            f"the password for PostgreSQL could not be had: PostgresStore(password=...) ended with {type(error).__name__}",
+            f"no password for PostgreSQL: PostgresStore(password=...) raised {type(error).__name__}",
             "See the error that caused this one.",
         ) from error
     if not isinstance(given, str):
         raise ConfigError(
-            f"PostgresStore(password=...) gave no text but {type(given).__name__}",
+            f"PostgresStore(password=...) returned {type(given).__name__} instead of text",
             "Return the password as a str.",
         )
     return given
 
 
 def _error(states: list[str]) -> type[psycopg.Error]:
-    """The class of the state that was told last: of several attempts, the last one counts."""
+    """Return the error class of the last state: of several attempts, the last one counts."""
     if not states:
         return psycopg.OperationalError
     try:
@@ -152,10 +153,10 @@ def _tell_states(connection: Any) -> None:
 
 
 def _find_set_verbosity() -> Callable[[ctypes.c_void_p, int], object] | None:
-    """``PQsetErrorVerbosity`` of the very libpq that psycopg uses, which psycopg does not pass on; None without it."""
+    """Find ``PQsetErrorVerbosity`` in the libpq that psycopg uses, since psycopg does not expose it; None without it."""
     try:
         if pq.__impl__ == "python":
-            from psycopg.pq import _pq_ctypes  # noqa: PLC0415 - it loads another libpq where it is not in use
+            from psycopg.pq import _pq_ctypes  # noqa: PLC0415 - importing it elsewhere would load a second libpq
 
             library: Any = vars(_pq_ctypes)["pq"]
         else:

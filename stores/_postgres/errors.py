@@ -1,4 +1,4 @@
-"""PostgreSQL's errors, as a store sees them, told apart by SQLSTATE: servers speak the language they are set to."""
+"""PostgreSQL's errors in our error tree, by SQLSTATE: messages are in the language of the server."""
 
 import re
 from typing import Final
@@ -16,28 +16,26 @@ from coatcheck.errors import (
 
 USE: Final = "Grant the role CONNECT, and SELECT, INSERT, UPDATE, DELETE on the table."
 MAKE: Final = (
-    "Grant the role CREATE on the schema (since PostgreSQL 15, public denies it to all but its owner), or have who may make"
-    " tables run `coatcheck store init`, and grant the role SELECT, INSERT, UPDATE, DELETE on the table."
+    "Grant the role CREATE on the schema (since PostgreSQL 15, public denies it to all but its owner). Or run `coatcheck store"
+    " init` as a role that may create tables, and grant this role SELECT, INSERT, UPDATE, DELETE on the table."
 )
-_BUSY: Final = "Wait, or give the server more room; nothing partial was kept."
+_BUSY: Final = "Wait, or give the server more resources. No partial object was kept."
 _LOG_IN: Final = "Check the user, the password and pg_hba.conf."
-_DATABASE: Final = "Create it, or name one that exists."
-_REACH: Final = (
-    "Check that the server runs, can be reached from here, and has the certificate that is asked for."
-)
+_DATABASE: Final = "Create it, or name an existing one."
+_REACH: Final = "Check that the server runs, can be reached from here, and has the required certificate."
 
-# The first characters of a state are its class: "PostgreSQL Error Codes" in the server's manual.
+# The first characters of a state are its class (server's manual, "PostgreSQL Error Codes").
 _BY_STATE: Final[tuple[tuple[tuple[str, ...], type[CoatcheckError], str], ...]] = (
     (("28",), StoreDenied, _LOG_IN),
     (("3D", "3F"), ConfigError, _DATABASE),
-    (("42",), ConfigError, "Name another table, or let coatcheck make this one: it creates what it needs."),
-    (("54",), LimitExceeded, "PostgreSQL keeps at most 1 GB in one value; use a bucket for more."),
-    (("25006",), StoreUnavailable, "The server is a replica; the primary takes writes."),
+    (("42",), ConfigError, "Name another table, or let coatcheck create the table itself."),
+    (("54",), LimitExceeded, "PostgreSQL stores at most 1 GB in one value; use a bucket for more."),
+    (("25006",), StoreUnavailable, "The server is a replica; connect to the primary, which accepts writes."),
     (("08", "40", "53", "55", "57", "58"), StoreUnavailable, _BUSY),
 )
 _DENIED: Final = "42501"
 _POOLER: Final = "08P01"
-# PgBouncer has this one state for nearly all that it says itself, in words of its source, which it translates nowhere.
+# PgBouncer uses this one state for nearly all its own errors; their texts are fixed in its source and never translated.
 _BY_POOLER: Final[tuple[tuple[re.Pattern[str], type[CoatcheckError], str], ...]] = (
     (
         re.compile(r"\b(SASL|password|cert) authentication failed|\bno such user|\blogin rejected"),
@@ -48,19 +46,19 @@ _BY_POOLER: Final[tuple[tuple[re.Pattern[str], type[CoatcheckError], str], ...]]
     (
         re.compile(r"\bunsupported startup parameter"),
         ConfigError,
-        "Leave it out, or have PgBouncer ignore it.",
+        "Remove it, or configure PgBouncer to ignore it.",
     ),
 )
 
 
 def typed(error: psycopg.Error | TimeoutError, table: str, key: str, grant: str) -> CoatcheckError:
-    """Return the error to raise: nothing of the connection string, and of the server's words only the first line.
+    """Return the error to raise. It has no part of the connection string, and only the first line of the server's message.
 
     Args:
-        error: What psycopg raised, or the time-out of a statement.
+        error: The error of psycopg, or the time-out of a statement.
         table: The table's name.
         key: The object's key.
-        grant: What to do where a privilege is missing: :data:`USE` or :data:`MAKE`.
+        grant: The remedy for a missing privilege: :data:`USE` or :data:`MAKE`.
     """
     where = f"table {table!r} in PostgreSQL"
     if isinstance(error, TimeoutError):

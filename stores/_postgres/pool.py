@@ -1,4 +1,4 @@
-"""The connections of one event loop to PostgreSQL."""
+"""A pool of connections to PostgreSQL, for one event loop."""
 
 import asyncio
 import os
@@ -16,28 +16,28 @@ from coatcheck.stores._postgres.connection import Connection, Password, connecte
 _T = TypeVar("_T")
 
 _LAST_SECONDS: Final = 0.5
-"""For the server to end a statement that was given up."""
+"""Seconds for the server to end a cancelled statement."""
 _SURE_SECONDS: Final = 30.0
-"""For so long after it was used a connection is taken to work: firewalls forget connections that are idle for minutes."""
+"""Seconds after its last use for which a connection counts as working: firewalls drop connections idle for minutes."""
 _CHECK_SECONDS: Final = 1.0
-"""For a connection that may be dead to show that it is not."""
+"""Seconds for a connection that may be dead to answer."""
 
 
 class _Idle(NamedTuple):
     connection: Connection
     heard: float
-    """When the server said something on it, by the loop's clock."""
+    """The time of the server's last answer, by the loop's clock."""
 
 
 class Connections:
-    """At most ``limit`` connections, opened when needed, kept for the next who asks.
+    """A pool of at most ``limit`` connections, opened when needed and reused. For one event loop.
 
-    One that was idle for long, or while another turned out to be dead, has to answer before it is used; if it does not,
-    all that were idle as long go with it.
+    A connection that was idle for long, or while another one turned out to be dead, must answer before it is used; if it does
+    not, it is closed with all that were idle as long.
 
-    Not ``psycopg_pool``, which connects in the background and can tell who waits only that time ran out: here
-    who needs a connection opens it, so a wrong password, a missing database and a server that is down are
-    known at once, and for what they are.
+    Not ``psycopg_pool``: that connects in the background and reports only a time-out to a waiting caller. Here the caller
+    itself connects, so that a wrong password, a missing database and a server that is down are reported at once and
+    precisely.
     """
 
     def __init__(self, conninfo: str, password: Password | None, limit: int) -> None:
@@ -47,26 +47,26 @@ class Connections:
         self._open: set[Connection] = set()
         self._idle: list[_Idle] = []
         self._suspected = float("-inf")
-        """Whoever was last heard before this may be dead, by the loop's clock."""
+        """A connection without an answer since this time, by the loop's clock, may be dead."""
         self._closed = False
         after_fork(self._leave_to_parent)
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[Connection]:
-        """A connection in autocommit mode, for the caller alone."""
+        """Lend a connection in autocommit mode to the caller alone, within the block."""
         async with self._free:
             connection = await self._reused() or await self._opened()
             try:
                 yield connection
             except psycopg.errors.ReadOnlySqlTransaction:
-                # After a failover: the next connection goes to whichever server is the primary by then.
+                # After a failover: the next connection goes to the new primary.
                 await self._drop(connection)
                 raise
             finally:
                 await self._given_back(connection)
 
     async def close(self) -> None:
-        """Close those that are idle now, and each of the others when it is given back."""
+        """Close idle connections now, and each of the others when it is returned."""
         self._closed = True
         await self._drop_idle_since(float("inf"))
 
@@ -94,7 +94,7 @@ class Connections:
         return None
 
     async def _answers(self, connection: Connection) -> bool:
-        """Tell if the server still knows the connection; drop it if not."""
+        """Return True if the server answers on the connection; drop it if not."""
         sound = False
         try:
             async with asyncio.timeout(_CHECK_SECONDS):
@@ -117,16 +117,16 @@ class Connections:
         await connection.close()
 
     async def _drop_idle_since(self, when: float) -> None:
-        """Drop all that are idle and were not heard after ``when``."""
+        """Drop all idle connections without an answer after ``when``."""
         gone = [idle for idle in self._idle if idle.heard <= when]
         self._idle = [idle for idle in self._idle if idle.heard > when]
         for connection, _ in gone:
             await self._drop(connection)
 
     def _leave_to_parent(self) -> None:
-        """In a forked child: let go of the connections without a word to the server, which would end the parent's.
+        """Abandon the connections in a forked child without a message to the server, which would end the parent's.
 
-        With their descriptors open here, the server would not notice that the parent died.
+        Their descriptors are closed: otherwise the server would not notice the death of the parent.
         """
         for connection in self._open:
             with suppress(OSError, psycopg.Error):
@@ -139,13 +139,13 @@ class Connections:
 async def given_up_soon(statement: Awaitable[_T]) -> _T:
     """Return the result of ``statement``. Cancelled, it ends within :data:`_LAST_SECONDS`.
 
-    psycopg itself gives a server that says nothing ten seconds more, which whoever gave up does not have.
+    psycopg itself would wait ten more seconds for a silent server, which is too long for a cancelled caller.
     """
     task = asyncio.ensure_future(statement)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        # psycopg asks the server to end the statement when it is cancelled once, and closes the connection when twice.
+        # Cancelled once, psycopg asks the server to end the statement; cancelled twice, it closes the connection.
         while not task.done():
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -156,16 +156,16 @@ async def given_up_soon(statement: Awaitable[_T]) -> _T:
 async def open_connections(
     conninfo: str, password: Password | None, limit: int
 ) -> AsyncGenerator[Connections, None]:
-    """The connections of a loop, for :class:`PerLoop`."""
-    held = Connections(conninfo, password, limit)
+    """Open the connections of a loop, for :class:`PerLoop`."""
+    connections = Connections(conninfo, password, limit)
     try:
-        yield held
+        yield connections
     finally:
-        await held.close()
+        await connections.close()
 
 
 def _has_news(connection: Connection) -> bool:
-    """Tell if the server said something to an idle connection: nearly always that it is closing it."""
+    """Return True if the server has sent data on an idle connection: nearly always that it closes it."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))

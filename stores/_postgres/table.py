@@ -21,14 +21,14 @@ _IS_THERE = "SELECT to_regclass(%(name)s) IS NOT NULL"
 
 
 class Table:
-    """Runs statements on a table, each with a connection of its own and in a transaction of its own.
+    """A table on which statements run, each with its own connection and transaction. Safe from several event loops.
 
     Args:
-        dsn: As libpq takes it.
-        name: Lower case, with its schema before a dot if need be.
-        connections: The most connections in each event loop; who finds them all in use waits in line.
-        timeout: Seconds that one statement may take, not counting the wait in line.
-        password: Asked for one whenever a connection is opened.
+        dsn: A connection string for libpq.
+        name: The table's name in lower case, optionally with its schema before a dot.
+        connections: Most connections in each event loop; further callers wait for a free one.
+        timeout: Seconds for one statement, without the wait for a connection.
+        password: Called for the password of each new connection.
 
     Raises:
         ConfigError: The DSN is malformed.
@@ -44,12 +44,12 @@ class Table:
         self._connections = PerLoop(lambda: open_connections(conninfo, password, connections))
 
     async def run(self, query: LiteralString, key: str, /, **values: object) -> list[TupleRow] | None:
-        """Return the rows that ``query`` gives, its ``{table}`` filled in; None where there is no table.
+        """Run ``query``, with ``{table}`` filled in, and return its rows; None if the table does not exist.
 
         Args:
             query: The statement.
-            key: Which object an error is about.
-            values: Its parameters.
+            key: The key of the object, for errors.
+            values: Parameters of the statement.
         """
 
         async def run(connection: Connection) -> list[TupleRow] | None:
@@ -62,10 +62,10 @@ class Table:
         return await self._guarded(key, USE, run)
 
     async def make(self, definition: LiteralString) -> None:
-        """Run ``definition`` if there is no table; of several processes at once, one does."""
+        """Run ``definition`` unless the table exists; of several concurrent processes, one does."""
 
         async def make(connection: Connection) -> None:
-            # A server process that has looked for the table before may take a while to notice that another made it.
+            # A server process that has looked for the table before may notice only later that another one created it.
             with suppress(psycopg.errors.DuplicateTable):
                 async with connection.transaction():
                     await connection.execute(_LOCK, {"name": self._name})
@@ -81,12 +81,12 @@ class Table:
 
     async def _guarded(self, key: str, grant: str, work: Callable[[Connection], Awaitable[_T]]) -> _T:
         try:
-            held = await self._connections.get()
-            async with held.one() as connection, asyncio.timeout(self._timeout):
+            connections = await self._connections.get()
+            async with connections.one() as connection, asyncio.timeout(self._timeout):
                 return await given_up_soon(work(connection))
         except (psycopg.Error, TimeoutError) as error:
             failure = typed(error, self._name, key, grant)
-        # Out here, so that the original does not hang on to it: psycopg's errors hold the password.
+        # Raised here, so that the original error is not chained: psycopg's errors contain the password.
         raise failure
 
     def _filled_in(self, query: LiteralString) -> bytes:

@@ -32,7 +32,7 @@ def run_all(monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str) -> int:
 def test_every_target_held(monkeypatch: pytest.MonkeyPatch, results: Path) -> None:
     assert run_all(monkeypatch, results, "held") == 0
     page = (results / "README.md").read_text("utf-8")
-    assert "**1 of 1 targets held.**" in page
+    assert "**1 of 1 targets met.**" in page
     assert "| here | 0.5 | at most 1 | yes |" in page
     assert json.loads((results / "held.json").read_text("utf-8"))[0]["value"] == 0.5
     said = {(row["case"], row["name"]): row for row in json.loads((results / "run.json").read_text("utf-8"))}
@@ -51,7 +51,7 @@ def test_a_part_that_fails_is_reported_and_the_others_run(
 ) -> None:
     assert run_all(monkeypatch, results, "fails", "held") == 1
     page = (results / "README.md").read_text("utf-8")
-    assert "**1 of 1 targets held; failed: fails.**" in page
+    assert "**1 of 1 targets met; failed: fails.**" in page
     assert "- failed: fails: exit code 1" in page
     assert (results / "held.json").exists()
 

@@ -315,11 +315,11 @@ async def test_saving_a_step_again_hides_it_and_keeps_every_reference_good() -> 
 
 @pytest.mark.parametrize("step", [-1, 2**63, 7.0, "7", True, None, [7]])
 async def test_a_step_that_is_none_is_said_so(step: Any) -> None:
-    with pytest.raises(ConfigError, match="there is no step"):
+    with pytest.raises(ConfigError, match="not a step number"):
         await of(MemoryStore()).save(b"", step)
     if step is not None:
         for call in (of(MemoryStore()).at(step), of(MemoryStore()).restore(step=step)):
-            with pytest.raises(ConfigError, match="there is no step"):
+            with pytest.raises(ConfigError, match="not a step number"):
                 await call
     with pytest.raises(ConfigError, match="branch"):
         await of(MemoryStore()).at(1, branch=step if step is not None else -1)
@@ -1220,7 +1220,7 @@ async def test_a_fork_into_a_run_that_has_checkpoints_is_refused_and_the_same_ag
     await of(store).fork("other")
     await of(store).fork("other")
     assert len(await history(of(store, run="other"))) == 1
-    with pytest.raises(CheckpointConflict, match="has checkpoints already, the newest of step 2"):
+    with pytest.raises(CheckpointConflict, match="already has checkpoints, the newest at step 2"):
         await of(store).fork("other", step=1)
     with pytest.raises(PayloadNotFound):
         await of(store).fork("third", step=9)

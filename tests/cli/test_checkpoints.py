@@ -98,7 +98,7 @@ def test_list_as_json() -> None:
 def test_the_newest_are_listed_and_the_rest_is_said_to_be_there() -> None:
     done = run("list", "--run", "order-7", "--last", "2")
     assert [line.split()[1] for line in done.out.splitlines()[1:]] == ["30", "2"]
-    assert (done.code, done.err) == (0, "older ones are not shown: --last 20, or --all\n")
+    assert (done.code, done.err) == (0, "older ones are not shown; use --last 20 or --all\n")
     assert run("list", "--run", "order-7", "--last", "3").err == ""
     assert run("list", "--run", "order-7", "--last", "2", "--all").out.count("\n") == 4
 
@@ -119,7 +119,7 @@ def test_branches_are_listed_shown_compared_and_restored() -> None:
     assert "forks      step 1 of 0" in run("show", "--run", "order-7").out
     done = run("diff", "0:2", "2", "--run", "order-7")
     assert done.out.splitlines()[:2] == ["--- step 2 (branch 0)", "+++ step 2 (branch 1)"]
-    assert "no step" in refusal("diff", "x", "2", "--run", "order-7")
+    assert "not a step" in refusal("diff", "x", "2", "--run", "order-7")
 
 
 def test_a_record_that_cannot_be_read_is_a_row_and_not_the_end(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_runs_are_shown_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_fork_and_delete() -> None:
     done = run("fork", "--run", "order-7", "--step", "2", "--to", "order-8")
-    assert (done.code, done.out) == (0, "run 'order-8' begins with step 2, 45 bytes\n")
+    assert (done.code, done.out) == (0, "run 'order-8' starts at step 2, 45 bytes\n")
     assert json.loads(run("restore", "--run", "order-8").raw) == SECOND
     assert run("fork", "--run", "order-7", "--step", "2", "--to", "order-8").code == 0
     assert "has checkpoints already" in refusal("fork", "--run", "order-7", "--to", "order-8")
@@ -333,5 +333,5 @@ def test_a_state_that_is_gone_is_named(tmp_path: Path) -> None:
 def test_another_key_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COATCHECK_KEYS", OTHER_KEY.to_text())
     for command in (("list", "--json"), ("list",), ("show",), ("restore",)):
-        assert "key it was saved under" in refusal(*command, "--run", "order-7")
-    assert "key they were saved under" in refusal("runs")
+        assert "key it was saved with" in refusal(*command, "--run", "order-7")
+    assert "key they were saved with" in refusal("runs")

@@ -105,17 +105,17 @@ def test_the_report(at: tuple[str, ...], forty: str) -> None:
     assert max(map(len, done.out.splitlines())) <= 80
     assert done.out.startswith(forty)
     assert "Growth: quadratic." in done.text
-    assert "At this growth it hits the limit of 50 MiB of history at turn 10" in done.text
+    assert "At this growth the run reaches 50 MiB of history at turn 10" in done.text
     assert "(now 41): the workflow is terminated." in done.text
     assert "With coatcheck: 3" in done.text
-    for heading in ("limits", "by event type", "by activity", "the largest payloads"):
+    for heading in ("limits", "by event type", "by activity", "largest payloads"):
         assert heading in done.out
     assert "ActivityTaskScheduled" in done.out
     assert "Does Lib/" not in done.out, "no payload is shown"
 
 
 def test_a_run_that_has_met_its_end_is_said_to(at: tuple[str, ...], ended: str) -> None:
-    assert "It has met the limit of 50 MiB of history at turn 10" in run(ended, *at).text
+    assert "Limit reached: 50 MiB of history at turn 10" in run(ended, *at).text
 
 
 def test_a_file_says_what_the_server_says(
@@ -138,7 +138,9 @@ def test_a_query_finds_many(temporal_server: TemporalServer, at: tuple[str, ...]
     done = run("--query", query, *at)
     assert (done.code, done.err) == (0, "")
     rows = [line for line in done.out.splitlines() if "agent-" in line or "echo-" in line]
-    assert [row.split()[0][:5] for row in rows] == ["agent", "echo-"], "the nearest to a limit comes first"
+    assert [row.split()[0][:5] for row in rows] == ["agent", "echo-"], (
+        "the one closest to a limit comes first"
+    )
     cases = {
         record["case"].partition("/")[0] for record in json.loads(run("--query", query, *at, "--json").out)
     }
@@ -282,7 +284,7 @@ def test_the_page(tmp_path: Path, at: tuple[str, ...], forty: str) -> None:
     found = parsed(file.read_text())
     assert {"svg", "table", "polyline"} <= found.tags
     assert forty in found.text
-    assert "At this growth it hits the limit of 50 MiB of history" in found.text
+    assert "At this growth the run reaches 50 MiB of history" in found.text
     assert "Does Lib/" not in found.text
     assert "--force" in refusal(forty, *at, "--html", file)
     assert run(forty, *at, "--html", file, "--force").code == 0

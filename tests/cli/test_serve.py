@@ -126,7 +126,7 @@ def test_without_tokens_it_is_for_this_machine_alone(environment: dict[str, str]
     everywhere = ("--host", "0.0.0.0")  # noqa: S104 - this is what is refused
     for host in ("0.0.0.0", "::", socket.gethostname()):  # noqa: S104 - this is what is refused
         if not _is_mine_alone(host):
-            assert "no tokens are asked for" in refusal(environment, tmp_path, "--port", "0", "--host", host)
+            assert "no tokens are required" in refusal(environment, tmp_path, "--port", "0", "--host", host)
     with started(environment, tmp_path, *everywhere, "--insecure-no-auth") as running:
         assert httpx.get(running.server.url.replace("0.0.0.0", "127.0.0.1") + "/health").status_code == 200  # noqa: S104 - see above
     with started(environment, tmp_path, "--host", "localhost") as running:

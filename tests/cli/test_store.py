@@ -98,7 +98,7 @@ def test_a_folder_that_is_a_file_is_a_problem(tmp_path: Path) -> None:
     done = run("check", f"file://{tmp_path}/objects")
     assert done.code == 1
     assert done.verdicts["write"] == "problem"
-    assert "objects is a file, which coatcheck did not make there" in done.out
+    assert "objects is a file, which coatcheck did not create" in done.out
     records = json.loads(run("check", "--json", f"file://{tmp_path}/objects").out)
     assert {"case": "write", "name": "ok", "value": 0, "unit": "bool"} in records
 
@@ -235,7 +235,7 @@ def test_a_table_of_postgresql(postgres_server: PostgresServer) -> None:
     table = f"check_{secrets.token_hex(6)}"
     url = f"{postgres_server.dsn()}?table={table}"
     for _ in range(2):
-        assert run("init", url) == (0, f"the table {table} is there\n", "")
+        assert run("init", url) == (0, f"table {table} is ready\n", "")
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
         where = f"SELECT count(*) FROM {table}"  # noqa: S608 - the name was made above
         assert connection.execute(where.encode()).fetchone() == (0,)
@@ -331,23 +331,23 @@ class Leaky(MemoryStore):
     ("store", "problems", "said"),
     [
         (Overwriting(), ["create-if-absent", "race"], "writers would overwrite each other"),
-        (Unwilling(), [*TRIALS[1:8], "after-delete", "race"], "says that it is there"),
+        (Unwilling(), [*TRIALS[1:8], "after-delete", "race"], "exists"),
         (
             Garbling(),
             ["read", "create-if-absent", "replace", "large", "after-delete", "race"],
-            "what was read is not what was written",
+            "the data read differs from the data written",
         ),
-        (Hiding(), ["list", "order"], "a listing shows sizes [[], [], [], [], []] for 5 objects"),
-        (Disorderly(), ["order"], "not the first by their keys"),
-        (Keeping(), ["delete", "after-delete", "race"], "the object is still there after it was deleted"),
+        (Hiding(), ["list", "order"], "a listing shows the sizes [[], [], [], [], []] for 5 objects"),
+        (Disorderly(), ["order"], "not the first by key"),
+        (Keeping(), ["delete", "after-delete", "race"], "a deleted object is still there"),
         (Marking(), ["after-delete"], "cannot be created again"),
         (Small(), ["large"], "413"),
-        (Secretive(), ["missing"], "a missing object is reported as a denied one"),
+        (Secretive(), ["missing"], "a missing object is reported as access denied"),
         (Down(), ["missing", "read", "create-if-absent"], "it is down"),
         (
             Leaky(),
             ["missing", "read", "create-if-absent"],
-            "the store raises RuntimeError, no error of coatcheck",
+            "the store raises RuntimeError, which is not a coatcheck error",
         ),
     ],
 )

@@ -95,7 +95,7 @@ def test_a_store_that_has_nothing_of_a_tenant_gave_an_empty_table(
     keep("inv_one", "theirs", engine="temporal")
     for tenant in ("default-typo", "theirs"):
         said = refusal("restate", "--admin", restate_server.admin, "--tenant", tenant)
-        assert f"has nothing that restate wrote for {tenant}" in said
+        assert f"has no payloads of restate for {tenant}" in said
 
 
 @pytest.mark.parametrize("option", [("--grace", "7"), ("--grace", "0d"), ("--max-share", "2")])

@@ -128,7 +128,7 @@ def test_a_wrong_key_gave_an_empty_table(at: World, monkeypatch: pytest.MonkeyPa
     for options in ((), ("--delete",)):
         done = run(*options)
         assert (done.code, done.out) == (1, "")
-        assert f"has nothing that temporal wrote for {at.server.namespace}" in done.err
+        assert f"has no payloads of temporal for {at.server.namespace}" in done.err
 
 
 def test_a_dry_run_said_that_delete_does_it_and_then_it_refused(at: World) -> None:
@@ -142,7 +142,7 @@ def test_what_waits_has_a_legend_and_a_date(at: World) -> None:
     done = run()
     (waiting,) = [line for line in done.out.splitlines() if line.startswith("waiting: ")]
     due = datetime.now(UTC) + timedelta(days=7)
-    assert waiting == f"waiting: marked before; the first can be deleted from {due:%Y-%m-%d} on."
+    assert waiting == f"waiting: marked earlier; the first can be deleted from {due:%Y-%m-%d}."
     assert any(line.startswith("live: ") for line in done.out.splitlines())
 
 

@@ -49,7 +49,7 @@ def records(*arguments: str) -> dict[tuple[str, str], Any]:
 def test_all_is_well(store: FileStore) -> None:
     done = run("verify")
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout.startswith("6 objects and 6 records of ")
+    assert done.stdout.startswith("Verified: 6 objects and 6 records, ")
     found = records("verify")
     assert (found["verify", "objects"], found["verify", "records"], found["verify", "problems"]) == (6, 6, 0)
     assert found["verify", "payload_bytes"] == sum(map(len, STATES))
@@ -76,14 +76,14 @@ def test_a_run_that_is_not_there_has_nothing_to_verify() -> None:
 def test_a_misspelt_tenant_was_said_to_be_well(arguments: list[str]) -> None:
     done = run("verify", *arguments)
     assert done.exit_code == 1
-    assert "12 objects are there that these tenants and keys do not name" in done.stderr
+    assert "12 objects belong to other tenants or keys" in done.stderr
 
 
 def test_another_key_was_said_to_be_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COATCHECK_KEYS", OTHER_KEY.to_text())
     done = run("verify")
     assert done.exit_code == 1
-    assert "12 objects are there" in done.stderr
+    assert "12 objects belong to" in done.stderr
 
 
 def test_an_empty_store_was_said_to_be_well(store: FileStore) -> None:
@@ -121,8 +121,8 @@ def test_usage(store: FileStore) -> None:
     done = run("store", "usage")
     assert (done.exit_code, done.stderr) == (0, "")
     assert "default" in done.stdout
-    assert "Of 6 objects that were read, 5 are deltas." in done.stdout
-    assert "times as much" in done.stdout
+    assert "Sample: 5 of 6 objects are deltas." in done.stdout
+    assert "times as large" in done.stdout
     found = records("store", "usage")
     assert (found["kind:object", "objects"], found["kind:record", "objects"]) == (6, 6)
     assert found["tenant:default", "objects"] == 12

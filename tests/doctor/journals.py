@@ -3,21 +3,23 @@
 from collections.abc import Sequence
 
 from coatcheck.doctor.diagnosis import Diagnosis, diagnose, prospect
-from coatcheck.doctor.journal import Entry, Event, Form, Journal
+from coatcheck.doctor.journal import Event, Form, Journal, JournalPayload
 
 OVERHEAD = 100
 """Bytes of an event but for its payloads."""
 
 
-def entry(where: str, content: bytes, form: Form = Form.PLAIN, stands_for: int | None = None) -> Entry:
-    return Entry(where, content, form, len(content) if stands_for is None else stands_for)
+def entry(
+    where: str, content: bytes, form: Form = Form.PLAIN, stands_for: int | None = None
+) -> JournalPayload:
+    return JournalPayload(where, content, form, len(content) if stands_for is None else stands_for)
 
 
 def event(
-    number: int, kind: str, *entries: Entry, step: str = "", ends_turn: bool = False, batch: int = 0
+    number: int, kind: str, *payloads: JournalPayload, step: str = "", ends_turn: bool = False, batch: int = 0
 ) -> Event:
-    size = OVERHEAD + sum(len(one.content) for one in entries)
-    return Event(number, kind, size, step, ends_turn, batch, entries)
+    size = OVERHEAD + sum(len(one.content) for one in payloads)
+    return Event(number, kind, size, step, ends_turn, batch, payloads)
 
 
 def agent(inputs: Sequence[bytes], case: str = "agent/run") -> Journal:

@@ -39,7 +39,7 @@ async def test_a_reference() -> None:
         "object": ref.object_id.hex(),
         "bases": [],
         "MAC": ref.mac.hex(),
-        "verified": "no: a key is needed to check the MAC",
+        "verified": "no: checking the MAC needs the key",
         "text": ref.to_text(),
     }
 
@@ -111,7 +111,7 @@ def test_a_native_reference_of_another_driver() -> None:
 
 def test_a_payload_of_somebody_else() -> None:
     assert explain(payload(b'"hello"', encoding=b"json/plain")) == {
-        "kind": "Temporal payload, not of coatcheck",
+        "kind": "Temporal payload, not from coatcheck",
         "encoding": "json/plain",
         "data bytes": 7,
     }
@@ -151,4 +151,4 @@ def test_any_bytes_are_explained_or_refused(rest: bytes, start: bytes) -> None:
 async def test_a_suite_of_later_days_is_named_by_its_number() -> None:
     data = bytearray((await reference(Chain(Zstd(), Offload(MemoryStore())))).to_bytes())
     data[6] = 7
-    assert explain(bytes(data))["suite"] == "7: not known here"
+    assert explain(bytes(data))["suite"] == "7: unknown to this release"

@@ -79,7 +79,7 @@ def test_refused_pages_are_told_in_the_log_and_not_too_often(caplog: pytest.LogC
             preflight(server, OTHER_UI)
             ask(server, OTHER_UI)
         ask(server, "https://" + "x" * 5000)
-        assert f"refused a page of the origin {OTHER_UI!r}: serve.origins does not list it" in caplog.text
+        assert f"refused a request from origin {OTHER_UI!r}: serve.origins does not list it" in caplog.text
         assert caplog.text.count(OTHER_UI) == 1
         assert "x" * 201 not in caplog.text
         for number in range(150):

@@ -249,7 +249,7 @@ async def test_one_payload_that_does_not_open_hides_no_other(
         assert told["request"] == number
         # Where it stands for the details of a failure, this is the failure's message.
         assert told["message"].startswith("coatcheck cannot show this payload: ")
-        assert f"request={number} a payload did not open: {kind}" in caplog.text
+        assert f"request={number} a payload cannot be decoded: {kind}" in caplog.text
         if kind != "FormatError":
             assert bytes.fromhex(told["key"]) in payload.data
         if kind == "PayloadNotFound":

@@ -269,8 +269,8 @@ async def test_the_command_line_shows_a_run_although_some_of_its_payloads_do_not
     shown = temporal.command(*show)
     assert "WorkflowExecutionCompleted" in shown
     detailed = temporal.command(*show, "--detailed")
-    assert "the store has no such object" in detailed
-    assert "the key that it was sealed under is not there" in detailed
+    assert "the store does not have its object" in detailed
+    assert "its key is not available" in detailed
     assert "letters" in temporal.command("workflow", "list", *endpoint)
     described = temporal.command("workflow", "describe", "--workflow-id", "letters", *endpoint)
     assert OTHERS in described
@@ -288,9 +288,7 @@ async def test_the_command_line_shows_a_failure_that_does_not_open(temporal: Tem
     # What decodes failures takes the message for the failure's own.
     read = json_format.ParseDict(failure, Failure())
     error = DefaultFailureConverter().from_failure(read, DefaultPayloadConverter())
-    assert str(error).startswith(
-        "coatcheck cannot show this payload: the key that it was sealed under is not there"
-    )
+    assert str(error).startswith("coatcheck cannot show this payload: its key is not available")
     assert "torn-letters" in temporal.command("workflow", "list", *endpoint)
 
 
@@ -306,7 +304,7 @@ async def test_the_web_ui_shows_a_run_although_some_of_its_payloads_do_not_open(
         return " ".join(panel.text for panel in chrome.find_elements(By.CSS_SELECTOR, panels))
 
     WebDriverWait(chrome, SECONDS).until(
-        lambda _: "the store has no such object" in text() and KEPT in text()
+        lambda _: "the store does not have its object" in text() and KEPT in text()
     )
 
 

@@ -34,8 +34,8 @@ def _chain(store: MemoryStore) -> Chain:
 async def test_no_call_waits_for_what_other_runs_fetch_ahead() -> None:
     """A worker replays many runs when reads hang: a call still ends within its own deadline."""
     store = _HangingReads()
+    chain = _chain(store)
     references = {
-        chain = _chain(store)
         Scope("t", f"run-{run}"): await all_at_once(
             chain.encode(payload, Scope("t", f"run-{run}"))
             for payload in [f"{run} {number}".encode() for number in range(PAYLOADS)]

@@ -246,7 +246,7 @@ async def test_error_says_what_each_store_said_and_for_how_long_to_leave_them_al
     assert error.retry_after == 30.0
     assert error.object_id == KEY
     assert error.todo == "Later."
-    assert "primary: the memory store has no such object" in error.what
+    assert "primary: there is no such object in the memory store" in error.what
     assert "replica 1: busy for 3.0; replica 2: busy for 30.0; replica 3: busy for None" in error.what
     assert isinstance(error.__cause__, StoreUnavailable)
 
@@ -337,7 +337,7 @@ async def test_failures_are_logged_once_a_minute(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING, "coatcheck"):
         for _ in range(3):
             await store.get(KEY)
-        assert caplog.messages == ["reads go on without the primary: the region refuses"]
+        assert caplog.messages == ["reads continue without the primary: the region refuses"]
         store._next_warning -= 60
         await store.get(KEY)
         assert len(caplog.messages) == 2
@@ -358,7 +358,7 @@ async def test_close_closes_all_and_raises_the_first_error() -> None:
 
 
 def test_bad_settings() -> None:
-    with pytest.raises(ConfigError, match="no replica"):
+    with pytest.raises(ConfigError, match="needs a replica"):
         FallbackStore(MemoryStore())
     for patience in (-1, float("nan")):
         with pytest.raises(ConfigError, match="patience"):

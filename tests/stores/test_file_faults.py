@@ -108,7 +108,7 @@ def test_a_folder_without_permission_is_denied_not_missing(unprivileged_folder: 
 
 async def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "store").write_bytes(b"not a folder")
-    with pytest.raises(ConfigError, match=r"store is a file, which coatcheck did not make there"):
+    with pytest.raises(ConfigError, match=r"store is a file, which coatcheck did not create"):
         await FileStore(tmp_path / "store").create(KEY, b"data")
     assert (tmp_path / "store").read_bytes() == b"not a folder"
 

@@ -414,7 +414,7 @@ def test_malformed_dsn(dsn: str) -> None:
 
 @pytest.mark.parametrize("table", ["", "Objects", "a b", 'a"; DROP TABLE x', "a.b.c", "1a", "a" * 64, "a-b"])
 def test_malformed_table(table: str) -> None:
-    with pytest.raises(ConfigError, match="not a table's name"):
+    with pytest.raises(ConfigError, match="not a table name"):
         PostgresStore("", table=table)
 
 

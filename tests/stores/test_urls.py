@@ -134,37 +134,42 @@ def test_what_is_libpqs_goes_to_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("url", "exist"),
     [
-        ("file:///folder?mode=hunter2", "There are: trust_folder."),
+        ("file:///folder?mode=hunter2", "Known options: trust_folder."),
         (
             "s3://bucket?regoin=hunter2",
-            "There are: endpoint_url, region, path_style, sse, kms_key_id, ca_bundle, timeout.",
+            "Known options: endpoint_url, region, path_style, sse, kms_key_id, ca_bundle, timeout.",
         ),
-        ("gs://bucket?region=hunter2", "There are: endpoint_url, project, connections, ca_bundle, timeout."),
+        (
+            "gs://bucket?region=hunter2",
+            "Known options: endpoint_url, project, connections, ca_bundle, timeout.",
+        ),
         (
             "postgresql://u:hunter2@host/db?coatcheck_table=x",
-            "There are: table, prefix, connections, timeout, and those of libpq.",
+            "Known options: table, prefix, connections, timeout, and those of libpq.",
         ),
     ],
 )
 def test_an_unknown_option_names_those_that_exist(url: str, exist: str) -> None:
-    assert f"which does not exist. {exist}" in refused(url)
+    found = refused(url)
+    assert "unknown option" in found
+    assert exist in found
 
 
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("s3://bucket?region=a&region=b", "the option 'region' stands twice"),
-        ("s3://bucket?path_style=1", "'path_style' of a store's URL is neither true nor false"),
-        ("s3://bucket?path_style", "'path_style' of a store's URL is neither true nor false"),
-        ("s3://bucket?sse=aes", "'sse' of a store's URL is none of AES256, aws:kms, aws:kms:dsse"),
-        ("s3://bucket?timeout=0", "'timeout' of a store's URL is no number of seconds above 0"),
-        ("s3://bucket?timeout=nan", "'timeout' of a store's URL is no number of seconds above 0"),
-        ("s3://bucket?timeout=hunter2", "'timeout' of a store's URL is no number of seconds above 0"),
-        ("s3://bucket?endpoint_url=hunter2", "no http or https address"),
-        ("s3://bucket?endpoint_url=http://u:hunter2%40host", "no http or https address"),
-        ("s3://bucket?endpoint_url=http://[hunter2", "no http or https address"),
-        ("gs://bucket?connections=1.5", "'connections' of a store's URL is no whole number above 0"),
-        ("gs://bucket?connections=0", "'connections' of a store's URL is no whole number above 0"),
+        ("s3://bucket?region=a&region=b", "has the option 'region' twice"),
+        ("s3://bucket?path_style=1", "'path_style' of the store's URL is neither true nor false"),
+        ("s3://bucket?path_style", "'path_style' of the store's URL is neither true nor false"),
+        ("s3://bucket?sse=aes", "'sse' of the store's URL is not one of AES256, aws:kms, aws:kms:dsse"),
+        ("s3://bucket?timeout=0", "'timeout' of the store's URL is not a number of seconds above 0"),
+        ("s3://bucket?timeout=nan", "'timeout' of the store's URL is not a number of seconds above 0"),
+        ("s3://bucket?timeout=hunter2", "'timeout' of the store's URL is not a number of seconds above 0"),
+        ("s3://bucket?endpoint_url=hunter2", "not an http or https address"),
+        ("s3://bucket?endpoint_url=http://u:hunter2%40host", "not an http or https address"),
+        ("s3://bucket?endpoint_url=http://[hunter2", "not an http or https address"),
+        ("gs://bucket?connections=1.5", "'connections' of the store's URL is not a whole number above 0"),
+        ("gs://bucket?connections=0", "'connections' of the store's URL is not a whole number above 0"),
     ],
 )
 def test_a_wrong_option(url: str, said: str) -> None:
@@ -182,7 +187,7 @@ def test_a_wrong_option(url: str, said: str) -> None:
     ],
 )
 def test_buckets_have_no_credentials(url: str) -> None:
-    assert "has a bucket's name before the path, and nothing else" in refused(url)
+    assert "must be a bucket's name only" in refused(url)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +204,7 @@ def test_buckets_have_no_credentials(url: str) -> None:
     ],
 )
 def test_malformed(url: str) -> None:
-    assert "a store's URL is malformed. Write odd characters with %" in refused(url)
+    assert "the store's URL is malformed. Escape special characters" in refused(url)
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3:///prefix", "gs://", "s3://bucket/../up", "gs://bucket//x"])

@@ -1,4 +1,4 @@
-"""Checkpoints: the states of an agent's run, saved step by step, and brought back after a crash."""
+"""Checkpoints: the states of an agent's run, saved step by step and restored after a crash."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from coatcheck.chain import Chain
 from coatcheck.checkpoints.records import Checkpoint, CheckpointRecords, DamagedCheckpoint
 from coatcheck.checkpoints.removal import Removal
 from coatcheck.checkpoints.turns import Turns
-from coatcheck.checkpoints.writer import CheckpointWriter, Stand
+from coatcheck.checkpoints.writer import CheckpointWriter, Head
 from coatcheck.errors import (
     CoatcheckError,
     ConfigError,
@@ -27,23 +27,23 @@ _T = TypeVar("_T")
 
 _KEY_LENGTH: Final = 16
 _NAME_LENGTH: Final = 1000
-"""Characters of a run's name that its records hold."""
+"""Characters of a run's name that its records store."""
 
 
 class Checkpoints:
-    """The checkpoints of one run. All its states share a scope, so each is stored as a delta where that gains.
+    """The checkpoints of one run. All states share a scope, so that a state is stored as a delta where that saves space.
 
-    An object of this class is one writer: it knows what it restored or saved last, and its saves happen one after the other,
-    from however many tasks, threads and event loops they are called. Two writers of one run are told of each other. Reading
-    is free to any number of objects and processes. The caller closes the chain.
+    An object of this class is one writer: it remembers what it restored or saved last. It may be called from any number of
+    tasks, threads and event loops; its saves happen one after the other. Two writers of one run detect each other. Any
+    number of objects and processes may read. The caller closes the chain.
 
-    A run is a line of steps. Who restores an earlier step and saves again starts a branch: the new steps hide those that
-    were abandoned, which stay listed until they are deleted.
+    A run is a line of steps. Restoring an earlier step and saving again starts a branch: the new steps hide the abandoned
+    ones, which stay listed until they are deleted.
 
     Args:
-        chain: What states pass on their way; it must have an :class:`Offload`.
-        run: The run's name: whatever the engine or the application calls it. Not empty.
-        tenant: Who owns it. Not empty.
+        chain: The chain that encodes the states; it must have an :class:`Offload`.
+        run: The name of the run in the engine or the application. Not empty.
+        tenant: The owner of the run. Not empty.
 
     Raises:
         ConfigError: The chain has no :class:`Offload`, or a name is empty.
@@ -64,37 +64,37 @@ class Checkpoints:
         return SyncCheckpoints(self)
 
     async def save(self, state: object, step: int, *, as_type: Any = None) -> Reference:
-        """Keep the state of a step; when this returns, it survives the process and the machine.
+        """Save the state of a step. It is durable on return: it survives the process and the machine.
 
-        The state is durable before the record that says so: whoever finds the checkpoint finds its state. A step above
-        the last one continues the run. A step that this writer goes back to, by restoring an earlier one or by saving
-        one again, starts a branch, and so replaces nothing; every reference that was returned remains good. The same
-        state at the same step, such as a retry, is the same checkpoint.
+        The state is durable before its record, so that every checkpoint has its state. A step above the last one continues
+        the run. Going back to a step, by restoring an earlier one or by saving one again, starts a branch and replaces
+        nothing; all references that were returned stay valid. Saving the same state at the same step, as in a retry, gives
+        the same checkpoint.
 
-        A writer that restored nothing goes on from the newest checkpoint, or from the one below ``step`` if there are
+        A writer that restored nothing continues from the newest checkpoint, or from the one below ``step`` if there are
         later ones.
 
-        Three requests, two of them at the same time: the state, a look at the newest record, the new record. One more
-        before the first of a process, and a few more where a branch starts.
+        Costs three requests, two of them concurrent: write the state, look up the newest record, write the new record. One
+        more before the first save of a process, and a few more at the start of a branch.
 
         Args:
-            state: Bytes, JSON values, a pydantic model, a dataclass, or a list or dict of one kind of those. Read once,
-                before anything is awaited, on the event loop: later changes to it do not matter. Bytes are not copied,
-                unless they begin with a zero or as JSON does.
-            step: 0 to 2**63 - 1, counted by the caller; it may leave gaps. Not secret: it is part of a key in the store.
-            as_type: The type of the state where its own does not say all, such as a ``TypedDict`` or ``list[A | B]``.
+            state: Bytes, JSON values, a pydantic model, a dataclass, or a list or dict of one of those kinds. It is read once,
+                on the event loop, before anything is awaited: later changes have no effect. Bytes are not copied unless
+                they start with a zero or like JSON.
+            step: 0 to 2**63 - 1, counted by the caller; gaps are allowed. Not secret: it is part of a key in the store.
+            as_type: The type of the state if its own type is ambiguous, such as a ``TypedDict`` or ``list[A | B]``.
 
         Returns:
-            The reference, for whatever journal, queue or log there is. ``str()`` makes it text.
+            The reference, to keep in a journal, a queue or a log. ``str()`` turns it into text.
 
         Raises:
-            CheckpointConflict: Another writer saved to this run since this one last looked, or deleted it. Nothing was
-                recorded; :attr:`CheckpointConflict.reference` leads to the state.
-            ConfigError: ``step`` is no step, the chain is ``decode_only``, or ``as_type`` is nothing that can be saved.
-            FormatError: The state would not come back equal, such as one with tuples or a model that leaves fields out.
-                The message names the field.
+            CheckpointConflict: Another writer has saved to this run since this one last looked, or deleted the run. Nothing
+                was recorded; :attr:`CheckpointConflict.reference` leads to the state.
+            ConfigError: ``step`` is not a step, the chain is ``decode_only``, or ``as_type`` cannot be saved.
+            FormatError: The restored state would differ, such as one with tuples or a model that leaves fields out. The
+                message names the field.
             LimitExceeded: The state is larger than the chain's ``max_payload``, or the run has a million branches.
-            StoreError: The store cannot or will not take it.
+            StoreError: The store fails or refuses to write.
         """
         _check_step(step)
         payload = pack(state, as_type)
@@ -139,30 +139,30 @@ class Checkpoints:
         step: int | None = None,
         branch: int | None = None,
     ) -> Any:
-        """Return a state, equal to what was saved, or raise. This writer's next save goes on from it; see :meth:`read`.
+        """Return a state equal to the saved one, or raise. This writer's next save continues from it; see also :meth:`read`.
 
-        Without ``what``, :meth:`at` says which. One round trip for the state and all that it is a delta against, and at
-        most three requests before it.
+        Without ``what`` the checkpoint is the one that :meth:`at` returns. Costs one round trip for the state and its bases,
+        after at most three requests.
 
         Args:
-            what: A checkpoint; or what :meth:`save` returned, or its text. A reference does not say its step: to go on
-                from an earlier one than the newest, restore it by step or checkpoint.
+            what: A checkpoint; or a reference from :meth:`save`, or its text. A reference does not contain its step: to
+                continue from a state that is not the newest, restore it by step or checkpoint.
             into: The model or dataclass that was saved, or another type that fits, such as ``list[Model]``; without it
-                JSON comes back as JSON values, and bytes as bytes.
+                JSON is returned as JSON values, and bytes as bytes.
             step: See :meth:`at`.
             branch: See :meth:`at`.
 
         Raises:
-            ConfigError: Both ``what`` and a step or branch are given, or there is no such step.
-            FormatError: The text is no reference, or the state does not fit ``into``; the message names the field.
-            IntegrityError: The reference or what it leads to is not what was saved, or belongs to another run.
-            KeyUnavailable: The key that it was sealed under is not in the keyring.
+            ConfigError: Both ``what`` and a step or branch are given, or the step is not a step.
+            FormatError: The text is not a reference, or the state does not fit ``into``; the message names the field.
+            IntegrityError: The reference or its object was changed, or belongs to another run.
+            KeyUnavailable: The keyring does not have its key.
             LimitExceeded: The state is larger than the chain's ``max_payload``.
-            PayloadNotFound: There is no checkpoint, or an object is gone; it is named.
-            StoreError: The store cannot or will not give it.
+            PayloadNotFound: There is no checkpoint, or an object is missing; the message names it.
+            StoreError: The store fails or refuses to read.
         """
         state, reference, checkpoint = await self._open(what, into, step, branch)
-        self._writer.stand = Stand(reference.object_id, checkpoint, checkpoint.tip if checkpoint else None)
+        self._writer.head = Head(reference.object_id, checkpoint, checkpoint.tip if checkpoint else None)
         return state
 
     @overload
@@ -203,17 +203,17 @@ class Checkpoints:
         step: int | None = None,
         branch: int | None = None,
     ) -> Any:
-        """As :meth:`restore`, only to look at it: what this writer saves next does not go on from there."""
+        """Return a state as :meth:`restore` does, without affecting where this writer's next save continues."""
         return (await self._open(what, into, step, branch))[0]
 
     async def latest(self) -> Checkpoint | None:
-        """Return the newest checkpoint, the last of the branch that was written last; None if there is none.
+        """Return the newest checkpoint: the last one of the last branch. None if there is none.
 
-        One listing for each store and key, and one record. A record that is damaged is logged and passed over.
+        Costs one listing for each store and key, and one record. A damaged record is logged and skipped.
 
         Raises:
             IntegrityError: There are records, and none of the newest 32 can be read.
-            StoreError: The store cannot or will not be listed, or give a record.
+            StoreError: The store fails or refuses to list or read.
         """
         return await self._records.latest()
 
@@ -221,43 +221,43 @@ class Checkpoints:
         """Return the checkpoint of a step, or the latest one. At most three requests for each store and key.
 
         Args:
-            step: Of the run as it went in the end: that of an abandoned branch is hidden by the branch that hides it.
-            branch: Only of this branch.
+            step: A step of the final line of the run: steps of abandoned branches are hidden.
+            branch: Look only in this branch.
 
         Raises:
-            ConfigError: There is no such step or branch.
-            PayloadNotFound: There is none.
-            CoatcheckError: As :meth:`latest`; also where the record of this step cannot be read.
+            ConfigError: The step or the branch is not a valid number.
+            PayloadNotFound: There is no such checkpoint.
+            CoatcheckError: As for :meth:`latest`; also if the record of this step cannot be read.
         """
         if step is not None:
             _check_step(step)
         if branch is not None and (type(branch) is not int or not 0 <= branch <= LAST_BRANCH):
-            raise ConfigError("that is no branch", f"Branches are integers, 0 to {LAST_BRANCH}.")
+            raise ConfigError("not a branch number", f"Branches are integers from 0 to {LAST_BRANCH}.")
         found = await self._at(step, branch)
         if found is None:
             what = "the run" if step is None else f"step {step}"
             where = "" if branch is None else f" in branch {branch}"
             raise PayloadNotFound(
                 f"{what} has no checkpoint{where}",
-                "Check the run and the tenant, and that the key it was saved under is in the keyring.",
+                "Check the run and the tenant, and that the keyring has the key it was saved with.",
             )
         return found
 
     async def history(
         self, *, limit: int | None = None, before: Checkpoint | None = None
     ) -> AsyncIterator[Checkpoint]:
-        """Every checkpoint, the newest first, those of abandoned branches as well. No state is fetched.
+        """Yield all checkpoints, the newest first, including those of abandoned branches. Fetches no state.
 
-        Page by page: memory does not grow with their number, and each page has a deadline of its own. Records that
-        cannot be read are logged and passed over; :meth:`listing` has them.
+        Works page by page: memory does not grow with their number, and each page has its own deadline. Unreadable records
+        are logged and skipped; :meth:`listing` includes them.
 
         Args:
-            limit: At most so many.
-            before: Only those that were saved before this one, to go on from an earlier call.
+            limit: Most checkpoints to yield.
+            before: Yield only checkpoints saved before this one, to continue an earlier call.
 
         Raises:
-            LimitExceeded: The store holds more than 10,000 names of records that nobody with the key gave.
-            StoreError: The store cannot or will not be listed, or give a record.
+            LimitExceeded: The store has more than 10,000 forged names of records.
+            StoreError: The store fails or refuses to list or read.
         """
         async for found in self.listing(limit=limit, before=before):
             if isinstance(found, Checkpoint):
@@ -266,22 +266,22 @@ class Checkpoints:
     def listing(
         self, *, limit: int | None = None, before: Checkpoint | DamagedCheckpoint | None = None
     ) -> AsyncIterator[Checkpoint | DamagedCheckpoint]:
-        """As :meth:`history`, and a mark in the place of each record that cannot be read."""
+        """Yield as :meth:`history` does, with a :class:`DamagedCheckpoint` for each unreadable record."""
         return self._records.listing(limit, None if before is None else Position(before.branch, before.step))
 
     async def fork(self, run: str, *, step: int | None = None, branch: int | None = None) -> "Checkpoints":
-        """Open a state of this run in another one, and return that run's checkpoints, ready to go on.
+        """Copy a state of this run into a new run; return the new run's checkpoints, ready to continue.
 
-        The state is copied, since runs share no objects: each can be deleted by itself. Doing it again is harmless.
+        Runs share no objects, so that each can be deleted by itself. Repeating a fork is harmless.
 
         Args:
-            run: The name of the other run, which must have no checkpoints yet.
+            run: The name of the new run, which must have no checkpoints yet.
             step: See :meth:`at`.
             branch: See :meth:`at`.
 
         Raises:
-            CheckpointConflict: The other run has checkpoints.
-            CoatcheckError: As :meth:`at`, :meth:`restore` and :meth:`save`.
+            CheckpointConflict: The new run has checkpoints.
+            CoatcheckError: As for :meth:`at`, :meth:`restore` and :meth:`save`.
         """
         checkpoint = await self.at(step, branch=branch)
         payload = await self._chain.open_reference(checkpoint.reference, self._scope)
@@ -290,23 +290,23 @@ class Checkpoints:
         return other
 
     async def delete(self, *, before: int | None = None, branch: int | None = None) -> int:
-        """Delete checkpoints for good, with all that only they need, and return how many there were.
+        """Delete checkpoints for good, with the objects that only they need; return their number.
 
-        Records go first: a call that is interrupted leaves no checkpoint without its state, and is finished by another
-        one. What a versioned bucket keeps of deleted objects is its own affair, and so are the copies of replicas.
+        Records are deleted first: an interrupted call leaves no checkpoint without its state, and a second call finishes the
+        work. Old versions in a versioned bucket and copies in replicas are not deleted.
 
-        No other process may be saving to the run meanwhile: what it writes could build on what goes. One that saved to
-        it within the last hour is told with its next save (:class:`CheckpointConflict`) if all was deleted, and has to be
-        started anew otherwise. ``coatcheck sweep checkpoints`` is for runs that are being written.
+        No other process may save to the run meanwhile: its states could depend on deleted objects. The next save of a process
+        that saved within the last hour raises :class:`CheckpointConflict` if everything was deleted; otherwise that process
+        must be restarted. For runs that are being written use ``coatcheck sweep checkpoints``.
 
         Args:
-            before: Only of steps below this one, in every branch.
-            branch: Only of this branch. Steps of other branches that went on from it are no longer reached through it.
+            before: Delete only steps below this one, in all branches.
+            branch: Delete only in this branch. Branches that started from it no longer lead through it.
 
         Raises:
-            ConfigError: ``before`` is no step.
-            IntegrityError: The record of one that stays cannot be read, so what it needs cannot be told.
-            StoreError: The store cannot or will not list or delete; some may be gone.
+            ConfigError: ``before`` is not a step.
+            IntegrityError: The record of a remaining checkpoint cannot be read, so the objects that it needs are unknown.
+            StoreError: The store fails or refuses to list or delete; some checkpoints may be deleted.
         """
         if before is not None:
             _check_step(before)
@@ -317,10 +317,10 @@ class Checkpoints:
                 count = await (removal.all() if everything else removal.some(before, branch))
             finally:
                 self._ledger.forget()
-            stand = self._writer.stand
-            if everything or (stand is not None and stand.tip in removal.gone):
-                # It has nothing to go on from, and knows why.
-                self._writer.stand = None
+            head = self._writer.head
+            if everything or (head is not None and head.tip in removal.gone):
+                # There is nothing to continue from, and it is not a conflict.
+                self._writer.head = None
             return count
 
     async def _open(
@@ -333,7 +333,9 @@ class Checkpoints:
         if what is None:
             what = await self.at(step, branch=branch)
         elif step is not None or branch is not None:
-            raise ConfigError("a reference or checkpoint, and a step or branch", "Give one of the two.")
+            raise ConfigError(
+                "both a reference or checkpoint and a step or branch were given", "Give only one of them."
+            )
         elif isinstance(what, str):
             what = Reference.from_text(what)
         checkpoint = what if isinstance(what, Checkpoint) else None
@@ -344,7 +346,7 @@ class Checkpoints:
         try:
             state = await off_loop(len(payload), DECODE_INLINE_UP_TO, unpack, payload, into)
         except CoatcheckError as error:
-            raise error.about(reference.object_id.hex())  # noqa: B904 - the same error, with the object named
+            raise error.about(reference.object_id.hex())  # noqa: B904 - the same error, naming the object
         return state, reference, checkpoint
 
     async def _at(self, step: int | None, branch: int | None) -> Checkpoint | None:
@@ -383,18 +385,18 @@ class SyncCheckpoints(SyncFace[Checkpoints]):
 
 
 def idempotency_key(run: str, step: int, tool: str = "") -> str:
-    """The key for a tool that writes: the same for every attempt at a step, so that it happens once.
+    """Return an idempotency key for a tool that writes: the same for every attempt at a step, so that it happens once.
 
-    An agent that crashed between a write and the checkpoint after it makes the same step, and the same write, again. A
-    service that takes idempotency keys, or a table where the key is unique, then knows it for the one that it has seen.
+    An agent that crashed between a write and the checkpoint after it repeats the step and the write. A service that
+    accepts idempotency keys, or a table with a unique key, then recognises the repeated write.
 
-    It is the start of SHA-256 over ``run``, ``step`` and ``tool``, so it is the same in every process, release and
-    language (``docs/wire-format.md``, "Checkpoints"). No secret goes in: whoever knows the three can tell the key.
+    The key is the start of SHA-256 over ``run``, ``step`` and ``tool``, so it is the same in every process, release and
+    language (``docs/wire-format.md``, "Checkpoints"). It contains no secret: anybody who knows the three can compute it.
 
     Args:
-        run: The run; make it say the tenant where runs of several tenants write to one place.
-        step: The step.
-        tool: Which write of the step, if it has several: ``"refund"``, ``"mail:2"``.
+        run: The name of the run; include the tenant if runs of several tenants write to one place.
+        step: The number of the step.
+        tool: The name of the write, if the step has several: ``"refund"``, ``"mail:2"``.
 
     Returns:
         32 hexadecimal digits.
@@ -409,4 +411,4 @@ def idempotency_key(run: str, step: int, tool: str = "") -> str:
 def _check_step(step: object) -> None:
     if type(step) is not int or not 0 <= step <= LAST_STEP:
         said = f"{step}" if isinstance(step, int | float) else f"a {type(step).__name__}"
-        raise ConfigError(f"there is no step {said}", f"Steps are integers, 0 to {LAST_STEP}.")
+        raise ConfigError(f"not a step number: {said}", f"Steps are integers from 0 to {LAST_STEP}.")

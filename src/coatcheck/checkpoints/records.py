@@ -1,4 +1,4 @@
-"""Records of a run's checkpoints: a line of steps, and the branches that left it."""
+"""Records of a run's checkpoints: a line of steps, and its branches."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -24,12 +24,12 @@ from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.storage.records import LAST_BRANCH, LAST_STEP, Entry, Ledger, Position, say_once
 
 MOST_FORKS: Final = 64
-"""Forks that a record lists. The one at the last of them lists more."""
+"""Most forks that a record lists. The record at the last of them lists more."""
 _PAGE: Final = 1000
 _AT_ONCE: Final = 32
-"""Records that are fetched at the same time: the wait for a place counts as well, and each has a deadline."""
+"""Records fetched concurrently. Few, because waiting for a slot counts towards each one's deadline."""
 _MOST_DAMAGED: Final = 32
-"""Records that do not open, one behind the other, before that is no accident any more."""
+"""Unreadable records in a row after which it is an error."""
 
 
 def _reference(value: object) -> object:
@@ -37,28 +37,28 @@ def _reference(value: object) -> object:
 
 
 class Checkpoint(BaseModel):
-    """One saved state of a run: its step, when it was saved, its size, and the reference that brings it back.
+    """One saved state of a run: its step, time, size, and the reference that restores it.
 
-    ``model_dump_json()`` gives it with the reference as text.
+    ``model_dump_json()`` writes the reference as text.
     """
 
-    # What a later release adds to the record must not keep this one from reading it.
+    # This release must read records with fields that a later one adds.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     branch: Annotated[int, Field(ge=0, le=LAST_BRANCH)] = 0
-    """0 for the first; each time the run goes on from an earlier step, it does so as the next branch."""
+    """0 for the first; each time the run continues from an earlier step, that is the next branch."""
     step: Annotated[int, Field(ge=0, le=LAST_STEP)]
     saved_at: AwareDatetime
-    """By the clock of the process that saved it, UTC."""
+    """UTC time by the clock of the process that saved it."""
     size: NonNegativeInt
-    """Bytes of the state: as they were given, or as compact JSON."""
+    """Bytes of the state, as given or as compact JSON."""
     kind: Kind
     """``json`` for JSON values, models and dataclasses."""
     reference: Annotated[Reference, BeforeValidator(_reference), PlainSerializer(Reference.to_text)]
     forks: Annotated[tuple[Position, ...], Field(max_length=MOST_FORKS)] = ()
-    """Branch and step that this branch goes on from, then what that one's branch goes on from, and so on."""
+    """Branch and step from which this branch continues, then those from which that branch continues, and so on."""
     run: str = ""
-    """The run's name, its first 1,000 characters."""
+    """The first 1,000 characters of the run's name."""
 
     _tip: Position | None = PrivateAttr(default=None)
 
@@ -70,35 +70,35 @@ class Checkpoint(BaseModel):
 
     @property
     def position(self) -> Position:
-        """The branch and the step: the greater of two was saved later."""
+        """The branch and the step. The greater of two positions was saved later."""
         return Position(self.branch, self.step)
 
     @property
     def tip(self) -> Position | None:
-        """The position of the newest checkpoint when this one was looked up; None if that was not looked at."""
+        """The position of the newest checkpoint when this one was looked up; None if unknown."""
         return self._tip
 
     def seen_with(self, tip: Position | None) -> Self:
-        """Return the same checkpoint, knowing what was the newest when it was looked up."""
+        """Return the same checkpoint with :attr:`tip` set."""
         seen = self.model_copy()
         seen._tip = tip  # noqa: SLF001 - its own
         return seen
 
     @classmethod
     def from_record(cls, entry: Entry, record: bytes) -> Self:
-        """Return the checkpoint that a record says.
+        """Parse a record.
 
         Raises:
-            FormatError: It is none of a version known here.
+            FormatError: The record is malformed or of an unknown version.
         """
         return cls.from_bytes(record, entry.position, entry.stored.key)
 
     @classmethod
     def from_bytes(cls, record: bytes, position: Position, name: str = "") -> Self:
-        """Return the checkpoint at a position by its record; ``name`` is for the error.
+        """Parse the record of the checkpoint at ``position``; ``name`` is for the error.
 
         Raises:
-            FormatError: It is none of a version known here.
+            FormatError: The record is malformed or of an unknown version.
         """
         try:
             checkpoint = cls.model_validate_json(record)
@@ -123,24 +123,24 @@ class DamagedCheckpoint:
 
 
 class Segment(NamedTuple):
-    """A part of a line: the steps of one branch, from above the fork where that begins."""
+    """A part of a line: the steps of one branch above its fork."""
 
     branch: int
     top: int
     """The highest step that belongs to the line."""
     forks: tuple[Position, ...]
-    """The positions that the branch goes on from, as :attr:`Checkpoint.forks`."""
+    """The positions from which the branch continues, as in :attr:`Checkpoint.forks`."""
 
     @property
     def floor(self) -> int:
-        """The step below the lowest."""
+        """The step below the lowest of the segment."""
         return self.forks[0].step if self.forks else -1
 
 
 class CheckpointRecords:
-    """The records of one run. Safe to use from several tasks, threads and event loops; keeps nothing in memory.
+    """The records of one run. Safe for tasks, threads and event loops; caches nothing.
 
-    A record that does not open, or that nobody with the key named, is logged once and passed over.
+    A record that cannot be decrypted, or whose name is forged, is logged once and skipped.
 
     Args:
         ledger: The run's.
@@ -150,20 +150,20 @@ class CheckpointRecords:
         self.ledger = ledger
 
     async def tip(self) -> Position | None:
-        """Return the position of the newest record by its name; None if there is none. One listing.
+        """Return the position of the newest record by name; None if there is none. Costs one listing.
 
         Raises:
-            StoreError: The store cannot or will not be listed.
+            StoreError: The store fails or refuses to list.
         """
         newest = await self.ledger.newest(1)
         return newest[0].position if newest else None
 
     async def latest(self, branch: int | None = None) -> Checkpoint | None:
-        """Return the newest checkpoint whose record can be read, of one branch if that is given.
+        """Return the newest checkpoint whose record can be read; only of ``branch`` if that is given.
 
         Raises:
             IntegrityError: There are records, and none of the newest 32 can be read.
-            StoreError: The store cannot or will not be listed, or give a record.
+            StoreError: The store fails or refuses to list or read.
         """
         before = None if branch is None or branch >= LAST_BRANCH else Position(branch + 1, 0)
         entries = await self.ledger.newest(1, before)
@@ -180,17 +180,17 @@ class CheckpointRecords:
                     break
         if isinstance(found, DamagedCheckpoint):
             raise IntegrityError(
-                f"none of the newest {len(entries)} records can be read; the first: {found.error.what}",
-                "Find out what damaged them. coatcheck checkpoints list --all shows whether older ones are good.",
+                f"none of the newest {len(entries)} records can be read; the newest: {found.error.what}",
+                "Find out what damaged them. coatcheck checkpoints list --all shows whether older ones are intact.",
                 entries[0].stored.key,
             )
         return found.seen_with(tip if branch is None else None)
 
     async def at(self, position: Position) -> Checkpoint | None:
-        """Return the checkpoint at a position; None if there is none. One request for each store and key.
+        """Return the checkpoint at a position; None if there is none. Costs one request for each store and key.
 
         Raises:
-            CoatcheckError: As :meth:`Ledger.find`.
+            CoatcheckError: As for :meth:`Ledger.find`.
         """
         try:
             records = await self.ledger.find(position)
@@ -200,8 +200,8 @@ class CheckpointRecords:
         return max(found, key=lambda checkpoint: checkpoint.saved_at)
 
     async def forks(self, position: Position) -> tuple[Position, ...]:
-        """Return where the branch of a record goes on from."""
-        # The first branch goes on from nothing, and needs no request.
+        """Return the forks of the branch of a record."""
+        # The first branch has no forks, and needs no request.
         if position.branch == 0:
             return ()
         with suppress(FormatError, IntegrityError, LimitExceeded):
@@ -215,11 +215,11 @@ class CheckpointRecords:
         return ()
 
     async def line(self, end: Position, forks: tuple[Position, ...]) -> AsyncIterator[Segment]:
-        """The parts of the line that ends at a position, the last first.
+        """Yield the segments of the line that ends at a position, the last first.
 
         Args:
-            end: Where it ends.
-            forks: Of the branch that it ends in.
+            end: The end of the line.
+            forks: The forks of its last branch.
         """
         while True:
             yield Segment(end.branch, end.step, forks)
@@ -238,7 +238,7 @@ class CheckpointRecords:
         return None
 
     async def before(self, end: Position, forks: tuple[Position, ...], step: int) -> "Segment | None":
-        """Return what a line comes to below a step: its end is the highest step below that; None if there is none."""
+        """Return the last segment of a line below a step, ending at the highest step below it; None if there is none."""
         async for part in self.line(end, forks):
             if part.top < step:
                 return part
@@ -253,7 +253,7 @@ class CheckpointRecords:
     async def listing(
         self, limit: int | None, before: Position | None
     ) -> AsyncIterator["Checkpoint | DamagedCheckpoint"]:
-        """Every checkpoint of the run, the newest first, a page at a time; see :meth:`Checkpoints.listing`."""
+        """Yield all checkpoints of the run, the newest first, page by page; see :meth:`Checkpoints.listing`."""
         tip = None
         while limit is None or limit > 0:
             count = _PAGE if limit is None else min(limit, _PAGE)

@@ -1,4 +1,4 @@
-"""Deleting checkpoints, and the objects that only they need."""
+"""Deletion of checkpoints, and of the objects that only they need."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -17,11 +17,11 @@ _T = TypeVar("_T")
 
 _PAGE: Final = 1000
 _AT_ONCE: Final = 32
-"""Calls at the same time: the wait for a place counts as well, and each has a deadline."""
+"""Concurrent calls. Few, because waiting for a slot counts towards each one's deadline."""
 
 
 class Removal:
-    """Deletes from one run. For one call.
+    """One deletion in one run. Each object serves one call.
 
     Args:
         records: The run's.
@@ -33,7 +33,7 @@ class Removal:
         """Positions of the checkpoints that :meth:`some` deleted."""
 
     async def all(self) -> int:
-        """Delete everything of the run, records first; return how many checkpoints there were."""
+        """Delete everything of the run, records first; return the number of checkpoints."""
         count = 0
         for place in await self._records.ledger.places():
             count += await self._empty(place, STEP)
@@ -41,7 +41,7 @@ class Removal:
         return count
 
     async def some(self, before: int | None, branch: int | None) -> int:
-        """Delete checkpoints of steps below ``before``, or of one branch, or both; return how many there were."""
+        """Delete checkpoints below step ``before``, in one branch, or both; return their number."""
         going = self.gone
         staying: list[Checkpoint] = []
         async for found in self._records.listing(None, None):
@@ -67,12 +67,12 @@ class Removal:
         return len(going)
 
     async def _empty(self, place: Records, start: str) -> int:
-        """Delete what begins with ``start``; return how many of them were records."""
+        """Delete everything whose name starts with ``start``; return the number of records."""
         count, last = 0, ""
         while page := await place.client.list_first(place.scope.prefix + start, _PAGE):
             if page[0].key == last:
                 raise StoreDenied(
-                    "what was deleted is still there",
+                    "a deleted object is still there",
                     "Check the store's retention and object lock settings.",
                     last,
                 )
@@ -89,7 +89,7 @@ async def _last_saved(place: Records) -> datetime | None:
 
 
 async def _needed(places: Sequence[Records], references: Iterable[Reference]) -> set[bytes]:
-    """The objects that restoring these takes. An object says itself what it is a delta against."""
+    """Return the objects needed to restore ``references``. An object's header lists its bases."""
     needed: set[bytes] = set()
 
     async def add(reference: Reference) -> None:
@@ -120,12 +120,12 @@ async def _bases(place: Records, object_id: bytes, size: int) -> Sequence[bytes]
 
 
 async def _delete_objects(place: Records, needed: set[bytes], until: datetime) -> None:
-    """Delete objects that are not needed, of those that were there when the newest record was written."""
+    """Delete objects that are not needed and are older than the newest record."""
     prefix = place.scope.prefix
     going = [
         stored.key
         async for stored in place.client.store.list_objects(prefix)
-        # What is as new may belong to a checkpoint whose record is on its way.
+        # A newer object may belong to a checkpoint whose record is being written.
         if stored.modified < until
         and is_object(name := stored.key.removeprefix(prefix))
         and bytes.fromhex(name) not in needed

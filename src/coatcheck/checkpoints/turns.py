@@ -1,4 +1,4 @@
-"""One after the other, in the order of asking, whichever event loop and thread asks."""
+"""A fair lock across event loops and threads."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ class _Turn:
 
 
 class Turns:
-    """A lock for the tasks of several event loops. Who is cancelled while it waits lets the next one wait in its place."""
+    """A lock for tasks of several event loops, first come, first served. A cancelled waiter gives its place to the next."""
 
     def __init__(self) -> None:
         self._lock = new_lock()
@@ -29,10 +29,10 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for the turns that were asked for before, and hold the next ones up until the block ends.
+        """Wait for all earlier turns; block later ones until the block ends.
 
         Raises:
-            ConfigError: One of them belongs to an event loop that waits for this synchronous call, and so would never end.
+            ConfigError: An earlier turn belongs to an event loop that waits for this synchronous call, and so would never end.
         """
         loop = await on_loop()
         with self._lock:
@@ -51,7 +51,7 @@ class Turns:
                 before.over.add_done_callback(lambda _: mine.over.set_result(None))
 
     def _renew(self) -> None:
-        # Whoever has its turn in the parent ends it there.
+        # A turn of the parent process ends there.
         self._last = None
 
 

@@ -1,4 +1,4 @@
-"""Saving one run's checkpoints: where each goes, and whether another writer has been there."""
+"""The writer of one run's checkpoints: it finds the place of each, and detects other writers."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,18 +14,18 @@ from coatcheck.scope import Scope
 from coatcheck.storage.records import LAST_BRANCH, Position
 
 _NAME_LENGTH: Final = 1000
-"""Characters of a run's name that its records hold."""
+"""Characters of a run's name that its records store."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
-    """The state that a writer stands at: the last that it restored or saved."""
+class Head:
+    """The state from which a writer continues: the last one that it restored or saved."""
 
     object_id: bytes
     checkpoint: Checkpoint | None = None
-    """None where a reference was restored, which does not say its step."""
+    """None if a reference was restored, which does not contain its step."""
     tip: Position | None = None
-    """The newest checkpoint at that time; None if that was not looked at."""
+    """The newest checkpoint at that time; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,15 @@ class _Place:
 
 
 class CheckpointWriter:
-    """Saves the states of one run. For one call at a time.
+    """A writer of one run's states. For one call at a time.
 
-    It writes nothing unless the newest record is the one that it saw last, and creates each record where there is none. So
-    the second of two writers finds out, and neither needs a lock.
+    It writes only if the newest record is still the one that it saw last, and creates records by create-if-absent. So the
+    second of two writers detects the first, without a lock.
 
     Args:
-        chain: What states pass on their way.
-        scope: The run's.
-        records: The run's.
+        chain: The chain that encodes the states.
+        scope: The run's scope.
+        records: The run's records.
     """
 
     def __init__(self, chain: Chain, scope: Scope, records: CheckpointRecords) -> None:
@@ -53,25 +53,25 @@ class CheckpointWriter:
         self._scope = scope
         self._records = records
         self._ledger = records.ledger
-        self.stand: Stand | None = None
-        """The state that this writer goes on from; None if it has restored and saved nothing."""
-        # Saves whose outcome is not known: where they would have saved which object.
+        self.head: Head | None = None
+        """The state from which this writer continues; None if it has restored and saved nothing."""
+        # Saves with unknown outcome: their positions and objects.
         self._tried: set[tuple[Position, bytes]] = set()
 
     async def begin_with(self, payload: bytes, step: int) -> None:
         """Save the first state of a run.
 
         Raises:
-            CheckpointConflict: The run has another one already.
-            CoatcheckError: As :meth:`save`.
+            CheckpointConflict: The run already has another state.
+            CoatcheckError: As for :meth:`save`.
         """
         tip = await self._records.tip()
         there = await self._records.at(tip) if tip and tip == Position(0, step) else None
         reference = await self._chain.put(payload, self._scope)
         if tip is not None and (there is None or there.reference.object_id != reference.object_id):
             raise CheckpointConflict(
-                f"the run has checkpoints already, the newest of step {tip.step}",
-                "Fork into a run that has none.",
+                f"the run already has checkpoints, the newest at step {tip.step}",
+                "Fork into a run without checkpoints.",
                 reference=str(reference),
             )
         await self.save(payload, step)
@@ -80,10 +80,10 @@ class CheckpointWriter:
         """Make a state and its record durable; see :meth:`Checkpoints.save`.
 
         Args:
-            payload: Of :func:`~coatcheck.format.states.pack`.
-            step: A step.
+            payload: The state, from :func:`~coatcheck.format.states.pack`.
+            step: The number of the step.
         """
-        if self.stand is None or self.stand.checkpoint is None:
+        if self.head is None or self.head.checkpoint is None:
             tip = await self._records.tip()
             await self._ledger.begin(tip)
             reference = await self._chain.put(payload, self._scope)
@@ -122,7 +122,7 @@ class CheckpointWriter:
             tip = place.position
         newest = max(tip or saved.position, saved.position)
         self._tried.clear()
-        self.stand = Stand(reference.object_id, saved, newest)
+        self.head = Head(reference.object_id, saved, newest)
         self._ledger.reached(newest)
         return reference
 
@@ -131,22 +131,22 @@ class CheckpointWriter:
         return both[0], both[1]
 
     async def _place(self, step: int, reference: Reference, tip: Position | None) -> _Place | Checkpoint:
-        """Return the place for a state of a step; the checkpoint if that is there already."""
-        stand = self.stand
+        """Return the place for a state of a step, or its checkpoint if that exists."""
+        head = self.head
         if tip is None:
-            if stand is not None:
+            if head is not None:
                 self._conflict(None, None, reference)
             return _Place(Position(0, step), ())
-        if stand is None:
+        if head is None:
             return await self._place_anew(step, reference, tip, await self._records.forks(tip))
-        if stand.checkpoint is None:
-            return await self._place_after_reference(step, reference, tip, stand.object_id)
-        at = stand.checkpoint
-        if stand.tip is not None and stand.tip != tip:
+        if head.checkpoint is None:
+            return await self._place_after_reference(step, reference, tip, head.object_id)
+        at = head.checkpoint
+        if head.tip is not None and head.tip != tip:
             there = await self._there(tip)
             if there is None or (tip, there.reference.object_id) not in self._tried:
                 self._conflict(tip, there, reference)
-            # An earlier attempt of this writer was recorded, and the store's answer was lost.
+            # An earlier attempt of this writer was recorded, but the store's answer was lost.
             at = there
         if at.position == tip:
             if step > tip.step:
@@ -158,7 +158,7 @@ class CheckpointWriter:
     async def _place_anew(
         self, step: int, reference: Reference, tip: Position, forks: tuple[Position, ...]
     ) -> _Place | Checkpoint:
-        """For a writer that restored nothing."""
+        """Return the place for a writer that restored nothing."""
         if step > tip.step:
             return _Place(Position(tip.branch, step), forks)
         there = await self._there_on_line(tip, forks, step)
@@ -169,7 +169,7 @@ class CheckpointWriter:
     async def _place_after_reference(
         self, step: int, reference: Reference, tip: Position, restored: bytes
     ) -> _Place | Checkpoint:
-        """For a writer that restored a reference: it must be what comes before the step, or the step itself."""
+        """Return the place for a writer that restored a reference: that of the step before, or of the step itself."""
         forks = await self._records.forks(tip)
         there = await self._there_on_line(tip, forks, step) if step <= tip.step else None
         if there is not None and there.reference.object_id == reference.object_id:
@@ -180,9 +180,9 @@ class CheckpointWriter:
         parent = await self._there(Position(part.branch, part.top)) if part else None
         if part is None or parent is None or parent.reference.object_id != restored:
             raise CheckpointConflict(
-                f"the state that was restored by its reference is not what comes before step {step} in this run",
-                "Another writer may have saved meanwhile: restore() and go on from there. To go on from an earlier state,"
-                " restore(step=...) it.",
+                f"the state restored by its reference is not the one before step {step} in this run",
+                "Another writer may have saved meanwhile: call restore() and continue from there. To continue from an"
+                " earlier state, call restore(step=...).",
                 reference=str(reference),
             )
         if parent.position == tip:
@@ -190,14 +190,14 @@ class CheckpointWriter:
         return self._branch(step, tip, part)
 
     def _branch(self, step: int, tip: Position, part: Segment | None) -> _Place:
-        """The first place of a new branch that goes on from the end of ``part``."""
+        """Return the first place of a new branch that continues from the end of ``part``."""
         if tip.branch == LAST_BRANCH:
-            raise LimitExceeded("the run has a million branches", "Go on in another run: fork(run=...).")
+            raise LimitExceeded("the run has a million branches", "Continue in a new run: fork(run=...).")
         forks = (Position(part.branch, part.top), *part.forks) if part else ()
         return _Place(Position(tip.branch + 1, step), forks[:MOST_FORKS])
 
     async def _there(self, position: Position) -> Checkpoint | None:
-        """The checkpoint at a position; None if there is none that can be read."""
+        """Return the checkpoint at a position; None if there is none or it cannot be read."""
         try:
             return await self._records.at(position)
         except (FormatError, IntegrityError, LimitExceeded):
@@ -214,15 +214,15 @@ class CheckpointWriter:
     def _conflict(self, tip: Position | None, there: Checkpoint | None, reference: Reference) -> NoReturn:
         if tip is None:
             what = f"the checkpoints of run {str(self._scope.run)[:200]!r} were deleted since this writer last looked"
-            todo = "Stop this writer, or start it anew to begin the run again."
+            todo = "Stop this writer, or restart it to start the run again."
         else:
             when = f" at {there.saved_at:%Y-%m-%d %H:%M:%S} UTC" if there else ""
             what = (
                 f"another writer saved step {tip.step} (branch {tip.branch}) of run {str(self._scope.run)[:200]!r}{when},"
-                " since this one last looked"
+                " since this writer last looked"
             )
             todo = (
-                "Stop one of the two. The one that goes on: restore(), and save from there; restore(step=...) of an"
-                " earlier step instead makes what it saves a branch."
+                "Stop one of the two writers. In the other one call restore() and save from there; or start a branch:"
+                " call restore(step=...) with an earlier step."
             )
         raise CheckpointConflict(what, todo, reference=str(reference))

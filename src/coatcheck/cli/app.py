@@ -1,4 +1,4 @@
-"""The ``coatcheck`` command and what it can do."""
+"""The ``coatcheck`` command and its subcommands."""
 
 from typing import Annotated
 

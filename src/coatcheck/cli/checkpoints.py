@@ -1,4 +1,4 @@
-"""The ``coatcheck checkpoints`` commands: what an agent saved, on the chain that the settings describe."""
+"""The ``coatcheck checkpoints`` commands, on the chain of the settings."""
 
 import asyncio
 import difflib
@@ -27,25 +27,23 @@ _T = TypeVar("_T")
 _MANY = 1000
 _UNSEEN = re.compile(r"[^\x20-\x7e]")
 
-Run = Annotated[str, typer.Option(help="Which run.")]
-Tenant = Annotated[str, typer.Option(help="Whose run.")]
-Step = Annotated[int | None, typer.Option(min=0, help="Which step.", show_default="the latest")]
+Run = Annotated[str, typer.Option(help="Name of the run.")]
+Tenant = Annotated[str, typer.Option(help="Tenant of the run.")]
+Step = Annotated[int | None, typer.Option(min=0, help="Number of the step.", show_default="the latest")]
 Branch = Annotated[
-    int | None, typer.Option(min=0, help="Of which branch.", show_default="the one that was saved last")
+    int | None, typer.Option(min=0, help="Number of the branch.", show_default="the one saved last")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-checkpoints = typer.Typer(
-    no_args_is_help=True, help="Look at the saved states of a run, and bring them back."
-)
+checkpoints = typer.Typer(no_args_is_help=True, help="Show and restore the saved states of a run.")
 
 
 @checkpoints.command()
 def runs(tenant: Tenant = "default", *, as_json: AsJson = False) -> None:
-    """Print the runs that have checkpoints, the one that was saved to last first.
+    """List the runs that have checkpoints, the most recently saved first.
 
-    Lists all objects of the tenant's checkpoints, which takes a while where there are millions. Names of runs are sealed in
-    the records: only who has the keys can see them.
+    Lists all objects of the tenant's checkpoints, which is slow with millions of them. Names of runs are encrypted in the
+    records: reading them needs the keys.
     """
 
     async def work(progress: "Progress") -> "list[FoundRun]":
@@ -59,7 +57,7 @@ def runs(tenant: Tenant = "default", *, as_json: AsJson = False) -> None:
         if not found:
             raise PayloadNotFound(
                 f"tenant {tenant!r} has no run with checkpoints",
-                "Check the tenant and the store, and that the key they were saved under is in the keyring.",
+                "Check the tenant and the store, and that the keyring has the key they were saved with.",
             )
     if as_json:
         typer.echo(json.dumps([run.facts() for run in found], indent=1))
@@ -77,11 +75,11 @@ def list_(
     run: Run,
     tenant: Tenant = "default",
     *,
-    last: Annotated[int, typer.Option(min=1, help="So many of the newest.")] = 50,
-    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    last: Annotated[int, typer.Option(min=1, help="Number of checkpoints to list, the newest.")] = 50,
+    everything: Annotated[bool, typer.Option("--all", help="List all checkpoints.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print the newest checkpoints of a run, the newest first, those of abandoned branches as well. No state is fetched."""
+    """List checkpoints of a run, the newest first, including those of abandoned branches. Fetches no state."""
     with told_in_one_line("checkpoints list"):
         count, more = with_progress(
             lambda progress: _list(run, tenant, None if everything else last, progress, as_json=as_json)
@@ -89,13 +87,13 @@ def list_(
         if not count:
             raise _nothing_of(run)
     if more:
-        typer.echo(f"older ones are not shown: --last {last * 10}, or --all", err=True)
+        typer.echo(f"older ones are not shown; use --last {last * 10} or --all", err=True)
 
 
 async def _list(
     run: str, tenant: str, last: int | None, progress: "Progress", *, as_json: bool
 ) -> tuple[int, bool]:
-    """Print rows as they come; return how many there were, and whether there are more."""
+    """Print rows as they arrive; return their number, and whether there are more."""
     write = _Json() if as_json else _Table()
     count = 0
     async with _chain() as chain:
@@ -122,7 +120,7 @@ class _Table:
     def row(self, found: "Checkpoint | DamagedCheckpoint") -> None:
         if not self._begun:
             typer.echo(
-                f"{'branch':>6}  {'step':>8}  {'saved at (UTC)':<19}  {'bytes':>13}  kind   deltas  goes on from"
+                f"{'branch':>6}  {'step':>8}  {'saved at (UTC)':<19}  {'bytes':>13}  kind   deltas  forked from"
             )
             self._begun = True
         start = f"{found.branch:>6}  {found.step:>8}  "
@@ -136,7 +134,7 @@ class _Table:
         )
 
     def end(self) -> None:
-        """Nothing comes below a table."""
+        """Print nothing: a table has no end mark."""
 
 
 class _Json:
@@ -172,7 +170,7 @@ def show(
     branch: Branch = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what is known of one checkpoint, with the reference that restores it."""
+    """Show one checkpoint, with the reference that restores it."""
     with told_in_one_line("checkpoints show"):
         checkpoint = _on_chain(run, tenant, lambda saved: saved.at(step, branch=branch))
     facts = checkpoint.model_dump(mode="json")
@@ -199,13 +197,15 @@ def restore(
     *,
     step: Step = None,
     branch: Branch = None,
-    output: Annotated[Path | None, typer.Option(help="A file.", show_default="standard output")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Write to this file.", show_default="standard output")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --output.")] = False,
 ) -> None:
-    """Write a state as it was saved: bytes as they are, the rest as compact JSON.
+    """Write a state as it was saved: bytes unchanged, everything else as compact JSON.
 
-    The file is whole or absent, and readable by its owner only. A terminal gets nothing but text: JSON with all that is
-    not ASCII escaped, and no bytes.
+    The file is written completely or not at all, and is readable by its owner only. A terminal gets only JSON with non-ASCII
+    characters escaped, never raw bytes.
     """
     with told_in_one_line("checkpoints restore"):
         if output:
@@ -221,12 +221,12 @@ def restore(
 
 @checkpoints.command()
 def diff(
-    first: Annotated[str, typer.Argument(help="A step, or BRANCH:STEP.")],
-    second: Annotated[str, typer.Argument(help="Another one.")],
+    first: Annotated[str, typer.Argument(help="The old state: STEP or BRANCH:STEP.")],
+    second: Annotated[str, typer.Argument(help="The new state: STEP or BRANCH:STEP.")],
     run: Run,
     tenant: Tenant = "default",
 ) -> None:
-    """Print what changed between the states of two steps, as a unified diff of their JSON."""
+    """Show the changes between the states of two steps, as a unified diff of their JSON."""
 
     async def both(saved: "Checkpoints") -> list[tuple[str, Any]]:
         found = []
@@ -250,20 +250,20 @@ def diff(
 @checkpoints.command()
 def fork(
     run: Run,
-    to: Annotated[str, typer.Option(help="The other run. It must have no checkpoints yet.")],
+    to: Annotated[str, typer.Option(help="Name of the new run. It must have no checkpoints yet.")],
     tenant: Tenant = "default",
     *,
     step: Step = None,
     branch: Branch = None,
 ) -> None:
-    """Copy a state into another run, which can go on from it."""
+    """Copy a state into a new run, which can continue from it."""
 
     async def work(saved: "Checkpoints") -> "Checkpoint":
         return await (await saved.fork(to, step=step, branch=branch)).at()
 
     with told_in_one_line("checkpoints fork"):
         checkpoint = _on_chain(run, tenant, work)
-    typer.echo(f"run {_shown(to)!r} begins with step {checkpoint.step}, {checkpoint.size:,} bytes")
+    typer.echo(f"run {_shown(to)!r} starts at step {checkpoint.step}, {checkpoint.size:,} bytes")
 
 
 @checkpoints.command()
@@ -272,14 +272,16 @@ def delete(
     tenant: Tenant = "default",
     *,
     before: Annotated[
-        int | None, typer.Option(min=0, help="Only of steps below this one.", show_default="all")
+        int | None, typer.Option(min=0, help="Delete only steps below this one.", show_default="all")
     ] = None,
     branch: Annotated[
-        int | None, typer.Option(min=0, help="Only of this branch.", show_default="all")
+        int | None, typer.Option(min=0, help="Delete only on this branch.", show_default="all")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it: there is no way back.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Confirm. Deleted checkpoints cannot be restored.")
+    ] = False,
 ) -> None:
-    """Delete checkpoints of a run for good, with all that only they need. Stop what saves to the run first."""
+    """Delete checkpoints of a run for good, and objects that only they need. First stop anything that saves to the run."""
     with told_in_one_line("checkpoints delete"):
         if not yes:
             raise ConfigError("nothing was deleted", "Use --yes to delete for good.")
@@ -291,7 +293,7 @@ def delete(
 
 @asynccontextmanager
 async def _chain() -> AsyncIterator[Any]:
-    # Slow to load, and other commands need none of it.
+    # Slow to load, and other commands do not need it.
     from coatcheck.chain import Chain  # noqa: PLC0415
 
     async with Chain.from_settings() as chain:
@@ -315,15 +317,17 @@ def _on_chain(run: str, tenant: str, work: "Callable[[Checkpoints], Awaitable[_T
 def _nothing_of(run: str) -> PayloadNotFound:
     return PayloadNotFound(
         f"run {run!r} has no checkpoint",
-        "Check the run and the tenant, and that the key it was saved under is in the keyring;"
-        " coatcheck checkpoints runs shows the runs that have some.",
+        "Check the run and the tenant, and that the keyring has the key it was saved with;"
+        " coatcheck checkpoints runs lists the runs that have checkpoints.",
     )
 
 
 def _place(said: str) -> tuple[int, int | None]:
     parts = re.fullmatch(r"(?:([0-9]{1,6}):)?([0-9]{1,19})", said)
     if parts is None:
-        raise ConfigError(f"{said[:80]!r} is no step", "Give a step, such as 7, or a branch and a step: 1:7.")
+        raise ConfigError(
+            f"{said[:80]!r} is not a step", "Give a step such as 7, or a branch and a step: 1:7."
+        )
     return int(parts[2]), int(parts[1]) if parts[1] else None
 
 
@@ -336,7 +340,7 @@ def _as_saved(state: Any) -> bytes:
 def _for_terminal(state: Any) -> str:
     if isinstance(state, bytes):
         raise FormatError(
-            f"the state is {len(state):,} bytes, and a terminal could take them for commands",
+            f"the state is binary, {len(state):,} bytes, and could contain control sequences for the terminal",
             "Write it to a file with --output, or into a pipe.",
         )
     return _UNSEEN.sub(_escaped, _as_saved(state).decode())
@@ -351,7 +355,7 @@ def _pretty(state: Any) -> list[str]:
 
 
 def _shown(text: str) -> str:
-    """Text without anything that a terminal would take for more than that."""
+    """Return the text without control characters."""
     from coatcheck.cli.doctor.words import printable  # noqa: PLC0415 - slow to load
 
     return printable(text)

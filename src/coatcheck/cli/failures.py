@@ -1,4 +1,4 @@
-"""How a command ends that cannot do what it was told."""
+"""The end of a command that fails."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ _INTERRUPTED = 128 + 2
 
 @contextmanager
 def told_in_one_line(command: str) -> Iterator[None]:
-    """Exit 1 with one line on standard error for an error of ours or of the operating system; 130 for Ctrl-C."""
+    """Exit with status 1 and one line on standard error for our errors and those of the operating system; 130 for Ctrl-C."""
     try:
         yield
     except (CoatcheckError, OSError) as error:
@@ -28,10 +28,10 @@ def told_in_one_line(command: str) -> Iterator[None]:
 
 
 def _end_now(status: int) -> NoReturn:
-    """End the process without taking the interpreter down first.
+    """End the process without shutting the interpreter down.
 
-    The runtime of Temporal's SDK has threads of its own. If one is in the middle of connecting, it waits for the
-    interpreter, which waits for it: the process would hang, or end in a panic.
+    The runtime of Temporal's SDK has threads of its own. If one of them is connecting, it and the interpreter wait for
+    each other: the process would hang, or end in a panic.
     """
     sys.stdout.flush()
     sys.stderr.flush()

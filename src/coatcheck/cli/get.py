@@ -15,26 +15,27 @@ from coatcheck.cli.temporal.options import Address, RunId, Server, check_install
 from coatcheck.errors import ConfigError, FormatError
 
 _OURS = "wKfE7"
-"""What base64 of our magic bytes starts with, as far as they alone decide it."""
+"""The start of the base64 of our magic bytes, up to the last character that they alone determine."""
 _HARMLESS = frozenset("\n\r\t")
-"""Characters that do no more to a terminal than text does, although they cannot be printed."""
+"""Unprintable characters that are harmless to a terminal."""
 
 
 def get(
     what: Annotated[
         str,
         typer.Argument(
-            help="A reference or an envelope as it is shown somewhere: base64, hexadecimal, `coatcheck:...` or "
+            help="A reference or an envelope as text: base64, hexadecimal, `coatcheck:...` or "
             '`{"__coatcheck__": "..."}`; or a workflow ID.',
             show_default=False,
         ),
     ],
     *,
     event: Annotated[
-        int | None, typer.Option(min=1, help="Of a workflow: which event.", show_default="list them")
+        int | None,
+        typer.Option(min=1, help="Number of the workflow's event.", show_default="list all payloads"),
     ] = None,
     field: Annotated[
-        str | None, typer.Option(help="Of the event: which payload.", show_default="the only one")
+        str | None, typer.Option(help="Field of the event that has the payload.", show_default="the only one")
     ] = None,
     run_id: RunId = None,
     address: Address = None,
@@ -44,26 +45,30 @@ def get(
             "--namespace",
             "--tenant",
             envvar="TEMPORAL_NAMESPACE",
-            help="Of the workflow; of anything else, its tenant.",
+            help="Namespace of the workflow, or tenant of the reference or envelope.",
             show_default="default",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="A file.", show_default="standard output")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="List as JSON.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Write to this file.", show_default="standard output")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="List payloads as JSON.")] = False,
 ) -> None:
-    """Bring a payload back: the one in an envelope or behind a reference, or one out of a workflow's history.
+    """Decode a payload: from an envelope, a reference, or a workflow's history.
 
-    With a workflow ID alone it lists the payloads of the history, and opens none.
-    With --event it gives the data of one, opened on the chain that the settings describe.
+    With only a workflow ID, list the payloads of the history without decoding them.
+    With --event, print the data of one payload, decoded with the chain of the settings.
     """
     from coatcheck.format.shown import MESSAGE, sealed_in_text  # noqa: PLC0415 - slow to load
 
     is_sealed = what.removeprefix(MESSAGE).startswith(_OURS) or sealed_in_text(what) is not None
     if is_sealed and (event or field or run_id):
-        raise typer.BadParameter("--event, --field and --run-id are for a workflow, and this is a reference")
+        raise typer.BadParameter(
+            "--event, --field and --run-id need a workflow ID, but this is a reference or an envelope"
+        )
     if not is_sealed and event is None and (field or output):
-        raise typer.BadParameter("--field and --output go with --event: without it payloads are only listed")
+        raise typer.BadParameter("--field and --output need --event; without it payloads are only listed")
     with told_in_one_line("get"):
         if output:
             check_output(output, force=force)
@@ -79,8 +84,8 @@ def get(
 
 
 def _behind(text: str, tenant: str) -> bytes:
-    """Return the payload that stands behind a text, as it was given to the chain."""
-    # Slow to load, and other commands need none of it.
+    """Decode the envelope or the reference that a text shows."""
+    # Slow to load, and other commands do not need it.
     from coatcheck.chain import Chain  # noqa: PLC0415
     from coatcheck.format.shown import sealed_in_text  # noqa: PLC0415
     from coatcheck.scope import Scope  # noqa: PLC0415
@@ -88,7 +93,7 @@ def _behind(text: str, tenant: str) -> bytes:
     data, scope = sealed_in_text(text), Scope(tenant)
     if data is None:
         raise FormatError(
-            "this is no reference and no envelope", "It was damaged or cut off: copy all of it."
+            "not a coatcheck envelope or reference", "The text is damaged or cut off: copy all of it."
         )
 
     async def opened() -> bytes:
@@ -137,7 +142,7 @@ def _deliver(data: bytes, output: Path | None, *, force: bool) -> None:
 
 
 def _is_text(data: bytes) -> bool:
-    """Whether a terminal shows it and does nothing else: no escape sequences."""
+    """Return True if the data is text without escape sequences."""
     try:
         text = data.decode()
     except UnicodeDecodeError:

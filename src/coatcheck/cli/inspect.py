@@ -11,14 +11,14 @@ from coatcheck.cli.failures import told_in_one_line
 from coatcheck.errors import LimitExceeded
 
 _MAX_SIZE = 64 * 2**20
-"""Bytes. What stands in a journal is far smaller; objects in a store seldom are larger."""
+"""Bytes. Envelopes in a journal are far smaller; objects in a store are seldom larger."""
 
 
 def inspect(
     what: Annotated[
         str,
         typer.Argument(
-            help="A file, - for standard input, an envelope or a reference as it is shown somewhere (base64, hexadecimal, "
+            help="A file, - for standard input, an envelope or a reference as text (base64, hexadecimal, "
             '`coatcheck:...`, `{"__coatcheck__": "..."}`), or a Temporal payload in JSON.',
             show_default=False,
         ),
@@ -26,9 +26,9 @@ def inspect(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Explain an envelope or a reference without opening it: no key, no store and no server is needed.
+    """Explain an envelope or a reference without decoding it; needs no key, store or server.
 
-    What it says is what was written there. Whether it is true only a key can tell.
+    The output is not verified: that needs the key.
     """
     with told_in_one_line("inspect"):
         from coatcheck.cli.doctor.words import printable  # noqa: PLC0415 - slow to load
@@ -54,7 +54,7 @@ def _read(what: str) -> bytes:
     try:
         is_file = Path(what).is_file()
     except (OSError, ValueError):
-        # A text can be longer than any name of a file.
+        # The text may be too long for a file name.
         is_file = False
     if not is_file:
         return what.encode("utf-8", "surrogateescape")
@@ -64,5 +64,7 @@ def _read(what: str) -> bytes:
 
 def _within_limit(data: bytes) -> bytes:
     if len(data) > _MAX_SIZE:
-        raise LimitExceeded(f"this is larger than {_MAX_SIZE:,} bytes", "Pass one envelope or reference.")
+        raise LimitExceeded(
+            f"the input is larger than {_MAX_SIZE:,} bytes", "Pass one envelope or reference."
+        )
     return data

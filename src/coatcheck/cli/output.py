@@ -1,4 +1,4 @@
-"""Writing a file that a command was told to write."""
+"""Output files of commands."""
 
 import os
 import secrets
@@ -6,24 +6,24 @@ from pathlib import Path
 
 
 def check_output(path: Path, *, force: bool) -> None:
-    """See early what :func:`write_output` would refuse late.
+    """Check early that :func:`write_output` will accept ``path``.
 
     Raises:
-        OSError: ``path`` is there and ``force`` is not given, or it is a folder, or its folder is not there.
+        OSError: ``path`` exists and ``force`` is not given, or it is a folder, or its folder does not exist.
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder")
     if not path.parent.is_dir():
         raise NotADirectoryError(f"the folder of {path} does not exist")
     if not force and os.path.lexists(path):
-        raise FileExistsError(f"{path} is there already; --force overwrites it")
+        raise FileExistsError(f"{path} already exists; use --force to overwrite it")
 
 
 def write_output(path: Path, data: bytes, *, force: bool) -> None:
-    """Write ``path`` whole or not at all, durably, readable by its owner only.
+    """Write ``path`` completely or not at all, durably, readable by its owner only.
 
     Raises:
-        OSError: As :func:`check_output`, also where somebody else made the file meanwhile; or the disk is full.
+        OSError: As for :func:`check_output`, also if another process created the file meanwhile; or the disk is full.
     """
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
     try:

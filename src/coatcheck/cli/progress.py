@@ -1,4 +1,4 @@
-"""Showing how far long work is."""
+"""Progress of long work."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
@@ -12,14 +12,14 @@ _T = TypeVar("_T")
 
 
 def with_progress(work: "Callable[[Progress], Coroutine[Any, Any, _T]]") -> _T:
-    """Do the work, and show on standard error how far it is."""
+    """Do the work, and show its progress on standard error."""
     with _bar() as progress:
         return asyncio.run(work(progress))
 
 
 @contextmanager
 def _bar() -> "Iterator[Progress]":
-    """What is being done and how fast, on standard error, if that is a terminal; nothing stays of it."""
+    """Show the current step and its count on standard error if that is a terminal, and erase them at the end."""
     from rich.console import Console  # noqa: PLC0415 - slow to load
     from rich.progress import Progress as Bars  # noqa: PLC0415
     from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
@@ -34,5 +34,5 @@ def _bar() -> "Iterator[Progress]":
         transient=True,
         disable=not console.is_terminal,
     ) as bars:
-        task = bars.add_task("beginning", total=None)
+        task = bars.add_task("starting", total=None)
         yield lambda what, done: bars.update(task, description=what, completed=done)

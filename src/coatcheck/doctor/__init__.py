@@ -1,4 +1,4 @@
-"""What a journal holds, how it grows, when it meets the engine's limits, and what a chain would save.
+"""Analysis of a journal: its content, its growth, the engine's limits, and the savings by a chain.
 
-Pure functions over :class:`~coatcheck.doctor.journal.Journal`, which an integration makes of its engine's own records.
+Pure functions over :class:`~coatcheck.doctor.journal.Journal`, which an integration builds from its engine's records.
 """

@@ -1,4 +1,4 @@
-"""All that is found out about one journal. It holds sizes and names, and no payload."""
+"""The full analysis of one journal: sizes and names, no payloads."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from coatcheck.doctor.repeats import Carried, Repeat, carried, repeats
 
 @dataclass(frozen=True, slots=True)
 class Prospect:
-    """The same journal as a chain would have written it."""
+    """The forecast for the same journal, written with a chain."""
 
     over: int
-    """Bytes after compression above which payloads were offloaded."""
+    """Threshold in bytes: larger payloads, after compression, were offloaded."""
     size: int
     """Bytes of the journal."""
     course: Course
@@ -23,58 +23,58 @@ class Prospect:
 
     @property
     def distances(self) -> list[Distance]:
-        """From each of the engine's limits."""
+        """Distances from each of the engine's limits."""
         return self.course.distances()
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What a journal holds, and where it is going."""
+    """The findings about one journal."""
 
     case: str
     size: int
     """Bytes."""
     events: int
     turns: int
-    """That have ended."""
+    """Turns that have ended."""
     by_kind: list[Share]
     by_step: list[Share]
     by_form: list[FormShare]
     largest: list[Place]
     course: Course
     repeats: list[Repeat]
-    """Those that cost most."""
+    """The most expensive ones first."""
     repeated: int
-    """Bytes of all payloads that stood in the journal before, byte for byte."""
+    """Bytes of all payloads that are exact copies of an earlier one in the journal."""
     carried: Carried
     prospect: Prospect
-    """With a chain."""
+    """The same journal with a chain."""
 
     @property
     def distances(self) -> list[Distance]:
-        """From each of the engine's limits."""
+        """Distances from each of the engine's limits."""
         return self.course.distances()
 
 
 def prospect(journal: Journal, *, over: int, stored: int, objects: int) -> Prospect:
-    """What would be with a chain.
+    """Build the forecast for a journal with a chain.
 
     Args:
-        journal: As the chain would have written it.
-        over: Bytes after compression above which payloads were offloaded.
+        journal: The journal as the chain would have written it.
+        over: Threshold in bytes: larger payloads, after compression, were offloaded.
         stored: Bytes in the store.
-        objects: How many they are in.
+        objects: Number of objects in the store.
     """
     return Prospect(over, journal.size, course(journal), stored, objects)
 
 
 def diagnose(journal: Journal, with_chain: Prospect, *, top: int = 10) -> Diagnosis:
-    """Find out everything about ``journal``.
+    """Analyse ``journal``.
 
     Args:
-        journal: Which.
-        with_chain: The same, as a chain would have written it.
-        top: How many of the largest payloads, and of those that repeat, to name.
+        journal: The journal as it is.
+        with_chain: The forecast for the same journal with a chain.
+        top: Number of the largest payloads, and of the repeated ones, to list.
     """
     again = repeats(journal)
     return Diagnosis(

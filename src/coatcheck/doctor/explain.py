@@ -1,4 +1,4 @@
-"""What an envelope or a reference says of itself, without a key: nothing is opened, and nothing is verified."""
+"""Readable fields of an envelope or a reference, without a key: nothing is decrypted, and nothing is verified."""
 
 import base64
 import json
@@ -14,21 +14,21 @@ from coatcheck.format.wire import KEY_ID_LENGTH, SUITES, VERSION, is_ours, is_re
 
 Fact = str | int | list[str]
 Facts = dict[str, Fact]
-"""In the order in which they are shown. Sizes are bytes."""
+"""Facts in display order. Sizes are in bytes."""
 
 _NATIVE = b"temporal.api.sdk.v1.ExternalStorageReference"
 _NO_KEY = bytes(KEY_ID_LENGTH)
-_WHAT_IT_TAKES = (
-    "Pass an envelope or a reference: the bytes in a file, or base64 or hexadecimal of them, also as Inngest shows it; "
+_EXPECTED = (
+    "Pass an envelope or a reference: a file with its bytes, or base64 or hexadecimal text, also as Inngest shows it; "
     'or a Temporal payload in JSON: {"metadata": {...}, "data": "..."}.'
 )
 
 
 def explain(given: bytes) -> Facts:
-    """Return what is known of ``given``: bytes of ours, or as they are shown somewhere; or a Temporal payload in JSON.
+    """Return the readable fields of ``given``: our bytes, the text that a tool shows them as, or a Temporal payload in JSON.
 
     Raises:
-        FormatError: It is none of these, or damaged, or of a version not known here. The message does not repeat it.
+        FormatError: It is none of these, is damaged, or has an unknown version. The message does not quote it.
     """
     if is_ours(given):
         return _ours(given)
@@ -38,7 +38,7 @@ def explain(given: bytes) -> Facts:
         return _ours(data)
     if text.startswith("{"):
         return _temporal(given)
-    raise FormatError("this is nothing of coatcheck's", _WHAT_IT_TAKES)
+    raise FormatError("not a coatcheck envelope or reference", _EXPECTED)
 
 
 def _ours(data: bytes) -> Facts:
@@ -56,7 +56,7 @@ def _envelope(data: bytes) -> Facts:
         "sealed bytes": len(envelope.sealed),
         "bytes": len(data),
         "bases": [base.hex() for base in header.bases],
-        "verified": "no: a key is needed to tell whether any of this is true",
+        "verified": "no: verification needs the key",
     }
 
 
@@ -70,7 +70,7 @@ def _reference(reference: Reference, size: int) -> Facts:
         "object": reference.object_id.hex(),
         "bases": [base.hex() for base in reference.bases],
         "MAC": reference.mac.hex(),
-        "verified": "no: a key is needed to check the MAC",
+        "verified": "no: checking the MAC needs the key",
         "text": reference.to_text(),
     }
 
@@ -78,7 +78,7 @@ def _reference(reference: Reference, size: int) -> Facts:
 def _prefix(suite: int, key_id: bytes, run_tag: bytes) -> Facts:
     return {
         "format version": VERSION,
-        "suite": f"{suite}: {SUITES.get(suite, 'not known here')}",
+        "suite": f"{suite}: {SUITES.get(suite, 'unknown to this release')}",
         "key": "none" if key_id == _NO_KEY else key_id.hex(),
         "run tag": "none: it belongs to the whole tenant" if run_tag == TENANT_SCOPE_TAG else run_tag.hex(),
     }
@@ -91,23 +91,23 @@ def _temporal(given: bytes) -> Facts:
             name: base64.b64decode(value, validate=True) for name, value in payload["metadata"].items()
         }
         data = base64.b64decode(payload.get("data", ""), validate=True)
-    # RecursionError: JSON may be nested as deep as its writer likes.
+    # RecursionError: the JSON may be nested arbitrarily deep.
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise FormatError("this JSON is no Temporal payload", _WHAT_IT_TAKES) from None
+        raise FormatError("this JSON is not a Temporal payload", _EXPECTED) from None
     if is_ours(data):
         return {"found in": "a Temporal payload", **_ours(data)}
     if metadata.get("messageType") == _NATIVE:
         return _native(data, payload)
     encoding = metadata.get("encoding", b"").decode("ascii", "backslashreplace")
     return {
-        "kind": "Temporal payload, not of coatcheck",
+        "kind": "Temporal payload, not from coatcheck",
         "encoding": encoding or "none",
         "data bytes": len(data),
     }
 
 
 def _native(data: bytes, payload: Mapping[str, Any]) -> Facts:
-    """Temporal's own reference to external storage; of ours the claim holds a reference of ours."""
+    """Facts of Temporal's own reference to external storage. If we wrote it, its claim holds one of our references."""
     try:
         message = json.loads(data)
         claim = {str(name): str(value) for name, value in message.get("claimData", {}).items()}
@@ -115,7 +115,7 @@ def _native(data: bytes, payload: Mapping[str, Any]) -> Facts:
         sizes = [int(part["sizeBytes"]) for part in payload.get("externalPayloads", [])]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise FormatError(
-            "malformed native reference", "It was damaged, or written by something else."
+            "malformed Temporal reference", "It is damaged, or was written by another program."
         ) from None
     found: Facts = {"found in": f"Temporal's reference to external storage, driver {driver}"}
     if sizes:

@@ -1,4 +1,4 @@
-"""How a series grows, and when it will meet a limit at the present growth."""
+"""Growth of a series, and the turn at which it will reach a limit."""
 
 import math
 from collections.abc import Sequence
@@ -8,71 +8,71 @@ from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 LEAST_POINTS: Final = 5
-"""Fewer do not tell a straight line from a bent one."""
+"""Minimum: fewer points cannot distinguish a straight line from a curve."""
 _LONGEST_PERIOD: Final = 8
-"""Turns of a loop that are looked for: model, then tool, is 2."""
+"""Longest loop that is searched for, in turns: model, then tool, is 2."""
 _LEAST_ROUNDS: Final = 6
 _CLEARER: Final = 3.0
-"""Times by which the steps of whole rounds must scatter less than those of turns, beyond what adding up makes of chance, for
-the turns to be taken for parts of a loop."""
+"""Factor by which the steps of whole rounds must scatter less than those of turns, beyond the effect of adding up random
+noise, before the turns count as parts of a loop."""
 _SURE: Final = 3.0
-"""Standard errors by which the steps must become larger for that not to be chance."""
+"""Standard errors by which the steps must grow before it is not considered chance."""
 _MATTERS: Final = 0.25
-"""Share of the mean step by which they must become larger over the whole series. Below it the two curves hardly differ
-where there are measurements, and differ by orders of magnitude far ahead."""
+"""Share of the mean step by which the steps must grow over the whole series. Below it the two curves hardly differ
+within the measurements, but differ by orders of magnitude far beyond them."""
 _STEADY: Final = 0.1
-"""Distance from the curve, as a share of all that was gained, up to which it can be followed further. A jump in the
+"""Largest distance from the curve, as a share of the total gain, at which a forecast is made. A jump in the
 middle of a flat series is at 0.29."""
 
 
 class Shape(StrEnum):
-    """Which curve fits."""
+    """The curve that fits."""
 
     LINEAR = "linear"
     """Each step adds about as much as the one before."""
     QUADRATIC = "quadratic"
-    """Each step adds more than the one before, by about the same amount: it carries along all that was before."""
+    """Each step adds more than the one before, by a constant amount: it repeats everything before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """A series that was measured, and the curve that fits it.
+    """A measured series, and the curve that fits it.
 
-    The curve is fitted to the steps from point to point, not to the points: these add up all chance before them, which
-    makes nearly every sum of noise look bent.
+    The curve is fitted to the steps between points, not to the points: a point accumulates all noise before it, so that
+    almost any sum of noise looks curved.
     """
 
     points: tuple[int, ...]
-    """The first is that of turn 1."""
+    """Values at the end of each turn, from turn 1."""
     mean: float
-    """By how much the series grows from one turn to the next, on average."""
+    """Average growth a turn."""
     slope: float
-    """By how much more with each turn."""
+    """Increase of the growth with each turn."""
     shape: Shape
     linear_error: float
-    """Root mean square distance of a straight line from the points, as a share of all that was gained."""
+    """Root mean square distance of a straight line from the points, as a share of the total gain."""
     quadratic_error: float
     """The same for a curve whose steps grow by :attr:`slope`."""
     period: int = 1
-    """Turns of a round of the loop: the curve goes through the ends of rounds."""
+    """Turns in a round of the loop: the curve goes through the ends of rounds."""
 
     @property
     def steady(self) -> bool:
-        """Whether the curve fits well enough to be followed beyond the last point."""
+        """True if the curve fits well enough for a forecast."""
         return (self.quadratic_error if self.is_bent else self.linear_error) <= _STEADY
 
     @property
     def is_bent(self) -> bool:
-        """Whether each turn adds more than the one before."""
+        """True if each turn adds more than the one before."""
         return self.shape is Shape.QUADRATIC
 
     @property
     def next_step(self) -> float:
-        """The increase at the next turn, according to the curve."""
+        """The forecast increase at the next turn."""
         return self.at(len(self.points) + 1) - self.points[-1]
 
     def at(self, turn: int) -> float:
-        """The value at a turn: as measured, or as it will be."""
+        """Return the value at a turn, measured or forecast."""
         if turn <= len(self.points):
             return self.points[max(turn, 1) - 1]
         ahead = turn - len(self.points)
@@ -80,7 +80,7 @@ class Growth:
         return self.points[-1] + straight * ahead + bend * ahead * ahead
 
     def reaches(self, limit: float) -> int | None:
-        """The first turn at which the series is at ``limit`` or above; None if it never is."""
+        """Return the first turn at which the series is at ``limit`` or above; None if it never is."""
         if self.points[-1] >= limit:
             return next(turn for turn, value in enumerate(self.points, 1) if value >= limit)
         gap = limit - self.points[-1]
@@ -94,20 +94,20 @@ class Growth:
         return len(self.points) + math.ceil(ahead)
 
     def _terms(self) -> tuple[float, float]:
-        """The curve from the last point on: what a turn adds, and what the square of the turns adds."""
+        """Coefficients of the curve from the last point on: linear, and quadratic."""
         if not self.is_bent:
             return self.mean, 0.0
         steps = (len(self.points) - 1) // self.period * self.period
-        # The mean is that of the step in the middle; the next step is number steps + 1.
+        # The mean is the step in the middle; the next step is number steps + 1.
         following = self.mean + self.slope * (steps + 1) / 2
         return following - self.slope / 2, self.slope / 2
 
 
 def fit(points: Sequence[int]) -> Growth | None:
-    """Fit the growth of ``points``, one a turn; None if they are fewer than :data:`LEAST_POINTS`.
+    """Fit the growth of ``points``, one a turn; return None for fewer than :data:`LEAST_POINTS`.
 
-    An agent's turns are often the parts of a loop, such as a model's answer and then a tool's: those differ far more from each
-    other than one round from the next. Then the curve is that of whole rounds.
+    An agent's turns are often parts of a loop, such as a model's answer and then a tool's. These differ far more from each
+    other than one round from the next. In that case the curve is fitted to whole rounds.
     """
     if len(points) < LEAST_POINTS:
         return None
@@ -124,11 +124,11 @@ def fit(points: Sequence[int]) -> Growth | None:
 class _Fit(NamedTuple):
     growth: Growth
     scatter: float
-    """Distance of the steps from their line, as a share of the mean step."""
+    """Root mean square distance of the steps from their line, as a share of the mean step."""
 
 
 def _fit(points: Sequence[int], period: int) -> _Fit:
-    """Fit the ends of rounds of so many turns, up to the last point."""
+    """Fit the ends of rounds of ``period`` turns, up to the last point."""
     ends = points[(len(points) - 1) % period :: period]
     steps = [after - before for before, after in pairwise(ends)]
     count = len(steps)

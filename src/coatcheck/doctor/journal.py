@@ -1,4 +1,4 @@
-"""A journal in the terms that all of the analysis is written in: events, and the payloads in them."""
+"""The model of a journal that the analysis works on: events, and the payloads in them."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,27 +11,27 @@ from coatcheck.format.wire import is_reference
 
 
 class Form(StrEnum):
-    """In what form a payload stands in the journal."""
+    """The form of a payload in the journal."""
 
     PLAIN = "plain"
     INLINE = "coatcheck inline"
     REFERENCE = "coatcheck reference"
     EXTERNAL = "the engine's reference"
-    """To what the engine's own external storage keeps."""
+    """A reference to the engine's own external storage."""
     UNKNOWN = "coatcheck, unreadable"
-    """Says that it is ours, but is damaged or of a later version."""
+    """Starts like ours, but is damaged or has a later version."""
 
 
 class Recognised(NamedTuple):
-    """What can be told of bytes of ours without a key."""
+    """The facts about our bytes that need no key."""
 
     form: Form
     stands_for: int
-    """Bytes of the payload."""
+    """Bytes of the decoded payload."""
 
 
 def recognise(data: bytes) -> Recognised:
-    """What ``data`` is, which says that it is ours. Nothing in it is verified."""
+    """Return the form of ``data``, which starts like ours. Nothing in it is verified."""
     try:
         if is_reference(data):
             return Recognised(Form.REFERENCE, Reference.from_bytes(data).size)
@@ -41,20 +41,20 @@ def recognise(data: bytes) -> Recognised:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalPayload:
     """One payload in the journal."""
 
     where: str
-    """Where in its event it stands, as nothing else there does: ``result``, ``input[1]``, ``memo[note]``."""
+    """Its place in the event, unique there: ``result``, ``input[1]``, ``memo[note]``."""
     content: bytes = field(repr=False)
-    """As it stands there, metadata and all."""
+    """Its bytes in the journal, with metadata."""
     form: Form
     stands_for: int
-    """Bytes of the payload; those of ``content`` for a plain one."""
+    """Bytes of the decoded payload; for a plain one, those of ``content``."""
 
     @property
     def field(self) -> str:
-        """The field that it shares with the other payloads of one call: ``input``."""
+        """The field, shared by all payloads of one call: ``input``."""
         return self.where.partition("[")[0]
 
 
@@ -65,22 +65,22 @@ class Event:
     number: int
     kind: str
     size: int
-    """Bytes, payloads included."""
+    """Bytes, including payloads."""
     step: str = ""
-    """The name of the step (Temporal: the activity type) that it is about; empty for none."""
+    """The name of its step (Temporal: the activity type); empty for none."""
     ends_turn: bool = False
-    """Whether with it the workflow's code has answered once more (Temporal: a workflow task is completed)."""
+    """True if the workflow's code has answered with it (Temporal: a workflow task is completed)."""
     batch: int = 0
-    """The number of the event whose answer it was part of, in one message; 0 for none."""
-    entries: tuple[Entry, ...] = ()
+    """The number of the event in whose answer, one message, it was sent; 0 for none."""
+    payloads: tuple[JournalPayload, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """Everything that the engine has written of one run, in order."""
+    """The engine's records of one run, in order."""
 
     case: str
-    """What the run is called: ``WORKFLOW_ID/RUN_ID``."""
+    """The name of the run: ``WORKFLOW_ID/RUN_ID``."""
     events: tuple[Event, ...]
 
     @property

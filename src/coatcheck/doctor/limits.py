@@ -1,4 +1,4 @@
-"""The engine's limits: how far a journal is from them, and at which turn it will meet them."""
+"""The engine's limits, a journal's distance from them, and the turn at which it will reach them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ _MIB = 2**20
 
 
 class Measure(StrEnum):
-    """What is limited, as it is said after an amount."""
+    """The thing that is limited, worded to follow an amount."""
 
     HISTORY = "of history"
     EVENTS = "events"
     PAYLOAD = "a payload"
     """All payloads of one call count as one: Temporal limits the arguments of an activity together."""
     MESSAGE = "a message"
-    """What the workflow's code answers when it completes a workflow task, with all payloads."""
+    """The answer of the workflow's code that completes a workflow task, with all payloads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,13 @@ class Limit:
     """One of the engine's limits."""
 
     name: str
-    """For records: ``history_50mb``."""
+    """The name in records: ``history_50mb``."""
     measure: Measure
     value: int
     """Bytes, or events."""
     consequence: str
     ends: bool
-    """Whether the run cannot go on where it is met."""
+    """True if the run cannot continue once the limit is reached."""
 
 
 TEMPORAL: tuple[Limit, ...] = (
@@ -44,42 +44,42 @@ TEMPORAL: tuple[Limit, ...] = (
     Limit("payload_2mb", Measure.PAYLOAD, 2 * _MIB, "the server refuses it", ends=True),
     Limit("message_4mb", Measure.MESSAGE, 4 * _MIB, "the workflow task fails", ends=True),
 )
-"""Of a self-hosted server with its default settings; Temporal Cloud has the same. Sizes are in units of 1,024, which
-Temporal's documentation writes as MB."""
+"""Limits of a self-hosted server with its default settings; Temporal Cloud has the same. Sizes are in units of 1,024,
+which Temporal's documentation writes as MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """How far a journal is from one limit."""
+    """The distance of a journal from one limit."""
 
     limit: Limit
     now: int
     turn: int | None
-    """At which turn it was met, or will be at the present growth; None for never, or where that cannot be told."""
+    """The turn at which the limit was reached, or will be at the present growth; None for never or unknown."""
 
     @property
     def met(self) -> bool:
-        """Whether it is at the limit already."""
+        """True if the limit has been reached."""
         return self.now >= self.limit.value
 
     @property
     def share(self) -> float:
-        """Of the limit."""
+        """The share of the limit that is used."""
         return self.now / self.limit.value
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How each measure went, turn by turn, and where it stands."""
+    """Each measure turn by turn, and its present value."""
 
     now: dict[Measure, int]
     points: dict[Measure, tuple[int, ...]]
-    """At the end of each turn."""
+    """Values at the end of each turn."""
     growth: dict[Measure, Growth]
-    """Empty if there were too few turns to tell."""
+    """Empty if there were too few turns."""
 
     def distances(self, limits: Sequence[Limit] = TEMPORAL) -> list[Distance]:
-        """From each limit."""
+        """Return the distance from each limit."""
         return [Distance(limit, self.now[limit.measure], self._turn(limit)) for limit in limits]
 
     def _turn(self, limit: Limit) -> int | None:
@@ -94,8 +94,8 @@ class Course:
 def course(journal: Journal) -> Course:
     """Follow every measure through ``journal``.
 
-    A turn ends with the last event that its answer wrote. What comes after the last turn belongs to one that is under
-    way, and is not counted in the growth.
+    A turn ends with the last event that its answer wrote. Later events belong to an unfinished turn and do not count
+    towards the growth.
     """
     events = journal.events
     series = {
@@ -115,7 +115,7 @@ def course(journal: Journal) -> Course:
 
 
 def _last_of_turn(events: Sequence[Event], at: int) -> int:
-    """The place of the last event of the turn that the one at ``at`` ends."""
+    """Index of the last event of the turn that the event at ``at`` ends."""
     number = events[at].number
     while at + 1 < len(events) and events[at + 1].batch == number:
         at += 1
@@ -124,13 +124,13 @@ def _last_of_turn(events: Sequence[Event], at: int) -> int:
 
 def _largest_call(event: Event) -> int:
     sizes: dict[str, int] = {}
-    for entry in event.entries:
-        sizes[entry.field] = sizes.get(entry.field, 0) + len(entry.content)
+    for payload in event.payloads:
+        sizes[payload.field] = sizes.get(payload.field, 0) + len(payload.content)
     return max(sizes.values(), default=0)
 
 
 def _message_sizes(journal: Journal) -> list[int]:
-    """For each event, what the message that it came in has had so far."""
+    """For each event, the bytes so far of the message that it came in."""
     sizes: list[int] = []
     batches: dict[int, int] = {}
     for event in journal.events:

@@ -1,79 +1,85 @@
-"""Where the bytes of a journal are."""
+"""Places of the bytes in a journal."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 
-from coatcheck.doctor.journal import Entry, Event, Form, Journal
+from coatcheck.doctor.journal import Event, Form, Journal, JournalPayload
 
 
 @dataclass(slots=True)
 class Share:
-    """What falls to one name."""
+    """The events of one name, and their sizes."""
 
     name: str
     count: int = 0
     size: int = 0
     """Bytes."""
     payloads: int = 0
-    """Bytes of them that are payloads."""
+    """Bytes of payloads among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one payload stands, and what is known of it; not its content."""
+    """The place of one payload and its sizes, without its content."""
 
     number: int
-    """Of its event."""
+    """The event's number."""
     kind: str
-    """Of its event."""
+    """The event's kind."""
     step: str
-    """Of its event; empty for none."""
+    """The event's step; empty for none."""
     where: str
-    """In its event."""
+    """The place in the event."""
     form: Form
     size: int
     """Bytes in the journal."""
     stands_for: int
-    """Bytes of the payload itself."""
+    """Bytes of the decoded payload."""
 
 
 @dataclass(slots=True)
 class FormShare:
-    """The payloads that stand in the journal in one form."""
+    """The payloads of one form."""
 
     form: Form
     count: int = 0
     size: int = 0
     """Bytes in the journal."""
     stands_for: int = 0
-    """Bytes of the payloads themselves."""
+    """Bytes of the decoded payloads."""
 
 
-def place_of(event: Event, entry: Entry) -> Place:
-    """Where ``entry``, which is one of ``event``, stands."""
+def place_of(event: Event, payload: JournalPayload) -> Place:
+    """Return the place of ``payload``, which belongs to ``event``."""
     return Place(
-        event.number, event.kind, event.step, entry.where, entry.form, len(entry.content), entry.stands_for
+        event.number,
+        event.kind,
+        event.step,
+        payload.where,
+        payload.form,
+        len(payload.content),
+        payload.stands_for,
     )
 
 
 def places(journal: Journal) -> Iterator[Place]:
-    """Every payload, in the order of the journal."""
-    return (place_of(event, entry) for event in journal.events for entry in event.entries)
+    """Return the places of all payloads, in the order of the journal."""
+    return (place_of(event, payload) for event in journal.events for payload in event.payloads)
 
 
 def by_kind(journal: Journal) -> list[Share]:
-    """Events by their kind, the largest share first."""
+    """Group events by kind, the largest share first."""
     return _shares(journal.events, attrgetter("kind"))
 
 
 def by_step(journal: Journal) -> list[Share]:
-    """Events by the step that they are about, those of no step left out; the largest share first."""
+    """Group events by step, the largest share first. Events without a step are left out."""
     return _shares((event for event in journal.events if event.step), attrgetter("step"))
 
 
 def by_form(journal: Journal) -> list[FormShare]:
-    """Payloads by their form, those left out that do not occur."""
+    """Group payloads by form. Forms that do not occur are left out."""
     found: dict[Form, FormShare] = {}
     for place in places(journal):
         share = found.setdefault(place.form, FormShare(place.form))
@@ -84,7 +90,7 @@ def by_form(journal: Journal) -> list[FormShare]:
 
 
 def largest(journal: Journal, count: int) -> list[Place]:
-    """The largest payloads, the largest first; of equals the earliest."""
+    """Return the ``count`` largest payloads, the largest first; among equals the earliest first."""
     return sorted(places(journal), key=attrgetter("size"), reverse=True)[:count]
 
 
@@ -94,5 +100,5 @@ def _shares(events: Iterable[Event], name_of: Callable[[Event], str]) -> list[Sh
         share = shares.setdefault(name_of(event), Share(name_of(event)))
         share.count += 1
         share.size += event.size
-        share.payloads += sum(len(entry.content) for entry in event.entries)
+        share.payloads += sum(len(payload.content) for payload in event.payloads)
     return sorted(shares.values(), key=attrgetter("size"), reverse=True)

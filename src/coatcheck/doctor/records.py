@@ -1,4 +1,4 @@
-"""A diagnosis as records, for machines."""
+"""Machine-readable records of a diagnosis."""
 
 from collections.abc import Iterator
 from typing import TypedDict
@@ -13,7 +13,7 @@ class Record(TypedDict):
     case: str
     name: str
     value: str | int | float | None
-    """None where it cannot be told, or never comes to pass."""
+    """None if it is unknown or never happens."""
     unit: str
 
 
@@ -21,7 +21,7 @@ _Figure = tuple[str, str | int | float | None, str]
 
 
 def records(diagnosis: Diagnosis) -> list[Record]:
-    """Every figure of one journal, and of what would be with a chain."""
+    """Return every figure of one journal, as it is and with a chain."""
     figures = [*_of(diagnosis), *_with_chain(diagnosis.prospect)]
     return [Record(case=diagnosis.case, name=name, value=value, unit=unit) for name, value, unit in figures]
 

@@ -1,4 +1,4 @@
-"""What a journal holds more than once."""
+"""Repeated content in a journal."""
 
 from dataclasses import dataclass
 from operator import attrgetter
@@ -10,15 +10,15 @@ from coatcheck.doctor.journal import Form, Journal
 from coatcheck.doctor.places import Place, place_of
 
 _CHUNKER = FastCDC(avg_size=1024, min_size=512, max_size=4096)
-"""Sizes in bytes: about those of one message of a conversation, which is what payloads carry along."""
+"""Sizes in bytes, about those of one message of a conversation: the unit that payloads repeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """A payload that stands in the journal several times, byte for byte."""
+    """A payload that occurs several times in the journal, byte for byte."""
 
     places: tuple[Place, ...]
-    """All of them, in order."""
+    """All its places, in order."""
 
     @property
     def again(self) -> int:
@@ -28,38 +28,39 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """How much of what plain payloads hold stood in the journal before."""
+    """The amount of plain payloads' content that occurred earlier in the journal."""
 
     size: int
     """Bytes of all plain payloads."""
     again: int
-    """Bytes of them in stretches that already occurred, in the same payload or an earlier one."""
+    """Bytes of them that already occurred, in the same payload or an earlier one."""
 
     @property
     def share(self) -> float:
-        """Of all of their bytes."""
+        """The share of all their bytes."""
         return self.again / self.size if self.size else 0.0
 
 
 def repeats(journal: Journal) -> list[Repeat]:
-    """The payloads that repeat, those first that cost most."""
+    """Return the payloads that repeat, the most expensive first."""
     same: dict[bytes, list[Place]] = {}
     for event in journal.events:
-        for entry in event.entries:
-            if entry.content:
-                same.setdefault(entry.content, []).append(place_of(event, entry))
+        for payload in event.payloads:
+            if payload.content:
+                same.setdefault(payload.content, []).append(place_of(event, payload))
     several = [Repeat(tuple(group)) for group in same.values() if len(group) > 1]
     return sorted(several, key=attrgetter("again"), reverse=True)
 
 
 def carried(journal: Journal) -> Carried:
-    """Measure what is carried again. What is compressed or elsewhere cannot be told and is left out."""
+    """Measure repeated content. Compressed and offloaded payloads cannot be compared and are left out."""
     size = again = 0
     seen: set[bytes] = set()
-    for entry in (entry for event in journal.events for entry in event.entries if entry.form is Form.PLAIN):
-        view = memoryview(entry.content)
+    plain = (one for event in journal.events for one in event.payloads if one.form is Form.PLAIN)
+    for payload in plain:
+        view = memoryview(payload.content)
         size += len(view)
-        for chunk in _CHUNKER.cut_buf(entry.content):
+        for chunk in _CHUNKER.cut_buf(payload.content):
             stretch = blake3(view[chunk.offset : chunk.offset + chunk.length]).digest()
             if stretch in seen:
                 again += chunk.length

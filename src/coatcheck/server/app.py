@@ -1,4 +1,4 @@
-"""The application: what is asked, by whom, and what is answered."""
+"""The codec server as an ASGI application."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ with require_extra("serve"):
     from coatcheck.server.origins import OriginGuard
     from coatcheck.server.payloads import PayloadDesk, Plan, Reach
     from coatcheck.server.placeholders import Unopened
-    from coatcheck.server.refusals import Answer, Refused, refusal_of
+    from coatcheck.server.refusals import Refusal, Refused, refusal_of
     from coatcheck.server.responses import json_response, payloads_response, refusal_response, text_response
     from coatcheck.server.tokens import ANYBODY, Caller, TokenVerifier
     from coatcheck.settings.serve import REQUESTS
@@ -42,25 +42,25 @@ with require_extra("serve"):
 _log = logging.getLogger("coatcheck.server")
 
 _HEADERS: Final = ("authorization", "authorization-extras", "content-type", "x-namespace")
-"""What the web UI sends (temporalio/ui, src/lib/services/data-encoder.ts)."""
+"""Headers that the web UI sends (temporalio/ui, src/lib/services/data-encoder.ts)."""
 _ACTIONS: Final = ("decode", "download", "encode")
 _LOGGED: Final = 10
-"""Payloads of one request that did not open and are logged one by one."""
+"""Most payloads of one request that are logged one by one if they cannot be decoded."""
 _NAMESPACE: Final = re.compile(NAMESPACE)
 
 
 def create_app(chain: Chain, settings: ServeSettings, *, nexus_namespaces: Collection[str] = ()) -> Starlette:
-    """The codec server as an ASGI application, for one event loop. It closes the chain when it is shut down.
+    """Build the codec server as an ASGI application, for one event loop. It closes the chain at shutdown.
 
-    Without ``settings.jwt`` it answers everybody: whoever serves it has to see to it that only those who may read
-    every payload can reach it. What it holds in memory is bounded by itself; dropping callers that say nothing or read
-    nothing is for whoever serves it, as :mod:`~coatcheck.server.listening` does.
+    Without ``settings.jwt`` it answers everybody: the caller must ensure that it can be reached only by people who may
+    read every payload. It bounds its own memory, but does not drop silent or slow callers: that is for the code that
+    serves it, as :mod:`~coatcheck.server.listening` does.
 
     Args:
-        chain: Every payload's path.
-        settings: What is served; ``host`` and ``port`` are for whoever serves it.
-        nexus_namespaces: Namespaces at the other end of Nexus operations. What they sealed is opened in the others' histories,
-            for callers who may read both.
+        chain: The chain that decodes and encodes payloads.
+        settings: The server's settings; ``host`` and ``port`` are not used here.
+        nexus_namespaces: Namespaces at the other end of Nexus operations. Their payloads are opened in other namespaces'
+            histories, for callers who may read both.
     """
     server = _CodecServer(chain, settings, nexus_namespaces)
 
@@ -108,15 +108,15 @@ class _CodecServer:
         self._payloads = Room(settings.max_in_flight)
         self._places = asyncio.Semaphore(settings.concurrency)
         self._under_way = 0
-        self._metrics = Metrics(lambda: self._payloads.held)
+        self._metrics = Metrics(lambda: self._payloads.taken)
         self._description = json.dumps(describe(settings)).encode()
 
     async def answer(self, exchange: "_Exchange", scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; never raises. What it holds is let go of when its answer was taken."""
+        """Answer a request; never raises. Its memory is released when the caller has read the answer."""
         self._under_way += 1
         try:
-            async with AsyncExitStack() as held:
-                response = await self._respond(exchange, Request(scope, receive), held)
+            async with AsyncExitStack() as resources:
+                response = await self._respond(exchange, Request(scope, receive), resources)
                 await response(scope, receive, send)
         finally:
             self._under_way -= 1
@@ -124,10 +124,10 @@ class _CodecServer:
     def count_refused_origin(self) -> None:
         self._metrics.refused_origins.inc()
 
-    async def _respond(self, exchange: "_Exchange", request: Request, held: AsyncExitStack) -> Response:
+    async def _respond(self, exchange: "_Exchange", request: Request, resources: AsyncExitStack) -> Response:
         started = time.perf_counter()
         with self._metrics.in_progress.track_inprogress():
-            response = await self._response(exchange, request, held)
+            response = await self._response(exchange, request, resources)
         response.headers["X-Request-Id"] = exchange.request_id
         seconds = time.perf_counter() - started
         action, size = exchange.action, int(response.headers["Content-Length"])
@@ -144,47 +144,47 @@ class _CodecServer:
     async def show_description(self, _: Request) -> Response:
         return json_response(200, self._description)
 
-    async def _response(self, exchange: "_Exchange", request: Request, held: AsyncExitStack) -> Response:
+    async def _response(self, exchange: "_Exchange", request: Request, resources: AsyncExitStack) -> Response:
         try:
-            return await self._do(exchange, request, held)
+            return await self._do(exchange, request, resources)
         except Refused as refused:
             return exchange.refuse(refused)
         except CoatcheckError as error:
             return exchange.refuse(refusal_of(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, its message is not for the caller, nor for the log
+        except Exception as error:  # noqa: BLE001 - a foreign message must reach neither the caller nor the log
             _log_failure(exchange.request_id, error)
-            return exchange.refuse(Refused(Answer.FAILED, type(error).__name__))
+            return exchange.refuse(Refused(Refusal.FAILED, type(error).__name__))
 
-    async def _do(self, exchange: "_Exchange", request: Request, held: AsyncExitStack) -> Response:
+    async def _do(self, exchange: "_Exchange", request: Request, resources: AsyncExitStack) -> Response:
         if self._under_way > REQUESTS:
-            raise Refused(Answer.UNAVAILABLE, "too many requests are under way")
+            raise Refused(Refusal.UNAVAILABLE, "too many requests at once")
         caller = await self._caller(request)
         exchange.subject = caller.subject
         exchange.namespace = namespace = _namespace(request)
         if not caller.may(namespace, write=exchange.action == "encode"):
-            raise Refused(Answer.FORBIDDEN, "the token gives no such right in this namespace")
+            raise Refused(Refusal.FORBIDDEN, "the token does not permit this action in this namespace")
         if exchange.action == "encode" and not self._settings.encode:
-            raise Refused(Answer.ENCODE_OFF, "serve.encode is off")
+            raise Refused(Refusal.ENCODE_OFF, "serve.encode is off")
         until = asyncio.get_running_loop().time() + self._settings.timeout
-        step = Answer.TIMED_OUT
+        step = Refusal.TIMED_OUT
         try:
             with self._bodies.growing() as take:
                 async with asyncio.timeout_at(until) as waiting:
                     payloads = await read_payloads(request, self._settings.max_request, take)
-                    step = Answer.UNAVAILABLE
+                    step = Refusal.UNAVAILABLE
                     plan = self._plan(exchange.action, payloads, self._reach(caller, namespace), request)
-                    taken = await held.enter_async_context(self._payloads.hold(plan.size))
+                    taken = await resources.enter_async_context(self._payloads.hold(plan.size))
                     async with self._places:
                         if await request.is_disconnected():
-                            raise Refused(Answer.BAD_REQUEST, "the caller went away")
-                        # From here on each payload has the time that is left.
+                            raise Refused(Refusal.BAD_REQUEST, "the caller disconnected")
+                        # From here on the remaining time applies to each payload.
                         waiting.reschedule(None)
                         done = await plan.carry_out(until)
                 body = await write_payloads(self._with_placeholders(exchange, done))
-                held.callback(body.close)
+                resources.callback(body.close)
                 return payloads_response(body, taken)
         except TimeoutError:
-            raise Refused(step, "it took longer than the time-out") from None
+            raise Refused(step, "the time-out has expired") from None
 
     async def _caller(self, request: Request) -> Caller:
         if self._verifier is None:
@@ -224,7 +224,7 @@ class _CodecServer:
 
 
 class _Endpoint:
-    """One action, as Starlette calls it."""
+    """One action as an ASGI endpoint."""
 
     def __init__(self, server: _CodecServer, action: str) -> None:
         self._server = server
@@ -235,7 +235,7 @@ class _Endpoint:
 
 
 class _Exchange:
-    """One request and what is known of it, for the answer and for the log."""
+    """Facts about one request, for the answer and the log."""
 
     def __init__(self, action: str) -> None:
         self.request_id = secrets.token_hex(8)
@@ -248,22 +248,22 @@ class _Exchange:
 
     def refuse(self, refused: Refused) -> Response:
         self._reason = refused.reason
-        return refusal_response(refused.answer, self.request_id)
+        return refusal_response(refused.refusal, self.request_id)
 
     def note(self, unopened: Unopened) -> None:
-        """Log a payload that did not open; the first few of them one by one."""
+        """Count a payload that cannot be decoded; log the first few."""
         self._unopened += 1
         if self._unopened > _LOGGED:
             return
-        _log.warning("request=%s a payload did not open: %s", self.request_id, unopened.reason)
+        _log.warning("request=%s a payload cannot be decoded: %s", self.request_id, unopened.reason)
         if not isinstance(unopened.error, CoatcheckError):
             _log_failure(self.request_id, unopened.error)
 
     def log(self, status: int, size: int, seconds: float) -> None:
-        """One line for each request: who asked for what, and what came of it."""
-        # repr: what a caller chose must not begin a line of its own.
+        """Log one line for the request: the caller, the action and the result."""
+        # repr: text chosen by a caller must not start a new line.
         _log.log(
-            logging.INFO if status < 500 else logging.ERROR,  # noqa: PLR2004 - what is the server's fault
+            logging.INFO if status < 500 else logging.ERROR,  # noqa: PLR2004 - faults of the server
             "%s request=%s namespace=%r subject=%r status=%d payloads=%d bytes=%d ms=%.1f%s%s",
             self.action,
             self.request_id,
@@ -279,21 +279,21 @@ class _Exchange:
 
 
 def _log_failure(request_id: str, error: Exception) -> None:
-    """Say where it happened, without its message, which may quote anything."""
+    """Log the traceback without the error's message, which may quote anything."""
     where = "".join(traceback.format_tb(error.__traceback__))
     _log.error("request %s failed: %s\n%s", request_id, type(error).__name__, where)
 
 
 def _namespace(request: Request) -> str:
-    """The one that the path and the header ``X-Namespace`` name, in as far as they name one."""
+    """Return the namespace in the path and the header ``X-Namespace``; if both have one, they must agree."""
     named = {*request.headers.getlist("x-namespace")}
     if "namespace" in request.path_params:
         named.add(request.path_params["namespace"])
     if len(named) != 1:
-        raise Refused(Answer.BAD_REQUEST, "no namespace, or more than one")
+        raise Refused(Refusal.BAD_REQUEST, "no namespace, or more than one")
     namespace = named.pop()
     if not _NAMESPACE.fullmatch(namespace):
-        raise Refused(Answer.BAD_REQUEST, "this is not the name of a namespace")
+        raise Refused(Refusal.BAD_REQUEST, "malformed namespace")
     return namespace
 
 
@@ -302,13 +302,13 @@ async def _health(_: Request) -> Response:
 
 
 async def _not_routed(_: Request, error: Exception) -> Response:
-    """What Starlette itself refuses: paths and methods that are not there."""
+    """Answer requests that Starlette itself refuses: unknown paths and methods."""
     assert isinstance(error, HTTPException)
-    answer = (
-        Answer.METHOD_NOT_ALLOWED
-        if error.status_code == Answer.METHOD_NOT_ALLOWED.status
-        else Answer.NOT_FOUND
+    refusal = (
+        Refusal.METHOD_NOT_ALLOWED
+        if error.status_code == Refusal.METHOD_NOT_ALLOWED.status
+        else Refusal.NOT_FOUND
     )
-    response = refusal_response(answer, secrets.token_hex(8))
+    response = refusal_response(refusal, secrets.token_hex(8))
     response.headers.update(error.headers or {})
     return response

@@ -1,8 +1,8 @@
-"""One connection of a caller: how long the caller may be silent, and how long an answer may lie unread.
+"""Time limits for a connection: for a silent caller, and for an unread answer.
 
-uvicorn gives neither a bound. Its time-out for idle connections starts after the first answer and ends with the first byte of the
-next request; what it closes stays open until all that was written is read; and ``limit_concurrency`` turns everybody
-away while silent connections fill it.
+uvicorn has neither. Its time-out for idle connections starts after the first answer and ends with the first byte of the
+next request; a connection that it closes stays open until everything written is read; and ``limit_concurrency`` refuses
+everybody while silent connections use it up.
 """
 
 import asyncio
@@ -21,36 +21,36 @@ _seldom: Final = Seldom()
 
 
 class _Wait(NamedTuple):
-    """A wait for the caller, and what ends it."""
+    """A wait for the caller, and its timer."""
 
     since: float
-    """In the loop's time."""
+    """Its start, in the loop's time."""
     timer: asyncio.TimerHandle
 
 
 class Connection(H11Protocol):
-    """Drops callers that keep it waiting for longer than uvicorn's ``timeout_keep_alive``, in seconds.
+    """A connection that drops callers for which it waits longer than uvicorn's ``timeout_keep_alive`` seconds.
 
-    - The head of a request has to be there that long after the connection was made, or after the last answer.
-    - While an answer is sent, each part of it, and after it what the transport still holds, has to be taken in that time.
+    - The head of a request must arrive within that time after the connection was opened, or after the last answer.
+    - Each part of an answer, and finally the transport's buffer, must be read within that time.
 
-    Above :data:`~coatcheck.server.limits.CONNECTIONS` those that have waited for their callers for longest make room.
+    Above :data:`~coatcheck.server.limits.CONNECTIONS` the connections that have waited longest for their callers are closed.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._request: _Wait | None = None
-        """None while one is under way."""
+        """The wait for a request; None while one is in progress."""
         self._reader: _Wait | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start to wait for a request, and make room for it."""
+        """Start to wait for a request; close idle connections above the limit."""
         super().connection_made(transport)
         excess = len(self.connections) - CONNECTIONS
         if excess > 0:
             if _seldom.is_due("connections"):
                 _log.warning(
-                    "%d connections are open: those that wait for their callers make room", CONNECTIONS
+                    "more than %d connections: closing those that have been idle longest", CONNECTIONS
                 )
             waiting = {
                 one: one.waits_since
@@ -63,12 +63,12 @@ class Connection(H11Protocol):
 
     @property
     def waits_since(self) -> float | None:
-        """Since when it has waited for its caller, in the loop's time; None while it is the server's turn."""
+        """The time since which it has waited for its caller, in the loop's time; None while it waits for the server."""
         return min((wait.since for wait in (self._request, self._reader) if wait), default=None)
 
     def drop(self) -> None:
-        """Close at once, whatever has not been read."""
-        # The set is what is counted; uvicorn takes it out in the loop's next turn.
+        """Close at once, discarding unread data."""
+        # The set is what is counted; uvicorn updates it only in the loop's next iteration.
         self.connections.discard(self)
         self.transport.abort()
 
@@ -79,28 +79,28 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Take in what was received; stop waiting where that began a request."""
+        """Handle received data; stop waiting if it started a request."""
         super().handle_events()
         if self.cycle and not self.cycle.response_complete:
             self._stop_waiting_for_request()
 
     def on_response_complete(self) -> None:
-        """Start to wait for the next request, and for the rest of the answer to be read."""
+        """Start to wait for the next request, and for the caller to read the rest of the answer."""
         self._await_request()
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; the answer has to be read in time."""
+        """Refuse data that is not HTTP; the caller must read the answer in time."""
         super().send_400_response(msg)
         self._await_request()
 
     def pause_writing(self) -> None:
-        """Start to wait for what was written to be read."""
+        """Start to wait for the caller to read."""
         super().pause_writing()
         self._reader = self._wait(self._drop_reader)
 
     def resume_writing(self) -> None:
-        """Go on: it was read."""
+        """Stop waiting: the caller has read."""
         self._stop_waiting_for_reader()
         super().resume_writing()
 
@@ -122,5 +122,5 @@ class Connection(H11Protocol):
         return _Wait(self.loop.time(), self.loop.call_later(self.timeout_keep_alive, give_up))
 
     def _drop_reader(self) -> None:
-        _log.warning("dropped a caller that did not take its answer for %d seconds", self.timeout_keep_alive)
+        _log.warning("dropped a caller that did not read its answer for %d seconds", self.timeout_keep_alive)
         self.drop()

@@ -1,4 +1,4 @@
-"""Bytes in flight: what is held of requests and of answers, bounded over all of them together."""
+"""Bytes in flight: a bound on the memory of all requests and answers together."""
 
 import asyncio
 import heapq
@@ -8,7 +8,7 @@ from itertools import count
 
 
 class Room:
-    """Room for a number of bytes. For one event loop.
+    """A budget of bytes. For one event loop.
 
     Args:
         size: Bytes.
@@ -21,16 +21,16 @@ class Room:
         self._arrivals = count()
 
     @property
-    def held(self) -> int:
+    def taken(self) -> int:
         """Bytes that are taken now."""
         return self.size - self._free
 
     @asynccontextmanager
     async def hold(self, size: int) -> AsyncIterator[Callable[[int], None]]:
-        """Wait for room for ``size`` bytes, and hold it until the block ends; yields what gives back part of it before.
+        """Wait for room for ``size`` bytes and keep it until the block ends; yield a function that gives back a part earlier.
 
-        The smallest of those that wait goes first, so that small answers get by while large ones wait for readers. More
-        bytes than there are count as all of them.
+        The smallest waiting request goes first, so that small answers pass while large ones wait for readers. A ``size``
+        above the budget counts as the whole budget.
         """
         left = min(size, self.size)
         await self._take(left)
@@ -48,9 +48,9 @@ class Room:
 
     @contextmanager
     def growing(self) -> Iterator[Callable[[int], bool]]:
-        """Hold room for bytes as they come, until the block ends; never waits.
+        """Take room for bytes as they arrive, until the block ends; never waits.
 
-        Yields a function that takes room for so many bytes more, and returns False where there is none.
+        Yields a function that takes room for a number of bytes, and returns False if there is none.
         """
         taken = 0
 

@@ -1,11 +1,11 @@
-"""Limits that are the server's own, where nobody has a reason to set another."""
+"""Fixed limits of the server."""
 
 from typing import Final
 
 from coatcheck.settings.serve import REQUESTS
 
 CONNECTIONS: Final = 2 * REQUESTS
-"""Connections open at once. Half of them at most have a request under way, so that for a new one there are always some to
-close that wait for their callers: whoever asks only for ``/health`` gets through."""
+"""Connections open at once. At most half of them have a request in progress, so that there are always idle ones to close
+in favour of a new one: a check of ``/health`` always gets through."""
 BACKLOG: Final = 128
-"""Connections that are accepted in one turn of the event loop, and may for that long be open above the limit."""
+"""Connections accepted in one iteration of the event loop; for that long they may exceed the limit."""

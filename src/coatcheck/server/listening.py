@@ -1,4 +1,4 @@
-"""Serving the application on a port of this machine."""
+"""The HTTP server of the application."""
 
 import signal
 import socket
@@ -15,18 +15,18 @@ from coatcheck.server.limits import BACKLOG
 from coatcheck.settings.serve import ServeSettings, is_loopback
 
 _GRACE: Final = 10
-"""Seconds that requests have to end when the server is told to."""
+"""Seconds for which requests may continue at shutdown."""
 
 
 def bind(settings: ServeSettings, *, insecure: bool = False) -> socket.socket:
-    """A socket on the host and port of the settings.
+    """Open a socket on the host and port of the settings.
 
     Args:
-        settings: Where to listen, and whether tokens are asked for.
-        insecure: Listen beyond loopback although no tokens are asked for.
+        settings: The address, and whether tokens are required.
+        insecure: Listen beyond loopback although no tokens are required.
 
     Raises:
-        ConfigError: The address cannot be had; or it is beyond loopback, without ``jwt`` and without ``insecure``.
+        ConfigError: The address is not available; or it is beyond loopback, without ``jwt`` and without ``insecure``.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -34,7 +34,7 @@ def bind(settings: ServeSettings, *, insecure: bool = False) -> socket.socket:
         )[0]
         if settings.jwt is None and not insecure and not is_loopback(str(address[0])):
             raise ConfigError(
-                f"{settings.host} can be reached from other machines, and no tokens are asked for",
+                f"{settings.host} can be reached from other machines, but no tokens are required",
                 "Set [serve.jwt], or listen on 127.0.0.1. --insecure-no-auth lets everybody read everything.",
             )
         listener = socket.socket(family, kind, protocol)
@@ -50,40 +50,40 @@ def bind(settings: ServeSettings, *, insecure: bool = False) -> socket.socket:
 def listen(
     app: Starlette, settings: ServeSettings, listener: socket.socket, started: Callable[[str], None]
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then let requests end for up to ten seconds. In the main thread.
+    """Serve until SIGTERM or SIGINT, then wait up to ten seconds for requests to end. Call it in the main thread.
 
     Args:
-        app: From :func:`~coatcheck.server.app.create_app`.
-        settings: Those that it was made with.
-        listener: From :func:`bind`; closed at the end.
+        app: The application from :func:`~coatcheck.server.app.create_app`.
+        settings: The settings of the application.
+        listener: The socket from :func:`bind`; it is closed at the end.
         started: Called with the URL as soon as connections are accepted.
     """
-    # uvicorn raises the signal once more when it is done: there is nothing left to do then.
+    # uvicorn raises the signal again when it is done: then nothing is left to do.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     with listener:
-        Server(app, settings, lambda: started(url_of(listener))).run([listener])
+        CodecServer(app, settings, lambda: started(url_of(listener))).run([listener])
 
 
 def url_of(listener: socket.socket) -> str:
-    """The URL of a server on that socket."""
+    """Return the URL of a server on this socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class Server(uvicorn.Server):
-    """Serves the application; says when it is up.
+class CodecServer(uvicorn.Server):
+    """A uvicorn server that reports when it accepts connections.
 
     Args:
-        app: From :func:`~coatcheck.server.app.create_app`.
-        settings: Those that it was made with.
+        app: The application from :func:`~coatcheck.server.app.create_app`.
+        settings: The settings of the application.
         started: Called as soon as connections are accepted.
     """
 
     def __init__(self, app: Starlette, settings: ServeSettings, started: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
-            # It would have query strings; the application's own log says more and has none.
+            # uvicorn's log has query strings; the application's own log says more and has none.
             access_log=False,
             log_config=None,
             server_header=False,
@@ -98,7 +98,7 @@ class Server(uvicorn.Server):
         self._say_started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called by uvicorn."""
+        """Start, then call ``started``. uvicorn calls it."""
         await super().startup(sockets)
         if self.started:
             self._say_started()

@@ -1,4 +1,4 @@
-"""The bodies of requests and answers: Temporal's ``Payloads`` as protobuf JSON."""
+"""Bodies of requests and answers: Temporal's ``Payloads`` as protobuf JSON."""
 
 import base64
 import json
@@ -12,53 +12,53 @@ from starlette.requests import ClientDisconnect, Request
 from temporalio.api.common.v1 import Payload, Payloads
 
 from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, off_loop
-from coatcheck.server.refusals import Answer, Refused
+from coatcheck.server.refusals import Refusal, Refused
 
 BASE64: Final = "(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{2}(?:==)?|[A-Za-z0-9+/_-]{3}=?)?"
-"""As protobuf JSON takes it: both alphabets, with or without padding."""
+"""Base64 as protobuf JSON accepts it: both alphabets, with or without padding."""
 SIZE: Final = "0|[1-9][0-9]{0,17}"
-"""A size as protobuf JSON writes it, in a text."""
+"""A size as protobuf JSON writes it: a string of digits."""
 MAX_SIZE: Final = 10**18 - 1
 MAX_PAYLOADS: Final = 10_000
-"""In one request. The web UI and the command line send those of one event."""
+"""Payloads in one request. The web UI and the command line send those of one event."""
 _MAX_PARTS: Final = 16 * MAX_PAYLOADS
-"""Objects, lists, members and items of the JSON. A payload has about eight; a body of nothing but brackets would take
-a hundred times its size in memory."""
+"""Objects, lists, members and items of the JSON. A payload has about eight; a body of brackets alone would take a hundred
+times its size in memory."""
 
 _SLICE: Final = 3 * 128 * 1024
-"""Bytes of a payload that one part of an answer has; a multiple of three, so that parts of base64 make one text."""
+"""Bytes of a payload in one part of an answer; a multiple of three, so that the base64 of the parts can be joined."""
 _EACH: Final = 1024
-"""Bytes that writing a payload takes time for beside its own."""
+"""Bytes to which the fixed cost of writing a payload corresponds."""
 
 _BASE64 = re.compile(BASE64)
 _SIZE = re.compile(SIZE)
 
 
 async def read_payloads(request: Request, limit: int, take: Callable[[int], bool]) -> list[Payload]:
-    """The payloads in the request's body.
+    """Read the payloads in the request's body.
 
     Args:
-        request: Its body has not been read.
-        limit: Bytes of the body, counted as they come.
-        take: Called with the bytes that came; returns whether there is room for them.
+        request: The request, its body not read yet.
+        limit: Most bytes of the body, counted as they arrive.
+        take: Called with the number of bytes that arrived; returns False if there is no room for them.
 
     Raises:
-        Refused: UNSUPPORTED, TOO_LARGE, BAD_REQUEST for what is not exactly ``Payloads``, or UNAVAILABLE where there is no
-            room.
+        Refused: UNSUPPORTED, TOO_LARGE, BAD_REQUEST if the body is not exactly ``Payloads``, or UNAVAILABLE if there is
+            no room.
     """
     headers = request.headers
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" or headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refused(Answer.UNSUPPORTED, "the body is not plain JSON")
+        raise Refused(Refusal.UNSUPPORTED, "the body is not plain JSON")
     body = await _read(request, limit, take)
     return await off_loop(len(body), DECODE_INLINE_UP_TO, _parse, body)
 
 
 class AnswerBody:
-    """The body of an answer, written while it is sent: what is held is the payloads that are still to be sent, not their text.
+    """The body of an answer, written while it is sent: memory has the unsent payloads, not their text.
 
     Args:
-        payloads: Those of the answer; they are not needed any more after this.
+        payloads: The payloads of the answer; the caller no longer needs them.
     """
 
     def __init__(self, payloads: Sequence[Payload]) -> None:
@@ -75,7 +75,7 @@ class AnswerBody:
         """Bytes of the whole text."""
 
     def parts(self) -> Iterator[bytes]:
-        """The text, once, in parts of about half a megabyte. What was given is let go of."""
+        """Yield the text once, in parts of about half a megabyte. Payloads are released as they are sent."""
         part = bytearray(_BEFORE)
         while self._payloads:
             head, slices, tail = self._payloads.popleft()
@@ -91,12 +91,12 @@ class AnswerBody:
         yield bytes(part + _AFTER)
 
     def close(self) -> None:
-        """Let go of what was not sent; who still refers to this cannot be known."""
+        """Release unsent payloads even if something still refers to this object."""
         self._payloads.clear()
 
 
 async def write_payloads(payloads: Sequence[Payload]) -> AnswerBody:
-    """The answer's body."""
+    """Build the answer's body."""
     size = sum(payload.ByteSize() + _EACH for payload in payloads)
     return await off_loop(size, DECODE_INLINE_UP_TO, AnswerBody, payloads)
 
@@ -105,7 +105,7 @@ _BEFORE, _BETWEEN, _AFTER = b'{"payloads": [', b", ", b"]}"
 
 
 def _texts(payload: Payload) -> tuple[bytes, deque[bytes], bytes]:
-    """The JSON of a payload up to its data, its data in slices, and the JSON after it."""
+    """Return a payload's JSON up to its data, the data in slices, and the JSON after it."""
     others = Payload(metadata=payload.metadata, external_payloads=payload.external_payloads)
     fields = json.dumps(json_format.MessageToDict(others))
     data = payload.data
@@ -123,39 +123,39 @@ def _base64_size(data: bytes) -> int:
 async def _read(request: Request, limit: int, take: Callable[[int], bool]) -> bytearray:
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated) > limit:
-        raise Refused(Answer.TOO_LARGE, "the body is said to be larger than max_request")
+        raise Refused(Refusal.TOO_LARGE, "the stated length of the body is above max_request")
     body = bytearray()
     try:
         async for part in request.stream():
             if len(body) + len(part) > limit:
-                raise Refused(Answer.TOO_LARGE, "the body is larger than max_request")
+                raise Refused(Refusal.TOO_LARGE, "the body is larger than max_request")
             if not take(len(part)):
-                raise Refused(Answer.UNAVAILABLE, "too many bytes of requests are being read")
+                raise Refused(Refusal.UNAVAILABLE, "too many bytes of requests at once")
             body += part
     except ClientDisconnect:
-        raise Refused(Answer.BAD_REQUEST, "the caller went away") from None
+        raise Refused(Refusal.BAD_REQUEST, "the caller disconnected") from None
     return body
 
 
 def _parse(body: bytearray) -> list[Payload]:
     if sum(map(body.count, b"{[,")) > _MAX_PARTS:
-        raise Refused(Answer.TOO_LARGE, f"more than {_MAX_PARTS} parts of JSON")
+        raise Refused(Refusal.TOO_LARGE, f"more than {_MAX_PARTS} parts of JSON")
     try:
         message = json.loads(body.decode("utf-8"))
         _check(message)
         return list(json_format.ParseDict(message, Payloads()).payloads)
     except (json_format.Error, RecursionError, ValueError):
-        # Not chained: it quotes the body.
-        raise Refused(Answer.BAD_REQUEST, "the body is not Payloads in protobuf JSON") from None
+        # Not chained: the error quotes the body.
+        raise Refused(Refusal.BAD_REQUEST, "the body is not Payloads in protobuf JSON") from None
 
 
 def _check(message: Any) -> None:
-    """Refuse what protobuf's parser takes although it is wrong, or would take long about."""
+    """Refuse input that protobuf's parser wrongly accepts, or parses slowly."""
     payloads = _object(message).get("payloads")
     if not isinstance(payloads, list):
         return
     if len(payloads) > MAX_PAYLOADS:
-        raise Refused(Answer.TOO_LARGE, f"more than {MAX_PAYLOADS} payloads")
+        raise Refused(Refusal.TOO_LARGE, f"more than {MAX_PAYLOADS} payloads")
     for payload in map(_object, payloads):
         metadata, external = payload.get("metadata"), payload.get("externalPayloads")
         texts = [payload.get("data"), *(metadata.values() if isinstance(metadata, dict) else ())]
@@ -171,5 +171,5 @@ def _check(message: Any) -> None:
 
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError("not an object")  # noqa: TRY004 - one kind of error for all that is wrong with a body
+        raise ValueError("not an object")  # noqa: TRY004 - one kind of error for all faults of a body
     return value

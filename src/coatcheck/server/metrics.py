@@ -1,4 +1,4 @@
-"""What is counted, for Prometheus. No label holds a namespace, a subject, or anything else that a caller chose."""
+"""Metrics for Prometheus. No label contains a namespace, a subject, or other text chosen by a caller."""
 
 from collections.abc import Callable
 from typing import Final
@@ -11,10 +11,10 @@ _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 
 
 class Metrics:
-    """The figures of one application. Safe to use from any thread.
+    """The metrics of one application. Safe to use from any thread.
 
     Args:
-        in_flight: Bytes that payloads take now.
+        in_flight: Returns the bytes that payloads take now.
     """
 
     def __init__(self, in_flight: Callable[[], float]) -> None:
@@ -46,26 +46,26 @@ class Metrics:
         )
         self.in_progress = Gauge(
             "coatcheck_codec_requests_in_progress",
-            "Requests that are being read or worked on.",
+            "Requests being read or processed.",
             registry=self._registry,
         )
         self.placeholders = Counter(
             "coatcheck_codec_placeholders",
-            "Payloads that did not open and were answered by a placeholder, by the type of the error.",
+            "Payloads that could not be decoded and were replaced by a placeholder, by the type of the error.",
             ["error"],
             registry=self._registry,
         )
         self.refused_origins = Counter(
             "coatcheck_codec_refused_origins",
-            "Requests of pages that serve.origins does not list.",
+            "Requests from pages that serve.origins does not list.",
             registry=self._registry,
         )
         Gauge(
             "coatcheck_codec_bytes_in_flight",
-            "Bytes of payloads that are being opened or sent.",
+            "Bytes of payloads being decoded or sent.",
             registry=self._registry,
         ).set_function(in_flight)
 
     def to_text(self) -> bytes:
-        """All figures in the text format of Prometheus."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self._registry)

@@ -1,34 +1,34 @@
-"""The description of the server in OpenAPI 3.1, as it is set up."""
+"""The OpenAPI 3.1 description of a server with its settings."""
 
 from typing import Any, Final
 
 from coatcheck._version import __version__
 from coatcheck.server.messages import BASE64, MAX_SIZE, SIZE
-from coatcheck.server.refusals import Answer
+from coatcheck.server.refusals import Refusal
 from coatcheck.settings.serve import ServeSettings
 
 NAMESPACE: Final = "[!-.0-~]{1,255}"
 """A namespace: printable ASCII, no slash."""
 
 _TITLES: Final = {
-    "decode": "Open payloads; those that are not coatcheck's come back untouched, those that do not open as placeholders.",
-    "download": "Open payloads, all of which have to be coatcheck's.",
-    "encode": "Seal payloads, in the scope of the namespace.",
+    "decode": "Decode payloads. Others than coatcheck's are returned unchanged; failures are returned as placeholders.",
+    "download": "Decode payloads, all of which must be coatcheck's.",
+    "encode": "Encode payloads in the scope of the namespace.",
 }
 _REFUSALS: Final = {
-    answer.status for answer in Answer if answer not in (Answer.NOT_FOUND, Answer.METHOD_NOT_ALLOWED)
+    refusal.status for refusal in Refusal if refusal not in (Refusal.NOT_FOUND, Refusal.METHOD_NOT_ALLOWED)
 }
 
 
 def describe(settings: ServeSettings) -> dict[str, Any]:
-    """The OpenAPI document."""
+    """Return the OpenAPI document."""
     paths: dict[str, Any] = {}
     for action in actions(settings):
         paths[f"/{action}"] = {"post": _operation(action, action, _HEADER)}
         paths[f"/{{namespace}}/{action}"] = {"post": _operation(action, f"{action}-by-path", _PATH)}
     for name, content, title in (
-        ("health", "application/json", "Whether the server answers."),
-        ("metrics", "text/plain", "Figures for Prometheus."),
+        ("health", "application/json", "Check that the server answers."),
+        ("metrics", "text/plain", "Metrics for Prometheus."),
         ("openapi.json", "application/json", "This description."),
     ):
         described = {"200": {"description": "Done.", "content": {content: {}}}}
@@ -50,7 +50,7 @@ def describe(settings: ServeSettings) -> dict[str, Any]:
 
 
 def actions(settings: ServeSettings) -> list[str]:
-    """What the server does."""
+    """Return the actions that the server offers."""
     return ["decode", "download", *(["encode"] if settings.encode else [])]
 
 
@@ -69,7 +69,7 @@ _PATH: Final = {
 _KEEP: Final = {
     "name": "preserveStorageRefs",
     "in": "query",
-    "description": "`true` leaves references to large payloads as they are.",
+    "description": "`true` returns references to large payloads unchanged.",
     "schema": {"type": "string"},
 }
 _BYTES: Final = {"type": ["string", "null"], "pattern": f"^{BASE64}$", "contentEncoding": "base64"}
@@ -125,7 +125,10 @@ def _operation(action: str, name: str, namespace: dict[str, Any]) -> dict[str, A
         "parameters": [namespace, *([_KEEP] if action == "decode" else [])],
         "requestBody": {"required": True, "content": _content("Payloads")},
         "responses": {
-            "200": {"description": "As many payloads, in the same order.", "content": _content("Payloads")},
+            "200": {
+                "description": "One payload for each, in the same order.",
+                "content": _content("Payloads"),
+            },
             **{
                 str(status): {"description": "Refused.", "content": _content("Refusal")}
                 for status in sorted(_REFUSALS)

@@ -1,4 +1,4 @@
-"""The pages that may ask: those that are not listed neither read answers nor cause anything."""
+"""The check of a page's origin: pages that are not listed can neither read answers nor cause any action."""
 
 import logging
 import secrets
@@ -8,26 +8,26 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from coatcheck.server.refusals import Answer
+from coatcheck.server.refusals import Refusal
 from coatcheck.server.responses import refusal_response
 from coatcheck.server.seldom import Seldom
 
 _log = logging.getLogger("coatcheck.server")
 
 _SHOWN: Final = 200
-"""Characters of an origin that are logged."""
+"""Most characters of an origin in the log."""
 
 
 class OriginGuard:
-    """Refuses whatever a page asks that is not listed: browsers name the page with every POST and every preflight.
+    """A middleware that refuses pages that are not listed: browsers send the origin with every POST and every preflight.
 
-    CORS alone would keep it from reading the answer, not from causing something, nor from having its own name point here.
-    Each refused origin is logged once a minute.
+    CORS alone would prevent such a page from reading the answer, but not from causing an action, nor from pointing its own
+    host name here. Each refused origin is logged once a minute.
 
     Args:
-        app: Answers the others.
-        origins: The pages that are listed, exactly as browsers name them.
-        refused: Called with each refused request.
+        app: The application that answers all other requests.
+        origins: The listed origins, exactly as browsers send them.
+        refused: Called for each refused request.
     """
 
     def __init__(self, app: ASGIApp, origins: Collection[str], refused: Callable[[], None]) -> None:
@@ -37,7 +37,7 @@ class OriginGuard:
         self._seldom = Seldom()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Called by Starlette."""
+        """Refuse a request, or pass it to the application."""
         strangers = {*_origins(scope)} - self._origins
         if not strangers:
             await self._app(scope, receive, send)
@@ -46,8 +46,8 @@ class OriginGuard:
         for origin in strangers:
             shown = repr(origin[:_SHOWN])
             if self._seldom.is_due(shown):
-                _log.warning("refused a page of the origin %s: serve.origins does not list it", shown)
-        await refusal_response(Answer.FORBIDDEN, secrets.token_hex(8))(scope, receive, send)
+                _log.warning("refused a request from origin %s: serve.origins does not list it", shown)
+        await refusal_response(Refusal.FORBIDDEN, secrets.token_hex(8))(scope, receive, send)
 
 
 def _origins(scope: Scope) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the server does with payloads, in the terms of the Temporal integration."""
+"""Decoding and encoding of payloads for the server, by the Temporal integration."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -16,19 +16,19 @@ from coatcheck.integrations.temporal.native import from_native, to_native
 from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.scope import Scope
 from coatcheck.server.placeholders import Unopened
-from coatcheck.server.refusals import Answer, Refused
+from coatcheck.server.refusals import Refusal, Refused
 
 _EACH: Final = 1024
-"""Bytes that a payload takes beside its own, at most: its object, its placeholder."""
+"""Most bytes that a payload takes beyond its own: its object, its placeholder."""
 
 
 class Plan(NamedTuple):
-    """The work to be done for a request; nothing has been fetched yet."""
+    """The work for a request; nothing has been fetched yet."""
 
     size: int
-    """Bytes that the answer's payloads take at most."""
+    """Most bytes of the answer's payloads."""
     carry_out: Callable[[float], Coroutine[Any, Any, list[Payload | Unopened]]]
-    """Do it, until a point in the loop's time. One for each payload of the request, in its order."""
+    """Do the work, until a point in the loop's time. Returns one result for each payload of the request, in order."""
 
 
 class Reach(NamedTuple):
@@ -48,16 +48,16 @@ class Reach(NamedTuple):
 class _Sealed(NamedTuple):
     payload: Payload
     size: int
-    """Bytes that opening it gives at most: whatever is opened has to have the size that is stated in it."""
+    """Most bytes of the decoded payload: decoding checks the size that is stated in it."""
 
 
 class PayloadDesk:
-    """Opens payloads of whole namespaces, and seals for them. Safe for use by any number of tasks and event loops.
+    """A decoder and encoder of payloads for whole namespaces. Safe for any number of tasks and event loops.
 
     Args:
-        chain: Every payload's path.
-        download_over: Bytes of a payload that is worth a download of its own.
-        max_response: Bytes of all the payloads that one request may open.
+        chain: The chain that decodes and encodes payloads.
+        download_over: Threshold in bytes above which the web UI offers a download.
+        max_response: Most bytes of all decoded payloads of one request.
     """
 
     def __init__(self, chain: Chain, *, download_over: int, max_response: int) -> None:
@@ -66,19 +66,19 @@ class PayloadDesk:
         self._max_response = max_response
 
     def decode(self, payloads: Sequence[Payload], reach: Reach, *, keep_references: bool) -> Plan:
-        """Plan to open each that is ours; what is not ours is handed on untouched, if the chain takes it.
+        """Plan to decode our payloads; others are returned unchanged if the chain accepts them.
 
-        One that does not open does not hide the others: it comes back as :class:`Unopened`. So does one that would make
-        the opened ones together larger than ``max_response``; it is not fetched.
+        A payload that cannot be decoded does not hide the others: it is returned as :class:`Unopened`. So is one with which
+        the decoded payloads would exceed ``max_response``; it is not fetched.
 
         Args:
-            payloads: As they stand in the history.
-            reach: Whose they have to be.
-            keep_references: Leave Temporal's own references as they are, and give references of the codec as
-                Temporal's own where the payload is large, so that the web UI offers a download.
+            payloads: The payloads as they are in the history.
+            reach: The namespaces to which they may belong.
+            keep_references: Return Temporal's own references unchanged, and convert our references to large payloads into
+                Temporal's own, so that the web UI offers a download.
 
         Returns:
-            A plan that raises StoreUnavailable where the store is down for everything that was to be opened.
+            A plan; it raises StoreUnavailable if every payload failed because the store is down.
         """
         items = self._look_at(payloads, keep_references=keep_references)
 
@@ -93,19 +93,19 @@ class PayloadDesk:
         return Plan(_size(items), carry_out)
 
     def download(self, payloads: Sequence[Payload], reach: Reach) -> Plan:
-        """Plan to open each, all of which have to be ours: what is behind a download in the web UI.
+        """Plan to decode all payloads, which must be ours, for a download in the web UI.
 
-        A download is taken for the payload itself, so there are no placeholders: one that does not open is an error.
+        A download has no placeholders, since users would take one for the payload: a failure is an error.
 
         Returns:
-            A plan that raises what :meth:`coatcheck.Chain.open` does.
+            A plan; it raises the errors of :meth:`coatcheck.Chain.open`.
 
         Raises:
-            Refused: One of them is not ours.
-            CoatcheckError: One of them has no known form, or together they are larger than ``max_response``.
+            Refused: A payload is not ours.
+            CoatcheckError: A payload has an unknown form, or together they are larger than ``max_response``.
         """
         if not all(_is_ours(payload) or from_native(payload) for payload in payloads):
-            raise Refused(Answer.UNDECODABLE, "there is something to download that is not ours")
+            raise Refused(Refusal.UNDECODABLE, "a payload to download is not ours")
         items = self._look_at(payloads, keep_references=False)
         _raise_first_error(items)
 
@@ -117,10 +117,10 @@ class PayloadDesk:
         return Plan(_size(items), carry_out)
 
     def encode(self, payloads: Sequence[Payload], namespace: str) -> Plan:
-        """Plan to seal each, in the scope of the namespace.
+        """Plan to encode all payloads, in the scope of the namespace.
 
         Returns:
-            A plan that raises what :meth:`coatcheck.Chain.encode` does.
+            A plan; it raises the errors of :meth:`coatcheck.Chain.encode`.
         """
 
         async def carry_out(until: float) -> list[Payload | Unopened]:
@@ -132,7 +132,7 @@ class PayloadDesk:
     def _look_at(
         self, payloads: Sequence[Payload], *, keep_references: bool
     ) -> list[Payload | Unopened | _Sealed]:
-        """Each as it is to be answered, or, where it is to be opened, in the codec's form and with its size."""
+        """Return for each payload its answer, or, if it must be decoded, its sealed form and its size."""
         left = self._max_response
         items: list[Payload | Unopened | _Sealed] = []
         for payload in payloads:
@@ -140,7 +140,7 @@ class PayloadDesk:
             if isinstance(item, _Sealed):
                 if item.size > left:
                     error = LimitExceeded(
-                        f"{item.size} bytes are more than serve.max_response leaves for it",
+                        f"its {item.size} bytes exceed what remains of serve.max_response",
                         "Raise serve.max_response.",
                     )
                     item = Unopened(item.payload.data, error)
@@ -159,7 +159,7 @@ class PayloadDesk:
             if native and keep_references:
                 return payload
             if is_reference(sealed.data):
-                # Nothing of it is verified: it is the caller's own.
+                # Nothing of it is verified yet.
                 reference = Reference.from_bytes(sealed.data)
                 if keep_references and reference.size > self._download_over:
                     return to_native(reference)
@@ -178,9 +178,9 @@ class PayloadDesk:
                 async with asyncio.timeout_at(until):
                     [opened] = await codec.decode([sealed.payload])
             except TimeoutError:
-                error = StoreUnavailable("it took longer than the time-out", "Raise serve.timeout.")
+                error = StoreUnavailable("decoding took longer than serve.timeout", "Raise serve.timeout.")
                 return Unopened(sealed.payload.data, error)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is about this payload alone
+            except Exception as error:  # noqa: BLE001 - any error concerns this payload alone
                 return Unopened(sealed.payload.data, error, reach.withheld)
             return opened
 

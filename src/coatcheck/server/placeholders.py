@@ -1,4 +1,4 @@
-"""Placeholders, in an answer, for payloads that do not open, so that the others can be shown."""
+"""Placeholders for payloads that cannot be decoded, so that the others of an answer can be shown."""
 
 import json
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ from coatcheck.format.wire import is_reference
 
 @dataclass(frozen=True, slots=True)
 class Unopened:
-    """A payload that does not open.
+    """A payload that cannot be decoded.
 
     Args:
-        data: Its envelope or reference; empty where it is neither.
-        error: What came of it.
-        withheld: Namespaces that it was not looked for in, since the caller may not read there.
+        data: Its envelope or reference; empty if it is neither.
+        error: The error of decoding it.
+        withheld: Namespaces in which it was not looked for, since the caller may not read them.
     """
 
     data: bytes
@@ -37,24 +37,25 @@ class Unopened:
 
     @property
     def kind(self) -> str:
-        """The type of the error, of our own tree."""
+        """The type of the error; ``ServerFailed`` for one that is not ours."""
         return type(self.error).__name__ if isinstance(self.error, CoatcheckError) else "ServerFailed"
 
     @property
     def reason(self) -> str:
-        """For the log: what happened, to which object, under which key."""
+        """The reason for the log: the error, the object and the key."""
         if not isinstance(self.error, CoatcheckError):
-            # Its message is somebody else's, and may quote a payload.
+            # A foreign message may quote a payload.
             return type(self.error).__name__
         object_id, key_id = self._ids()
         about = [f"object {object_id}"] * bool(object_id) + [f"key {key_id}"] * bool(key_id)
         return f"{self.kind}: {self.error.what} [{', '.join(about)}]"
 
     def placeholder(self, request_id: str) -> Payload:
-        """A readable payload: which object, which key, what to do.
+        """Build a readable payload that names the object, the key and the remedy.
 
-        It says no more of what happened than its kind, the ids that stand in the payload, and which of the namespaces at the
-        other end of Nexus operations the caller may not read; the rest is in the log under ``request_id``. Where it stands for the details of a failure, ``message`` is shown as the failure's own.
+        It reveals only the kind of the error, the ids in the payload, and which of the namespaces at the other end of Nexus
+        operations the caller may not read; the rest is in the log under ``request_id``. If it replaces the details of a
+        failure, Temporal shows ``message`` as the failure's message.
         """
         object_id, key_id = self._ids()
         happened, todo = _in_words(self.error)
@@ -70,11 +71,11 @@ class Unopened:
             "request": request_id,
         }
         text = json.dumps({name: value for name, value in said.items() if value})
-        # No metadata beside it: the command line shows what has more in base64.
+        # No other metadata: with more, the command line would show it in base64.
         return Payload(metadata={"encoding": b"json/plain"}, data=text.encode())
 
     def _ids(self) -> tuple[str, str]:
-        """The object's and the key's, in hexadecimal; empty where there is none."""
+        """Return the ids of the object and the key in hexadecimal; empty for none."""
         named = self.error.object_id if isinstance(self.error, CoatcheckError) else ""
         try:
             if is_reference(self.data):
@@ -89,32 +90,32 @@ _MAY_BE_OF_ANOTHER: Final = (IntegrityError, KeyUnavailable)
 """Errors at a payload that another namespace sealed."""
 _WORDS: Final[Mapping[type[Exception], tuple[str, str]]] = {
     PayloadNotFound: (
-        "the store has no such object",
+        "the store does not have its object",
         "It was deleted, or is in another store: restore it from a backup or a replica.",
     ),
     KeyUnavailable: (
-        "the key that it was sealed under is not there",
-        "Give the codec server that key too, as a decrypt-only one; where a KMS has it, see that it answers.",
+        "its key is not available",
+        "Add the key to the codec server, as decrypt-only. If a KMS has it, check that the KMS answers.",
     ),
     IntegrityError: (
-        "it is not what was sealed for this namespace",
-        "It was damaged, changed, forged or never sealed, or is of another namespace: restore the original.",
+        "it is not authentic in this namespace",
+        "It was damaged, changed or forged, was never sealed, or belongs to another namespace: restore the original.",
     ),
     FormatError: (
-        "it is of no form that this release reads",
+        "this release cannot read its form",
         "Upgrade the codec server, or restore the original.",
     ),
     LimitExceeded: (
-        "it is larger than what is shown",
+        "it is too large to show",
         "Read it with `coatcheck get`, or raise serve.max_response or max_payload.",
     ),
-    StoreUnavailable: ("the store does not answer now", "Try again."),
+    StoreUnavailable: ("the store does not answer", "Try again."),
     Exception: (
-        "the codec server failed at it",
-        "Its log says why, under the number of the request.",
+        "the codec server failed",
+        "See its log under the number of the request.",
     ),
 }
-"""Words on what happened and what to do, by the error's type. They tell nothing of keys, stores, settings."""
+"""Cause and remedy by the error's type. They reveal nothing about keys, stores or settings."""
 
 
 def _in_words(error: Exception) -> tuple[str, str]:

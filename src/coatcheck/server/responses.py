@@ -1,4 +1,4 @@
-"""Answers as they are sent."""
+"""HTTP responses of the server."""
 
 import asyncio
 import json
@@ -8,38 +8,38 @@ from typing import Final
 from starlette.responses import Response, StreamingResponse
 
 from coatcheck.server.messages import AnswerBody
-from coatcheck.server.refusals import Answer
+from coatcheck.server.refusals import Refusal
 
 _SAFE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _JSON: Final = "application/json"
 
 
 def json_response(status: int, body: bytes) -> Response:
-    """A short answer."""
+    """Build a short JSON response."""
     return Response(body, status, headers=_SAFE, media_type=_JSON)
 
 
 def text_response(body: bytes, content_type: str) -> Response:
-    """A short answer of another kind."""
+    """Build a short response of another type."""
     return Response(body, headers={**_SAFE, "Content-Type": content_type})
 
 
 def payloads_response(body: AnswerBody, taken: Callable[[int], None]) -> Response:
-    """The payloads that were asked for; it is through when its caller has taken all but what a transport holds.
+    """Build the response with the requested payloads. It completes once the caller has read all but the transport's buffer.
 
     Args:
-        body: Closed by whoever made it.
-        taken: Called with the bytes of payloads that the caller has taken in the meantime.
+        body: The body; its creator closes it.
+        taken: Called with the number of payload bytes that the caller has read meanwhile.
     """
     headers = {**_SAFE, "Content-Length": str(body.size)}
     return StreamingResponse(_parts(body, taken), headers=headers, media_type=_JSON)
 
 
-def refusal_response(answer: Answer, request_id: str) -> Response:
-    """The status, its sentence, and the number under which the log has the reason."""
-    body = {"message": answer.sentence, "requestId": request_id}
-    response = json_response(answer.status, json.dumps(body).encode())
-    if answer is Answer.UNAUTHORIZED:
+def refusal_response(refusal: Refusal, request_id: str) -> Response:
+    """Build a response with the status, its sentence, and the request's number in the log."""
+    body = {"message": refusal.sentence, "requestId": request_id}
+    response = json_response(refusal.status, json.dumps(body).encode())
+    if refusal is Refusal.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
@@ -47,9 +47,9 @@ def refusal_response(answer: Answer, request_id: str) -> Response:
 async def _parts(body: AnswerBody, taken: Callable[[int], None]) -> AsyncIterator[bytes]:
     before = 0
     for part in body.parts():
-        # A part is sent when those before it were taken; the last one of all is empty.
+        # A part is sent once the caller has read those before it; the last part is empty.
         yield part
         taken(before)
         before = len(part) * 3 // 4
-        # A caller that takes everything at once must not have the loop for itself.
+        # A fast caller must not keep the loop from other callers.
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Events worth a line in the log, although strangers can make them happen as often as they like."""
+"""A rate limit for log lines about events that strangers can cause at will."""
 
 import time
 from typing import Final
@@ -8,13 +8,13 @@ _SUBJECTS: Final = 100
 
 
 class Seldom:
-    """Lets each subject be told once a minute, and at most a hundred of them. For one event loop."""
+    """A limit of one log line a minute for each subject, and of a hundred subjects. For one event loop."""
 
     def __init__(self) -> None:
         self._told: dict[str, float] = {}
 
     def is_due(self, subject: str) -> bool:
-        """Return whether ``subject`` is to be told now; True counts as told."""
+        """Return True, at most once a minute, if ``subject`` should be logged now."""
         now = time.monotonic()
         if now - self._told.get(subject, -_SECONDS) < _SECONDS:
             return False

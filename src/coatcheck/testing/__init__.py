@@ -1,4 +1,4 @@
-"""What a store of your own has to show: a conformance suite for pytest.
+"""A conformance suite for your own stores, for pytest.
 
 Needs ``pip install 'coatcheck[testing]'`` (pytest, pytest-asyncio, hypothesis). In a test module:
 
@@ -18,7 +18,7 @@ Needs ``pip install 'coatcheck[testing]'`` (pytest, pytest-asyncio, hypothesis).
         async def raw_set(self, store, key, data):
             store.path_of(key).write_bytes(data)
 
-That is all: pytest collects the tests that the suite brings.
+pytest then collects the tests of the suite.
 """
 
 import sys
@@ -38,7 +38,7 @@ def __getattr__(name: str) -> object:
     try:
         import pytest  # noqa: PLC0415 - optional
 
-        # Before the first import: a failed assertion shows its values then, as in a test module.
+        # Before the first import, so that a failed assertion shows its values, as in a test module.
         if "coatcheck.testing.store_suite" not in sys.modules:
             pytest.register_assert_rewrite("coatcheck.testing.store_suite", "coatcheck.testing._store")
         from coatcheck.testing.store_suite import StoreSuite  # noqa: PLC0415 - loads pytest and hypothesis

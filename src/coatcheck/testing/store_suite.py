@@ -11,15 +11,15 @@ from coatcheck.testing._store.objects import ObjectTests
 
 
 class StoreSuite(ObjectTests, ListingTests, ConcurrencyTests, LoopTests):
-    """Everything that :class:`coatcheck.contracts.store.Store` promises, as tests.
+    """Tests of everything that :class:`coatcheck.contracts.store.Store` promises.
 
-    A subclass named ``Test...`` brings a ``store`` fixture (plain or async) that gives an empty store of its own
-    to each test, and two methods that reach the store's objects past the store. The tests are coroutines: they run
-    with pytest-asyncio in either mode.
+    A subclass named ``Test...`` needs a ``store`` fixture (plain or async) that gives each test its own empty store, and two
+    methods that access the store's objects directly. The tests are coroutines: they run with pytest-asyncio in either
+    mode.
     """
 
     async def test_model(self, store: Store) -> None:
-        """Hypothesis finds a sequence of operations after which the store differs from a dictionary."""
+        """Search, with Hypothesis, for a sequence of operations after which the store differs from a dictionary."""
         await asyncio.to_thread(
             check_against_model, store, self.model_examples, self.model_steps, nested=self.nested_keys
         )

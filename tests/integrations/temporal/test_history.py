@@ -198,6 +198,6 @@ def test_damage_and_other_storage_are_told_apart() -> None:
     payloads = event.activity_task_scheduled_event_attributes.input.payloads
     payloads.add(metadata={"encoding": b"binary/coatcheck"}, data=b"damaged")
     payloads.add(metadata={"encoding": b"other"}).external_payloads.add(size_bytes=70_000)
-    (first, second) = journal_of(WorkflowHistory("w", [event]), "r").events[0].entries
+    (first, second) = journal_of(WorkflowHistory("w", [event]), "r").events[0].payloads
     assert (first.where, first.form, first.stands_for) == ("input[0]", Form.UNKNOWN, 7)
     assert (second.where, second.form, second.stands_for) == ("input[1]", Form.EXTERNAL, 70_000)

@@ -52,7 +52,7 @@ class Inner(MemoryStore):
 
 
 def copies(folder: Path) -> list[Path]:
-    """All files but the ledger."""
+    """All files but the size file."""
     return sorted(path for path in folder.glob("*/*") if path.is_file())
 
 

@@ -289,11 +289,11 @@ class TestDamage:
         (other,) = set(copies(store.folder)) - before
         await self._check_refetched(store, inner, copy, other.read_bytes())
 
-    @pytest.mark.parametrize("ledger", [b"", b"\0", bytes(8), b"\xff" * 8, b"\xff" * 20])
+    @pytest.mark.parametrize("size_file", [b"", b"\0", bytes(8), b"\xff" * 8, b"\xff" * 20])
     async def test_damaged_count_is_put_right_by_a_restart(
-        self, inner: Inner, copy: Path, folder: Path, ledger: bytes
+        self, inner: Inner, copy: Path, folder: Path, size_file: bytes
     ) -> None:
-        (folder / "bytes").write_bytes(ledger)
+        (folder / "bytes").write_bytes(size_file)
         store = CachedStore(inner, folder, max_bytes=100)
         for number in range(10):
             await store.create(f"t/{number}", bytes(20))
@@ -315,7 +315,7 @@ def test_making_a_store_touches_nothing(folder: Path, store: CachedStore) -> Non
 
 def test_bad_bound() -> None:
     for most in (0, -1):
-        with pytest.raises(ConfigError, match="makes no sense"):
+        with pytest.raises(ConfigError, match="must be positive"):
             CachedStore(MemoryStore(), max_bytes=most)
 
 

@@ -116,7 +116,7 @@ async def test_file_in_place_of_the_folder(
     assert said.startswith(
         f"the cache folder {folder} cannot be used ({folder} is a file, which coatcheck did not"
     )
-    assert said.endswith("; going on without it. Find out who did, and remove it.")
+    assert said.endswith("; continuing without it. Find out who did, and remove it.")
     assert folder.read_bytes() == b"not a folder"
 
 
@@ -158,15 +158,15 @@ def test_folder_of_another_user(tmp_path: Path) -> None:
 async def test_holder_of_the_lock_that_is_stopped(
     store: CachedStore, inner: Inner, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_cache_folder, "_LEDGER_PATIENCE", 0.0)
+    monkeypatch.setattr(_cache_folder, "_LOCK_PATIENCE", 0.0)
     await store.create("t/kept", b"kept")
-    with (folder / "bytes").open() as ledger:
-        fcntl.flock(ledger, fcntl.LOCK_EX)
+    with (folder / "bytes").open() as size_file:
+        fcntl.flock(size_file, fcntl.LOCK_EX)
         await check_usable(store)
         assert await store.get("t/kept") == b"kept"
         assert store.stats.hits == 1
         await store.delete("t/kept")
         assert copies(folder) == []
-    store._copies._ledger_pause_ends = 0
+    store._copies._lock_pause_ends = 0
     await store.create("t/again", b"again")
     assert await cached(store, "t/again") == b"again"

@@ -1,4 +1,4 @@
-"""An agent as agents are usually written: each step is given everything that was said so far."""
+"""A typical agent: each step gets the whole conversation so far."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """What the workflow is asked to do."""
+    """The input of the workflow."""
 
     seed: int
     turns: int
@@ -20,11 +20,11 @@ class Talk:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step is given."""
+    """The input of one step."""
 
     seed: int
     number: int
-    """Which turn, from 1."""
+    """The turn, from 1."""
     conversation: list[Message]
     """Everything said before it."""
 
@@ -33,7 +33,7 @@ class Agent:
     """The activity.
 
     Args:
-        begin: Awaited with the turn's number when a step has its input and goes to work.
+        begin: Awaited with the turn's number when a step has its input and starts to work.
     """
 
     def __init__(self, begin: Callable[[int], Awaitable[None]]) -> None:
@@ -41,14 +41,14 @@ class Agent:
 
     @activity.defn
     async def step(self, step: Step) -> list[Message]:
-        """The messages of the next turn."""
+        """Return the messages of the next turn."""
         await self._begin(step.number)
         return turn(step.seed, step.number)
 
 
 @workflow.defn
 class AgentWorkflow:
-    """Turn after turn; its result is the whole conversation."""
+    """A workflow of one step a turn; its result is the whole conversation."""
 
     @workflow.run
     async def run(self, talk: Talk) -> list[Message]:
@@ -59,7 +59,7 @@ class AgentWorkflow:
                 Agent.step,
                 Step(talk.seed, number, said),
                 start_to_close_timeout=timedelta(seconds=30),
-                # How soon the server finds out that a worker was killed.
+                # Bounds the time until the server notices that a worker was killed.
                 heartbeat_timeout=timedelta(seconds=2),
             )
         return said

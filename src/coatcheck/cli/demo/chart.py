@@ -1,4 +1,4 @@
-"""The growth of the two histories, as a picture."""
+"""A chart of the growth of the two histories."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,32 +7,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from coatcheck.cli.demo.report import size
-from coatcheck.cli.demo.runs import Outcome
+from coatcheck.cli.demo.results import size
+from coatcheck.cli.demo.runs import RunResult
 
 WARNING_BYTES = 10 * 2**20
 LIMIT_BYTES = 50 * 2**20
 _PLAIN, _CHAINED = "#c2410c", "#0f766e"
 
 
-def draw(outcomes: Sequence[Outcome], path: Path) -> None:
+def draw(results: Sequence[RunResult], path: Path) -> None:
     """Write a PNG: history size over turns, of the longest plain and the longest chained run.
 
     Args:
-        outcomes: Every run of the demo.
+        results: Every run of the demo.
         path: The file to write.
     """
     figure = Figure(figsize=(9.6, 5.4), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    plain = max((o for o in outcomes if not o.case.chained), key=lambda o: o.case.turns)
-    chained = max((o for o in outcomes if o.case.chained), key=lambda o: o.case.turns)
+    plain = max((o for o in results if not o.case.chained), key=lambda o: o.case.turns)
+    chained = max((o for o in results if o.case.chained), key=lambda o: o.case.turns)
     _limits(axes)
     _line(axes, plain, "plain Temporal", _PLAIN, drop=36)
     _line(axes, chained, "with coatcheck", _CHAINED, drop=18)
     _deaths(axes, plain)
-    for outcome in outcomes:
-        if outcome.recovered and outcome.equal:
-            _kill(axes, outcome)
+    for result in results:
+        if result.recovered and result.equal:
+            _kill(axes, result)
     axes.set_yscale("log")
     axes.set_ylim(1e3, 3e8)
     axes.set_xlim(0, chained.case.turns * 1.04)
@@ -45,13 +45,13 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
     figure.savefig(path, format="png")
 
 
-def _line(axes: Axes, outcome: Outcome, label: str, colour: str, *, drop: int) -> None:
-    """``drop`` is how many points the label stands below the line."""
-    sizes = outcome.history.size_after_turn
+def _line(axes: Axes, result: RunResult, label: str, colour: str, *, drop: int) -> None:
+    """Draw a line with a label, ``drop`` points below it."""
+    sizes = result.history.size_after_turn
     if not sizes:
         return
     axes.plot(range(1, len(sizes) + 1), sizes, color=colour, linewidth=2.5)
-    at = min(outcome.case.turns // 2, len(sizes))
+    at = min(result.case.turns // 2, len(sizes))
     axes.annotate(
         f"{label}: {size(sizes[at - 1])} at turn {at}",
         (at, sizes[at - 1]),
@@ -79,13 +79,13 @@ def _limits(axes: Axes) -> None:
         )
 
 
-def _deaths(axes: Axes, outcome: Outcome) -> None:
-    sizes = outcome.history.size_after_turn
-    if outcome.completed or not sizes:
+def _deaths(axes: Axes, result: RunResult) -> None:
+    sizes = result.history.size_after_turn
+    if result.completed or not sizes:
         return
     axes.plot(len(sizes), sizes[-1], marker="X", markersize=12, color=_PLAIN)
     axes.annotate(
-        f"{outcome.history.status} by the server\nafter turn {len(sizes)}",
+        f"{result.history.status} by the server\nafter turn {len(sizes)}",
         (len(sizes), sizes[-1]),
         xytext=(0, 10),
         textcoords="offset points",
@@ -95,9 +95,9 @@ def _deaths(axes: Axes, outcome: Outcome) -> None:
     )
 
 
-def _kill(axes: Axes, outcome: Outcome) -> None:
-    turn = outcome.case.kill_at or 1
-    height = outcome.history.size_after_turn[turn - 1]
+def _kill(axes: Axes, result: RunResult) -> None:
+    turn = result.case.kill_at or 1
+    height = result.history.size_after_turn[turn - 1]
     axes.plot(turn, height, marker="o", markersize=8, color=_CHAINED)
     axes.annotate(
         f"worker killed in turn {turn},\nfinished by another, byte for byte equal",

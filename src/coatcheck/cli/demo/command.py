@@ -1,4 +1,4 @@
-"""The ``coatcheck demo`` command: checks what it was given, runs, and prints."""
+"""The ``coatcheck demo`` command: checks its options, runs the demo and prints the results."""
 
 import asyncio
 import os
@@ -17,14 +17,14 @@ _EXTRA = "pip install 'coatcheck[demo]'"
 
 
 def demo(
-    turns: Annotated[int, typer.Option(min=2, help="Turns of the first three runs.")] = 60,
+    turns: Annotated[int, typer.Option(min=2, help="Turns of each of the first three runs.")] = 60,
     json: Annotated[Path | None, typer.Option(help="Write every figure to this file, as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write the chart to this file, as PNG.")] = None,
-    seed: Annotated[int, typer.Option(help="Which conversation.")] = 0,
+    seed: Annotated[int, typer.Option(help="Number of the conversation.")] = 0,
 ) -> None:
     """Run an agent on a real Temporal server: plain, with the chain, killed and recovered, and past 50 MB.
 
-    Exits 1 if the runs with the chain do not complete, recover and give back every byte.
+    Exits 1 unless the runs with the chain complete, recover and return every byte.
     """
     try:
         _check_file("--json", json)

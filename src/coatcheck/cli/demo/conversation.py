@@ -1,8 +1,7 @@
-"""A conversation between a user, a coding agent and its tools, from a seed.
+"""A conversation between a user, a coding agent and its tools, generated from a seed.
 
-Its prose is Python's reference manual, its code the standard library: text of the kind and of the
-compressibility that agents carry around. Turn k depends on the seed and on k only, so that whoever knows
-both can tell what the conversation must be.
+Its prose is from Python's reference manual, its code from the standard library, so that it compresses like real
+conversations. Turn k depends only on the seed and on k: from them the expected conversation can be computed.
 """
 
 import importlib.util
@@ -29,13 +28,13 @@ _CASES: Final = (12, 26)
 
 
 def turn(seed: int, number: int) -> list[Message]:
-    """The messages of one turn, about 10.4 KB as JSON on average.
+    """Return the messages of one turn, about 10.4 KB as JSON on average.
 
     Args:
-        seed: Which conversation.
-        number: Which turn of it, from 1.
+        seed: The conversation.
+        number: The turn, from 1.
     """
-    chance = random.Random(f"{seed}:{number}")  # noqa: S311 - it must be foreseeable
+    chance = random.Random(f"{seed}:{number}")  # noqa: S311 - it must be repeatable
     module, path = _module(chance)
     read, run = _call_id(chance), _call_id(chance)
     start, code = _excerpt(chance, _source(module), _CODE)
@@ -56,7 +55,7 @@ def turn(seed: int, number: int) -> list[Message]:
 
 
 def conversation(seed: int, turns: int) -> list[Message]:
-    """The whole conversation of ``turns`` turns."""
+    """Return the whole conversation of ``turns`` turns."""
     return [message for number in range(1, turns + 1) for message in turn(seed, number)]
 
 
@@ -65,7 +64,7 @@ def _source(module: str) -> str:
     spec = importlib.util.find_spec(module)
     get_source = getattr(spec and spec.loader, "get_source", None)
     source = get_source(module) if get_source else None
-    # Interpreters without sources exist; the manual is part of all of them.
+    # Some interpreters have no sources; all have the manual.
     return source or "\n".join(topics.values())
 
 
@@ -83,7 +82,7 @@ def _call(call_id: str, name: str, **arguments: str | int) -> Message:
 
 
 def _excerpt(chance: random.Random, text: str, sizes: tuple[int, int]) -> tuple[int, str]:
-    """Whole lines of ``text`` within a range of sizes in characters, and the number of the first line."""
+    """Return whole lines of ``text``, within a range of sizes in characters, and the number of the first line."""
     size = chance.randint(*sizes)
     start = text.rfind("\n", 0, chance.randint(0, max(0, len(text) - size))) + 1
     end = max(text.rfind("\n", start, start + size), start + 1)

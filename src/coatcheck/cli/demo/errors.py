@@ -1,5 +1,5 @@
-"""Why the demo could not run."""
+"""The error of the demo."""
 
 
 class DemoError(Exception):
-    """The demo could not start or go on; the text is one line for the user."""
+    """An error that ends the demo; its text is one line for the user."""

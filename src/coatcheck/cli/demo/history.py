@@ -1,4 +1,4 @@
-"""What a workflow left in Temporal's event history."""
+"""Figures of a workflow's event history in Temporal."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,24 +12,24 @@ class History:
     """The figures of one workflow's history."""
 
     status: str
-    """As the server names it, in lower case: ``completed``, ``terminated``, ``timed out``."""
+    """The server's status in lower case: ``completed``, ``terminated``, ``timed out``."""
     reason: str
-    """Why the server terminated it; empty otherwise."""
+    """The server's reason for terminating it; else empty."""
     size: int
-    """Bytes, as the server counts them."""
+    """Bytes, as counted by the server."""
     largest_event: int
     """Bytes."""
     events: int
     size_after_turn: tuple[int, ...]
-    """Bytes up to and with the end of each turn's step, in the order of the turns."""
+    """Bytes up to and including the end of each turn's step, in the order of the turns."""
     retried_steps: int
-    """How many steps were completed by a second or later attempt."""
+    """Number of steps completed by a second or later attempt."""
     workers: frozenset[str]
     """The worker processes that took steps."""
 
 
 async def read_history(handle: WorkflowHandle[Any, Any]) -> History:
-    """Read the history of a workflow that has ended, however it did."""
+    """Read the history of a workflow that has ended, in whatever way."""
     size = largest = events = retried = 0
     after_turn: list[int] = []
     workers: set[str] = set()

@@ -1,4 +1,4 @@
-"""A worker process, seen from the demo."""
+"""Control of a worker process by the demo."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from coatcheck.cli.demo.settings import WorkerSettings
 
 T = TypeVar("T")
 OnTurn = Callable[[int], None]
-"""Told the number of each turn that gets under way."""
+"""A function that is called with the number of each turn that starts."""
 
 
 class WorkerProcess:
@@ -23,8 +23,8 @@ class WorkerProcess:
 
     Args:
         process: The process, its standard output a pipe.
-        log: Where its standard error goes.
-        on_turn: Told each turn.
+        log: The file of its standard error.
+        on_turn: Called with the number of each turn.
     """
 
     def __init__(self, process: Process, log: Path, on_turn: OnTurn) -> None:
@@ -44,15 +44,15 @@ class WorkerProcess:
             self._said[text].set()
 
     async def says(self, line: str) -> None:
-        """Return when the worker has printed ``line``.
+        """Wait until the worker has printed ``line``.
 
         Raises:
-            DemoError: It ended before.
+            DemoError: The worker ended before.
         """
         await self.while_alive(self._said[line].wait())
 
     async def while_alive(self, wanted: Awaitable[T]) -> T:
-        """What ``wanted`` gives.
+        """Await ``wanted`` and return its result.
 
         Raises:
             DemoError: The worker ended before.
@@ -69,12 +69,12 @@ class WorkerProcess:
         raise DemoError(f"a worker process ended with status {self._process.returncode}: {self.last_words()}")
 
     def last_words(self) -> str:
-        """The last line that the worker logged."""
+        """Return the last line that the worker logged."""
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it logged nothing"
 
     async def kill(self) -> None:
-        """SIGKILL: no clean-up, no goodbye."""
+        """Kill the worker by SIGKILL, without clean-up."""
         if self._process.returncode is None:
             self._process.kill()
         await self._process.wait()
@@ -84,16 +84,16 @@ class WorkerProcess:
 async def worker_process(
     settings: WorkerSettings, environment: Mapping[str, str], log: Path, on_turn: OnTurn
 ) -> AsyncIterator[WorkerProcess]:
-    """Start a worker process, wait until it takes work, and kill it at the end.
+    """Start a worker process, wait until it accepts work, and kill it at the end.
 
     Args:
-        settings: What it is told.
-        environment: Variables that it gets beside those of this process.
-        log: The file that its standard error is appended to.
-        on_turn: Told each turn that gets under way.
+        settings: The worker's settings.
+        environment: Variables that it gets in addition to those of this process.
+        log: The file to which its standard error is appended.
+        on_turn: Called with the number of each turn that starts.
 
     Raises:
-        DemoError: It ended before it was ready.
+        DemoError: The worker ended before it was ready.
     """
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""The demo's runs: each a workflow, its worker processes, and what is measured afterwards."""
+"""The demo's runs: each has a workflow, its worker processes, and measurements afterwards."""
 
 import time
 from contextlib import AsyncExitStack
@@ -15,7 +15,7 @@ from coatcheck.cli.demo.agent import AgentWorkflow, Talk
 from coatcheck.cli.demo.conversation import Message, conversation
 from coatcheck.cli.demo.history import History, read_history
 from coatcheck.cli.demo.process import OnTurn, WorkerProcess, worker_process
-from coatcheck.cli.demo.server import Server
+from coatcheck.cli.demo.server import ServerAddress
 from coatcheck.cli.demo.settings import WorkerSettings, connect
 
 PATIENCE = timedelta(minutes=10)
@@ -29,14 +29,14 @@ class Case:
     name: str
     turns: int
     chained: bool
-    """Whether the payloads take the chain."""
+    """True if the payloads pass through the chain."""
     kill_at: int | None = None
-    """The turn in the middle of whose step the worker is killed."""
+    """The turn during whose step the worker is killed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one run gave."""
+class RunResult:
+    """The result of one run."""
 
     case: Case
     history: History
@@ -44,25 +44,25 @@ class Outcome:
     objects: int
     wall_seconds: float
     equal: bool
-    """Whether the result is, byte for byte, the conversation that the seed stands for."""
+    """True if the result is, byte for byte, the conversation of the seed."""
     worker_log: str
     """The last line that the run's last worker logged."""
 
     @property
     def completed(self) -> bool:
-        """Whether the workflow came to its end."""
+        """True if the workflow completed."""
         return self.history.status == "completed"
 
     @property
     def recovered(self) -> bool | None:
-        """Whether another process finished what the killed one began; None where none was killed."""
+        """True if another process continued the work of the killed one; None if none was killed."""
         if self.case.kill_at is None:
             return None
         return self.completed and self.history.retried_steps > 0 and len(self.history.workers) > 1
 
 
 def plan(turns: int) -> list[Case]:
-    """The runs for a first figure of ``turns``: plain, chain and killed, then twice as long."""
+    """Return the runs: plain, with the chain and killed, of ``turns`` turns each; then plain and with the chain, twice as long."""
     more = max(120, 2 * turns)
     return [
         Case("plain", turns, chained=False),
@@ -74,26 +74,26 @@ def plan(turns: int) -> list[Case]:
 
 
 class Runner:
-    """Makes runs on one server.
+    """Runs workflows on one server.
 
     Args:
-        server: Where.
-        folder: For stores and logs; each run has a folder of its own in it.
-        seed: Which conversation.
+        server: The Temporal server.
+        folder: The folder for stores and logs; each run has its own folder in it.
+        seed: The conversation.
     """
 
-    def __init__(self, server: Server, folder: Path, seed: int) -> None:
+    def __init__(self, server: ServerAddress, folder: Path, seed: int) -> None:
         self._server = server
         self._folder = folder
         self._seed = seed
         self._key = Key.generate()
 
-    async def run(self, case: Case, on_turn: OnTurn) -> Outcome:
-        """Make one run, until its workflow has ended in whatever way.
+    async def run(self, case: Case, on_turn: OnTurn) -> RunResult:
+        """Run one case until its workflow has ended, in whatever way.
 
         Args:
-            case: Which.
-            on_turn: Told the number of each turn that gets under way.
+            case: The run to make.
+            on_turn: Called with the number of each turn that starts.
 
         Raises:
             DemoError: A worker process ended by itself.
@@ -124,7 +124,7 @@ class Runner:
             result = await worker.while_alive(_result(client, case.name))
             seconds = time.monotonic() - began
         files = [path.stat().st_size for path in store.rglob("*") if path.is_file()]
-        return Outcome(
+        return RunResult(
             case=case,
             history=await read_history(handle),
             stored_bytes=sum(files),
@@ -145,7 +145,7 @@ class Runner:
 
 
 async def _result(client: Client, workflow_id: str) -> bytes | None:
-    """The result's JSON, as it left the workflow's converter; None if the workflow failed."""
+    """Return the result's JSON as the workflow's converter wrote it; None if the workflow failed."""
     handle = client.get_workflow_handle(workflow_id, result_type=RawValue)
     try:
         result: RawValue = await handle.result()

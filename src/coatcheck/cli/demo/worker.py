@@ -1,7 +1,7 @@
-"""A worker as a process of its own: ``python -m coatcheck.cli.demo.worker SETTINGS``.
+"""A worker process: ``python -m coatcheck.cli.demo.worker SETTINGS``.
 
-Prints ``ready`` when it takes work and ``turn K`` when step K has its input. Ends when its standard input
-does, so that it cannot outlive the demo.
+Prints ``ready`` when it accepts work and ``turn K`` when step K has its input. Ends with its standard input, so that
+it cannot outlive the demo.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ async def work(settings: WorkerSettings) -> None:
         workflows=[AgentWorkflow],
         activities=[Agent(begin).step],
         identity=f"worker-{os.getpid()}",
-        # How soon a workflow leaves a worker that was killed.
+        # Bounds the time until a workflow leaves a killed worker.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
     ):
         _say("ready")

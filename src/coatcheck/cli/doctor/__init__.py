@@ -1,1 +1,1 @@
-"""``coatcheck doctor``: where the bytes of a history are, when it meets the limits, and what a chain would save."""
+"""``coatcheck doctor``: the bytes of a history, its distance from the limits, and the savings by a chain."""

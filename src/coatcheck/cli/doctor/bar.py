@@ -1,4 +1,4 @@
-"""A progress bar on standard error, where somebody looks at it."""
+"""A progress bar on standard error, if that is a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ _WIDTH = 40
 
 
 class Bar:
-    """A context manager. Draws nothing where standard error is no terminal, and nothing stays of it."""
+    """A progress bar, as a context manager. It erases itself, and draws nothing if standard error is not a terminal."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -40,7 +40,7 @@ class Bar:
 
     @contextmanager
     def task(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        """Something that takes a while; call what this gives with how much is done, and of how much."""
+        """Show a task; yield a function to call with the events done and the events in all."""
         task = self._progress.add_task(escape(printable(name, _WIDTH)), total=None)
         try:
             yield lambda done, total: self._progress.update(task, completed=done, total=total)

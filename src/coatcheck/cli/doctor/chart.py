@@ -1,4 +1,4 @@
-"""The growth of a history as a chart: measured and foreseen, plain and with a chain, below the limits."""
+"""A chart of a history's growth: measured and forecast, plain and with a chain, with the limits."""
 
 import math
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ _WIDTH, _HEIGHT = 760, 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 16, 16, 44
 _LIMITS = [limit for limit in TEMPORAL if limit.measure is Measure.HISTORY]
 _MOST_POINTS = 300
-"""More are not told apart at this width."""
+"""More cannot be distinguished at this width."""
 _AHEAD = 3
-"""How many times as many turns as there were are looked ahead at most."""
+"""Longest forecast, as a multiple of the turns so far."""
 _BYTES_ON_TOP = 200 * 2**20
 _LABEL_EVERY = 10
-"""From one horizontal line to the next, times."""
+"""Factor from one horizontal line to the next."""
 _TICKS = 6
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """Where turns and bytes are on the paper."""
+    """The coordinates of turns and bytes."""
 
     turns: int
     least: float
@@ -40,7 +40,7 @@ class _Frame:
 
 
 def growth_chart(diagnosis: Diagnosis) -> Element | None:
-    """An SVG element; None where no turn has ended."""
+    """Return an SVG element; None if no turn has ended."""
     if not diagnosis.turns:
         return None
     smallest = min(
@@ -107,15 +107,15 @@ def _curve(frame: _Frame, course: Course, name: str) -> list[Element]:
     lines = [_line(frame, measured, name)]
     growth = course.growth.get(Measure.HISTORY)
     if growth and growth.steady and frame.turns > len(points):
-        foreseen = [(turn, growth.at(turn)) for turn in range(len(points), frame.turns + 1)]
-        inside = [(turn, count) for turn, count in foreseen if count <= _BYTES_ON_TOP]
-        lines.append(_line(frame, inside, f"{name} foreseen"))
+        forecast = [(turn, growth.at(turn)) for turn in range(len(points), frame.turns + 1)]
+        inside = [(turn, count) for turn, count in forecast if count <= _BYTES_ON_TOP]
+        lines.append(_line(frame, inside, f"{name} forecast"))
     turn, count = measured[-1]
     return [*lines, element("circle", class_=name, cx=frame.x(turn), cy=frame.y(count), r=4)]
 
 
 def _legend(diagnosis: Diagnosis) -> list[Element]:
-    """In the corner that stays empty: histories never shrink."""
+    """The legend, in the corner that is always empty: histories never shrink."""
     right, bottom = _WIDTH - _RIGHT - 8, _HEIGHT - _BOTTOM - 8
     now = f"at turn {diagnosis.turns:,}"
     return [

@@ -26,31 +26,34 @@ def doctor(
         str | None,
         typer.Option(help="""Many workflows at once: 'WorkflowType="Agent"'.""", show_default=False),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many of them, the latest.")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Most workflows that a query reads; the latest ones.")
+    ] = 20,
     file: Annotated[
         Path | None,
         typer.Option(
-            help="What `temporal workflow show --output json` wrote; - for standard input.",
+            help="Output of `temporal workflow show --output json`; - for standard input.",
             show_default=False,
         ),
     ] = None,
     address: Address = None,
     namespace: Namespace = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print records instead of tables.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON records instead of tables.")] = False,
     html: Annotated[
-        Path | None, typer.Option(help="Also write a page with charts to this file.", show_default=False)
+        Path | None,
+        typer.Option(help="Also write an HTML page with charts to this file.", show_default=False),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the page.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --html.")] = False,
 ) -> None:
-    """Say where the bytes of a history are, when it meets the limits, and what a chain would save.
+    """Show where the bytes of a history are, when it reaches the limits, and what a chain would save.
 
     Give a workflow ID, a --query or a --file.
 
-    Payloads are measured: none is shown, and none is sent anywhere.
-    The chain that is tried has the codecs and the threshold of the settings, and a store in memory.
+    Payloads are only measured: none is shown or sent anywhere.
+    The chain under test uses the codecs and the threshold of the settings, and a store in memory.
     """
     if sum(given is not None for given in (workflow_id, query, file)) != 1:
-        raise typer.BadParameter("give one of a workflow ID, --query and --file")
+        raise typer.BadParameter("give exactly one of: a workflow ID, --query, --file")
     with told_in_one_line("doctor"):
         if html:
             check_output(html, force=force)
@@ -83,7 +86,7 @@ def _print_records(found: "list[Diagnosis]") -> None:
 
 
 def _print_report(found: "list[Diagnosis]", *, many: bool) -> None:
-    from coatcheck.cli.doctor.report import show, show_many  # noqa: PLC0415 - slow to load
+    from coatcheck.cli.doctor.tables import show, show_many  # noqa: PLC0415 - slow to load
 
     if many and not found:
         typer.echo("no workflow matches the query", err=True)

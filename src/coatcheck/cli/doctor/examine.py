@@ -1,4 +1,4 @@
-"""Histories, one after the other, from a server or a file, and what is found out about each."""
+"""Diagnoses of histories, read one after the other from a server or a file."""
 
 import sys
 from pathlib import Path
@@ -28,31 +28,33 @@ _CACHE_SIZE = 64 * 2**20
 
 
 async def of_file(path: Path, bar: Bar) -> Diagnosis:
-    """Of a history in JSON, as the ``temporal`` command writes it; ``-`` is standard input.
+    """Diagnose a history in JSON, as the ``temporal`` command writes it; ``-`` is standard input.
 
     Raises:
-        FormatError: It is none.
-        OSError: It cannot be read.
-        CoatcheckError: As :func:`_examined`.
+        FormatError: It is not a history.
+        OSError: The file cannot be read.
+        CoatcheckError: As for :func:`_examined`.
     """
     read = sys.stdin.buffer.read if str(path) == "-" else path.read_bytes
     return await _examined(history_from_json(read()), "", bar)
 
 
 async def of_workflow(workflow_id: str, run_id: str | None, server: Server, bar: Bar) -> Diagnosis:
-    """Of one run on a server.
+    """Diagnose one run on a server.
 
     Raises:
-        CoatcheckError: The server cannot be asked or refuses, or as :func:`_examined`.
+        CoatcheckError: The server does not answer or refuses, or as for :func:`_examined`.
     """
     return await _of_run(await connect(server), workflow_id, run_id, bar)
 
 
 async def of_query(query: str, limit: int, server: Server, bar: Bar) -> list[Diagnosis]:
-    """Of the latest runs that a query finds, the nearest to a limit first. One history at a time is in memory.
+    """Diagnose the latest runs that a query finds; those closest to a limit come first.
+
+    Only one history at a time is in memory.
 
     Raises:
-        CoatcheckError: As :func:`of_workflow`.
+        CoatcheckError: As for :func:`of_workflow`.
     """
     client = await connect(server)
     async with refusals_in_words():
@@ -68,7 +70,7 @@ async def _of_run(client: Client, workflow_id: str, run_id: str | None, bar: Bar
 
 
 async def _examined(history: WorkflowHistory, run_id: str, bar: Bar) -> Diagnosis:
-    """What is found out about one history.
+    """Diagnose one history.
 
     Raises:
         ConfigError: The settings are wrong.
@@ -79,7 +81,7 @@ async def _examined(history: WorkflowHistory, run_id: str, bar: Bar) -> Diagnosi
 
 
 async def _with_chain(history: WorkflowHistory, run_id: str, bar: Bar) -> Prospect:
-    """The history through the chain of the settings, with a store in memory and a key that nobody knows."""
+    """Pass the history through the chain of the settings, with a store in memory and a random key."""
     settings = Settings.load()
     store = MemoryStore()
     sealing: list[Sealing] = [Encrypt(Keyring(Key.generate()))] if settings.encrypt else []

@@ -1,4 +1,4 @@
-"""Building HTML and SVG out of elements: what is text stays text, whatever it holds."""
+"""Builder of HTML and SVG elements. Text is always escaped."""
 
 from xml.etree.ElementTree import Element
 
@@ -6,12 +6,12 @@ from coatcheck.cli.doctor.words import printable
 
 
 def element(tag: str, *inside: Element | str, **attributes: str | float) -> Element:
-    """An element. Attribute names may end in ``_`` (``class_``) and have ``_`` for ``-`` (``stroke_width``).
+    """Build an element. Attribute names may end in ``_`` (``class_``) and have ``_`` for ``-`` (``stroke_width``).
 
     Args:
-        tag: Such as ``td``.
-        *inside: Elements, and text that is shown as it is.
-        **attributes: Numbers are rounded to a tenth.
+        tag: The element's name, such as ``td``.
+        *inside: Elements, and text, which is escaped.
+        **attributes: Attributes; numbers are rounded to a tenth.
     """
     made = Element(
         tag, {name.strip("_").replace("_", "-"): _value(value) for name, value in attributes.items()}

@@ -1,4 +1,4 @@
-"""The report as one page of HTML: no scripts, nothing fetched, light and dark."""
+"""The report as one HTML page: no scripts, nothing fetched, light and dark."""
 
 from collections.abc import Iterable, Sequence
 from xml.etree.ElementTree import Element, tostring
@@ -36,7 +36,7 @@ th { color: var(--weak); font-weight: 600; }
 .weak { color: var(--weak); }
 svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: var(--weak); }
 svg line.grid { stroke: var(--line); } svg line.limit { stroke: var(--weak); stroke-dasharray: 6 4; }
-svg polyline { fill: none; stroke-width: 2.5; } svg .foreseen { stroke-dasharray: 2 5; }
+svg polyline { fill: none; stroke-width: 2.5; } svg .forecast { stroke-dasharray: 2 5; }
 svg polyline.plain { stroke: var(--plain); } svg polyline.chained { stroke: var(--chained); }
 svg circle.plain, svg text.plain { fill: var(--plain); } svg circle.chained, svg text.chained { fill: var(--chained); }
 svg text.plain, svg text.chained { font-weight: 600; }
@@ -47,10 +47,10 @@ _Cell = Element | str
 
 
 def page(diagnoses: Sequence[Diagnosis]) -> str:
-    """The whole file."""
-    body = element("body", element("h1", "Temporal histories, and what is in them"))
+    """Return the whole file."""
+    body = element("body", element("h1", "Temporal histories"))
     if len(diagnoses) != 1:
-        body.append(element("p", f"{len(diagnoses)} runs, the nearest to a limit first."))
+        body.append(element("p", f"{len(diagnoses)} runs, those closest to a limit first."))
         body.append(_overview(diagnoses))
     for number, diagnosis in enumerate(diagnoses, 1):
         body.append(_section(diagnosis, f"run-{number}"))
@@ -97,17 +97,15 @@ def _section(diagnosis: Diagnosis, anchor: str) -> Element:
     )
     chart = growth_chart(diagnosis)
     if chart is not None:
-        made.extend([element("h3", "Growth (dotted: foreseen; the scale is logarithmic)"), chart])
+        made.extend([element("h3", "Growth (dotted: forecast; logarithmic scale)"), chart])
     made.extend([element("h3", "Limits"), _limits(diagnosis)])
-    made.extend(
-        [element("h3", "Where the bytes are, by event type"), _bars(diagnosis.by_kind, diagnosis.size)]
-    )
+    made.extend([element("h3", "Bytes by event type"), _bars(diagnosis.by_kind, diagnosis.size)])
     if diagnosis.by_step:
-        made.extend([element("h3", "By activity"), _bars(diagnosis.by_step, diagnosis.size)])
+        made.extend([element("h3", "Bytes by activity"), _bars(diagnosis.by_step, diagnosis.size)])
     if diagnosis.largest:
-        made.extend([element("h3", "The largest payloads"), _largest(diagnosis)])
+        made.extend([element("h3", "Largest payloads"), _largest(diagnosis)])
     if diagnosis.repeats:
-        heading = f"Payloads that repeat byte for byte: {size(diagnosis.repeated)} in all"
+        heading = f"Repeated payloads, byte for byte: {size(diagnosis.repeated)} in total"
         made.extend([element("h3", heading), _repeats(diagnosis)])
     return made
 
@@ -127,7 +125,7 @@ def _limits(diagnosis: Diagnosis) -> Element:
                 turn(chained),
             ]
         )
-    heading = ["limit", "what happens", "now", "of it", "at turn", "with coatcheck", "at turn"]
+    heading = ["limit", "consequence", "now", "used", "at turn", "with coatcheck", "at turn"]
     return _table(heading, rows, names=2)
 
 
@@ -158,7 +156,7 @@ def _repeats(diagnosis: Diagnosis) -> Element:
         [*_place(repeat.places[0]), f"{len(repeat.places):,}", size(repeat.again)]
         for repeat in diagnosis.repeats
     ]
-    return _table(["event type", "activity", "field", "first in event", "times", "costs"], rows, names=3)
+    return _table(["event type", "activity", "field", "first in event", "times", "extra"], rows, names=3)
 
 
 def _place(place: Place) -> list[_Cell]:
@@ -168,7 +166,14 @@ def _place(place: Place) -> list[_Cell]:
 def _table(
     heading: Sequence[str], rows: Iterable[Sequence[_Cell]], *, names: int, bar: bool = False
 ) -> Element:
-    """``names`` is how many of the first columns hold names, ``bar`` whether the last one is a bar."""
+    """Build a table.
+
+    Args:
+        heading: Titles of the columns.
+        rows: Cells, one for each column.
+        names: Number of columns on the left that hold names.
+        bar: Show the last column as a bar.
+    """
 
     def style(column: int) -> str:
         if column < names:

@@ -1,4 +1,4 @@
-"""A diagnosis in words: what the report in the terminal and the page have in common."""
+"""A diagnosis in words, for both the tables and the page."""
 
 from coatcheck.doctor.diagnosis import Diagnosis
 from coatcheck.doctor.journal import Form
@@ -6,18 +6,18 @@ from coatcheck.doctor.limits import Course, Distance, Limit, Measure
 
 _KIB = 1024
 _FAR = 1_000_000
-"""Turns: what lies beyond is as good as never."""
+"""Turns beyond which a limit counts as never reached."""
 _OURS = (Form.INLINE, Form.REFERENCE)
 _MUCH = 0.2
-"""Share of payload bytes from which on it is worth a sentence that they are carried again."""
+"""Share of repeated payload bytes above which the report mentions them."""
 
 
 def printable(name: str, width: int | None = None) -> str:
-    """``name`` without anything that a terminal or a page would take for more than text.
+    """Return ``name`` without control characters, safe to show in a terminal or a page.
 
     Args:
-        name: From a history, which anybody may have named.
-        width: Characters; what is longer loses its middle. None for any.
+        name: A name from a history; anybody may have chosen it.
+        width: Most characters; a longer name loses its middle. None for no limit.
     """
     text = "".join(character if character.isprintable() else "\ufffd" for character in name)
     if width is None or len(text) <= width:
@@ -27,7 +27,7 @@ def printable(name: str, width: int | None = None) -> str:
 
 
 def size(count: float) -> str:
-    """A number of bytes, in units of 1,024."""
+    """Format a number of bytes, in units of 1,024."""
     amount, unit = count, "B"
     for larger in ("KiB", "MiB", "GiB"):
         # 1,023.96 would be written as 1024.0.
@@ -38,86 +38,84 @@ def size(count: float) -> str:
 
 
 def amount(measure: Measure, count: int) -> str:
-    """An amount of what is measured."""
+    """Format an amount of ``measure``."""
     return f"{count:,}" if measure is Measure.EVENTS else size(count)
 
 
 def limit(of: Limit) -> str:
-    """The limit: ``50 MiB of history``."""
+    """Format a limit: ``50 MiB of history``."""
     return f"{amount(of.measure, of.value).replace('.0 ', ' ')} {of.measure}"
 
 
 def turn(distance: Distance) -> str:
-    """At which turn the limit is met."""
+    """Format the turn at which the limit is reached."""
     if distance.turn is None:
         return "-"
     return "never" if distance.turn > _FAR else f"{distance.turn:,}"
 
 
 def percent(share: float) -> str:
-    """A share; what is there at all is never 0%."""
+    """Format a share as a percentage; only zero is 0%."""
     return "<1%" if 0 < share < 0.005 else f"{share:.0%}"  # noqa: PLR2004 - half a percent
 
 
 def verdict(diagnosis: Diagnosis) -> list[str]:
-    """What it all comes to, a sentence or two each."""
+    """Return the conclusions, one or two sentences each."""
     sentences = [growth(diagnosis.course), outlook(diagnosis), saving(diagnosis)]
     if diagnosis.carried.share > _MUCH:
         sentences.append(
-            f"{percent(diagnosis.carried.share)} of what its plain payloads hold stood in the history before."
+            f"{percent(diagnosis.carried.share)} of the plain payloads' content repeats earlier content of the history."
         )
     ours = [share for share in diagnosis.by_form if share.form in _OURS]
     if ours:
         sentences.append(
-            f"{sum(share.count for share in ours):,} payloads are claim-checked already: "
-            f"{size(sum(share.size for share in ours))} of history stand for "
+            f"{sum(share.count for share in ours):,} payloads are already encoded by coatcheck: "
+            f"{size(sum(share.size for share in ours))} of history instead of "
             f"{size(sum(share.stands_for for share in ours))}."
         )
     return sentences
 
 
 def growth(course: Course) -> str:
-    """How the history grows."""
+    """Describe the growth of the history."""
     grown = course.growth.get(Measure.HISTORY)
     if grown is None:
         turns = len(course.points[Measure.HISTORY])
-        return f"Growth: it cannot be told after {turns} turn{'' if turns == 1 else 's'}."
+        return f"Growth: unknown, too few turns ({turns})."
     if not grown.steady:
-        return "Growth: irregular. No forecast."
-    rounds = f" over rounds of {grown.period} turns" if grown.period > 1 else ""
-    now = f"A turn adds {size(grown.next_step)}{rounds}"
-    return f"Growth: {grown.shape}. {now}" + (
-        f" by now, and each adds {size(grown.slope)} more than the one before." if grown.is_bent else "."
-    )
+        return "Growth: too irregular for a forecast."
+    rounds = f", averaged over rounds of {grown.period} turns" if grown.period > 1 else ""
+    more = f", and each turn adds {size(grown.slope)} more than the one before" if grown.is_bent else ""
+    return f"Growth: {grown.shape}. The next turn adds {size(grown.next_step)}{rounds}{more}."
 
 
 def outlook(diagnosis: Diagnosis) -> str:
-    """Which limit ends the run, and when."""
+    """Name the limit that ends the run, and the turn."""
     met = [distance for distance in diagnosis.distances if distance.limit.ends and distance.met]
     if met:
-        said = ", of ".join(
+        reached = ", ".join(
             f"{limit(one.limit)} at turn {turn(one)} ({one.limit.consequence})" for one in met
         )
-        return f"It has met the limit of {said}."
+        return f"Limit reached: {reached}."
     ends = first_end(diagnosis.distances)
     if ends is None:
         told = Measure.HISTORY in diagnosis.course.growth
-        return "No limit is in sight that would end it." if told else "It has met no limit that would end it."
+        return "No limit ahead that ends the run." if told else "No limit reached that ends the run."
     return (
-        f"At this growth it hits the limit of {limit(ends.limit)} at turn {turn(ends)} (now {diagnosis.turns:,}): "
+        f"At this growth the run reaches {limit(ends.limit)} at turn {turn(ends)} (now {diagnosis.turns:,}): "
         f"{ends.limit.consequence}."
     )
 
 
 def saving(diagnosis: Diagnosis) -> str:
-    """What would be with a chain."""
+    """Describe the same journal with a chain."""
     chained = diagnosis.prospect
     if not chained.objects:
-        return f"With coatcheck: nothing more would be offloaded; {size(chained.size)} of history."
+        return f"With coatcheck: {size(chained.size)} of history; nothing more would be offloaded."
     times = diagnosis.size / chained.size if chained.size else 1.0
-    less = f", {times:,.0f} times less" if times >= 2 else ""  # noqa: PLR2004 - from there on it is "times"
+    less = f" ({times:,.0f} times less)" if times >= 2 else ""  # noqa: PLR2004 - below it reads badly
     ends = first_end(chained.distances)
-    then = f" It then hits the limit of {limit(ends.limit)} at turn {turn(ends)}." if ends else ""
+    then = f" It then reaches {limit(ends.limit)} at turn {turn(ends)}." if ends else ""
     objects = f"{chained.objects:,} object{'' if chained.objects == 1 else 's'}"
     return (
         f"With coatcheck: {size(chained.size)} of history{less}, and {size(chained.stored)} in a store "
@@ -126,6 +124,6 @@ def saving(diagnosis: Diagnosis) -> str:
 
 
 def first_end(distances: list[Distance]) -> Distance | None:
-    """The limit that ends the run first; None if none is in sight."""
+    """Return the limit that ends the run first; None if none is ahead."""
     seen = [one for one in distances if one.limit.ends and one.turn is not None and one.turn <= _FAR]
     return min(seen, key=lambda one: one.turn or 0, default=None)

@@ -28,37 +28,37 @@ def lifecycle(
         typer.Option(
             parser=span,
             metavar="TIME",
-            help="From the first payload of a run until the engine closes it, such as 90d. A schedule that holds payloads "
-            "is a run that lasts as long as it does.",
+            help="Longest time from a run's first payload until the engine closes the run, such as 90d. A schedule with payloads "
+            "counts as a run that lasts as long as the schedule.",
         ),
     ],
     retention: Annotated[
         timedelta,
         typer.Option(
-            parser=span, metavar="TIME", help="For which the engine keeps closed runs, such as 30d."
+            parser=span, metavar="TIME", help="Time for which the engine keeps closed runs, such as 30d."
         ),
     ],
     tenant: Annotated[
         list[str] | None,
-        typer.Option(help="Whose payloads; can be given several times.", show_default="default"),
+        typer.Option(help="Tenant whose payloads the rules cover; repeatable.", show_default="default"),
     ] = None,
     days: Annotated[
         int | None,
-        typer.Option(help="After which payloads of no run expire.", show_default="as soon as is safe"),
+        typer.Option(help="Age at which payloads outside any run expire.", show_default="earliest safe age"),
     ] = None,
     noncurrent_days: Annotated[
         int,
         typer.Option(
-            help="After which versions go that were deleted or replaced, where a bucket keeps them."
+            help="Age at which deleted and replaced versions are removed, in a bucket that keeps versions."
         ),
     ] = 7,
-    apply: Annotated[bool, typer.Option("--apply", help="Set the rules; all others stay.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Set the rules; other rules stay.")] = False,
 ) -> None:
-    """Print rules by which the settings' bucket can delete nothing that is still needed, as its service takes them.
+    """Print safe lifecycle rules for the bucket in the settings, in the format of its service.
 
-    They are about payloads that belong to a tenant and to none of its runs, and about versions that are not current: what
-    belongs to a run is for `coatcheck sweep`, since no age tells whether its replays still need it. Rules that could delete
-    what is needed are refused: those asked for, and those that the bucket has.
+    They cover only payloads of a tenant outside any run, and versions that are not current. Payloads of a run
+    are deleted by `coatcheck sweep`: their age does not tell whether a replay still needs them. The command refuses
+    rules that could delete needed payloads: requested ones, and ones that the bucket already has.
     """
     with told_in_one_line("store lifecycle"):
         typer.echo(
@@ -86,7 +86,7 @@ async def _lifecycle(
     if bucket is None:
         raise ConfigError(
             f"a store with a {scheme_of(url)} URL has no lifecycle rules",
-            "They are for s3:// and gs:// buckets.",
+            "Use this command for s3:// and gs:// buckets.",
         )
     least = least_days(longest_run, retention)
     rules: list[ExpiryRule] = expiry_rules(
@@ -95,8 +95,8 @@ async def _lifecycle(
     harmful = await bucket.harmful(url)
     if harmful:
         raise ConfigError(
-            f"the bucket has rules that can delete or move what a run needs: {'; '.join(harmful)}",
-            "Remove them first.",
+            f"the bucket has lifecycle rules that can delete or move needed payloads: {'; '.join(harmful)}",
+            "Remove these rules first.",
         )
     if apply:
         await bucket.apply(url, rules)

@@ -1,4 +1,4 @@
-"""Tries a store out, with objects of its own that it removes again."""
+"""A trial of a store with temporary objects."""
 
 import asyncio
 import secrets
@@ -19,49 +19,50 @@ _FOLDER: Final = "coatcheck-probe/"
 _SIZE: Final = 4096
 """Bytes: a small payload."""
 _LARGE: Final = 16 << 20
-"""Bytes: above what gateways and proxies commonly take, where they take little."""
+"""Bytes: above the common limits of gateways and proxies."""
 _PAGE: Final = 1000
-"""Objects: what a bucket lists in one request."""
+"""Objects that a bucket lists in one request."""
 _TIMES: Final = 5
-"""Calls of a kind; their median is what one takes."""
+"""Calls of each kind; the median is reported."""
 _IN_ORDER: Final = ("first-1/a", "first.2", "first/b")
-"""Keys that a service which lists by folders shows in another order."""
+"""Keys that a service would list in another order if it listed by folders."""
 _STRIKES: Final = 2
-"""Trials in a row in which the store did not answer, after which it is taken to be away."""
+"""Trials in a row without an answer after which the store counts as down."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of one trial, in plain words."""
+    """The result of one trial, in plain words."""
 
     case: str
     said: str
     fine: bool | None
-    """None if it could not be found out."""
+    """None if it is unknown."""
     milliseconds: float | None = None
     """Time of one call, the median of several."""
 
 
-class _Broken(Exception):  # noqa: N818 - it is a finding, not a mistake
-    """The store did something that it promised not to do."""
+class _Broken(Exception):  # noqa: N818 - it is a finding, not a fault of ours
+    """The store broke a promise."""
 
 
-class _Untried(Exception):  # noqa: N818 - it is a finding, not a mistake
-    """There is nothing to try it with."""
+class _Untried(Exception):  # noqa: N818 - it is a finding, not a fault of ours
+    """The trial lacks an object to work on."""
 
 
 _ANSWERED: Final = (_Broken, _Untried, PayloadNotFound, StoreDenied, LimitExceeded)
-"""Errors that show that the store is there: others may mean that it is not."""
+"""Errors that prove that the store answers."""
 
 
 class Probe:
-    """Calls a store in every way that coatcheck does, and times it. The first call of all stands for itself.
+    """A trial that makes and times every kind of call that coatcheck makes. The very first call is reported by itself.
 
-    However it ends (a failure, a cancellation), its objects are removed; :attr:`left_behind` says if that failed.
+    Its objects are removed however it ends, also by a failure or a cancellation; :attr:`left_behind` lists those that
+    were not. For one event loop.
 
     Args:
-        store: Is tried out.
-        read_only: Whether nothing is written or deleted: for credentials that may not, as those of a codec server.
+        store: The store to try.
+        read_only: Neither write nor delete, for credentials without these rights, such as a codec server's.
     """
 
     def __init__(self, store: Store, *, read_only: bool = False) -> None:
@@ -77,7 +78,7 @@ class Probe:
         """The keys of objects that could not be removed."""
 
     async def run(self) -> list[Finding]:
-        """The findings, in the order of the trials; it ends early where the store does not answer any more."""
+        """Run the trials and return the findings in order. Stop early if the store no longer answers."""
         findings: list[Finding] = []
         strikes = 0
         try:
@@ -121,7 +122,7 @@ class Probe:
         except CoatcheckError as error:
             said = str(error)
         except Exception as error:  # noqa: BLE001 - a foreign store may raise anything, and quote its password
-            said = f"the store raises {type(error).__name__}, no error of coatcheck"
+            said = f"the store raises {type(error).__name__}, which is not a coatcheck error"
         took = statistics.median(self._calls) * 1000 if self._calls else None
         return Finding(case, said, fine, took), answered
 
@@ -129,51 +130,51 @@ class Probe:
         try:
             await self._timed(self._store.get(self._keys[0]))
         except PayloadNotFound:
-            return "an object that is not there is said to be missing (the first call: signs in and connects)"
+            return "a missing object is reported as missing (first call, includes sign-in and connecting)"
         except StoreDenied as error:
             raise _Broken(
-                f"a missing object is reported as a denied one: allow listing, so that the two can be told apart ({error})"
+                f"a missing object is reported as access denied: allow listing, so that the service can tell them apart ({error})"
             ) from error
-        raise _Broken("an object that nobody wrote is there")
+        raise _Broken("the store returns an object that nobody wrote")
 
     async def _write(self) -> str:
         for key in self._keys:
             if not await self._create(key, self._data):
-                raise _Broken("a create of an object that is not there says that it is there")
+                raise _Broken("creating a new object reports that it already exists")
         return f"{_TIMES} objects of {_SIZE} bytes written under new keys"
 
     async def _read(self) -> str:
         for key in self._written():
             if await self._timed(self._store.get(key)) != self._data:
-                raise _Broken("what was read is not what was written")
-        return "they come back byte for byte"
+                raise _Broken("the data read differs from the data written")
+        return "the objects are read back byte for byte"
 
     async def _create_again(self) -> str:
         key = self._written()[0]
         created = await self._create(key, self._data[::-1])
         if created or await self._store.get(key) != self._data:
             raise _Broken(
-                "a second create of the same object is let through: the service ignores the condition, "
-                "and writers would overwrite each other"
+                "a second create of the same object succeeds: the service ignores the condition, "
+                "so writers would overwrite each other"
             )
-        return "a second create is refused, and the object untouched"
+        return "a second create is refused, and the object is unchanged"
 
     async def _replace(self) -> str:
         for key in self._written():
             await self._timed(self._whole(self._store.replace(key, self._data[::-1])))
             if await self._store.get(key) != self._data[::-1]:
-                raise _Broken("what was read after a replacement is not what was written")
-        return "they are replaced"
+                raise _Broken("the data read after a replacement differs from the data written")
+        return "the objects are replaced"
 
     async def _large(self) -> str:
         self._written()
         key, data = f"{self._folder}large", secrets.token_bytes(_LARGE)
         if not await self._create(key, data):
-            raise _Broken("a create of an object that is not there says that it is there")
+            raise _Broken("creating a new object reports that it already exists")
         if await self._timed(self._store.get(key, _LARGE)) != data:
-            raise _Broken("what was read is not what was written")
+            raise _Broken("the data read differs from the data written")
         speeds = (f"{_LARGE / seconds / 1e6:.0f} MB/s" for seconds in self._calls)
-        return f"{_LARGE >> 20} MiB are written and come back, at {' and '.join(speeds)}"
+        return f"{_LARGE >> 20} MiB are written and read back, at {' and '.join(speeds)}"
 
     async def _list(self) -> str:
         keys = self._written()
@@ -182,9 +183,9 @@ class Probe:
             sizes = [found.get(key, []) for key in keys]
             if sizes != [[_SIZE]] * len(keys):
                 raise _Broken(
-                    f"a listing shows sizes {sizes} for {len(keys)} objects, where it should show [{_SIZE}] for each"
+                    f"a listing shows the sizes {sizes} for {len(keys)} objects; expected [{_SIZE}] for each"
                 )
-        return "the objects are listed, each once, with its size"
+        return "each object is listed once, with its size"
 
     async def _order(self) -> str:
         self._written()
@@ -195,11 +196,11 @@ class Probe:
         for count in range(1, len(expected) + 1):
             first = await self._timed(self._store.list_first(f"{self._folder}first", count))
             if [found.key for found in first] != expected[:count]:
-                raise _Broken("the first objects of a listing are not the first by their keys")
-        return "the first objects by their keys are found"
+                raise _Broken("the first objects of a listing are not the first by key")
+        return "the first objects by key are found"
 
     async def _delete(self) -> str:
-        # Of what is not there, too: who may not delete is told so.
+        # Also if nothing was written: the call shows whether these credentials may delete.
         keys = self._keys if self._maybe_there.issuperset(self._keys) else self._keys[:1]
         for key in keys:
             await self._timed(self._whole(self._store.delete(key)))
@@ -209,10 +210,10 @@ class Probe:
             except PayloadNotFound:
                 self._maybe_there.discard(key)
             except StoreDenied:
-                # What a missing object is called here was said already.
+                # The first trial has reported that missing objects look like this.
                 self._maybe_there.discard(key)
             else:
-                raise _Broken("the object is still there after it was deleted")
+                raise _Broken("a deleted object is still there")
         self._deleted = keys is self._keys
         return "deleted objects are gone"
 
@@ -221,10 +222,10 @@ class Probe:
         if not self._deleted:
             raise _Untried("nothing was deleted")
         if not await self._create(key, self._data):
-            raise _Broken("what was deleted cannot be created again: the service says that it is there")
+            raise _Broken("a deleted object cannot be created again: the service reports that it exists")
         if await self._store.get(key) != self._data:
-            raise _Broken("what was created after a delete is not what was written")
-        return "what was deleted can be created again"
+            raise _Broken("an object created after a delete differs from the data written")
+        return "a deleted object can be created again"
 
     async def _race(self) -> str:
         if not self._deleted:
@@ -233,7 +234,7 @@ class Probe:
             await self._timed(check_create_conditions(self._store))
         except ConfigError as error:
             raise _Broken(str(error)) from error
-        return "of several creates at once one is let through"
+        return "exactly one of several concurrent creates succeeds"
 
     async def _list_any(self) -> str:
         counts = {len(await self._timed(self._store.list_first("", _PAGE))) for _ in range(_TIMES)}
@@ -246,7 +247,7 @@ class Probe:
         key, size, _ = found[0]
         sizes = {len(await self._timed(self._store.get(key, _LARGE))) for _ in range(_TIMES)}
         if sizes != {size}:
-            raise _Broken(f"an object of {size} bytes by its listing has {' and '.join(map(str, sizes))}")
+            raise _Broken(f"an object is listed with {size} bytes but has {' and '.join(map(str, sizes))}")
         return f"an object of {size} bytes is read"
 
     async def _listed(self) -> dict[str, list[int]]:
@@ -267,7 +268,7 @@ class Probe:
         try:
             return await self._timed(self._whole(self._store.create(key, data)))
         except (StoreDenied, ConfigError, LimitExceeded):
-            # Refused, so it is not there: nobody is to look for it.
+            # Refused, so it does not exist and needs no clean-up.
             if not was_there:
                 self._maybe_there.discard(key)
             raise
@@ -283,26 +284,26 @@ class Probe:
         for key in sorted(self._maybe_there):
             try:
                 await self._store.delete(key)
-            except Exception:  # noqa: BLE001 - whatever it is, what counts is the object
+            except Exception:  # noqa: BLE001 - only the object matters
                 if await self._is_there(key):
                     self.left_behind.append(key)
         if self._wrote:
-            # Where versions are kept, and these credentials may delete them: 16 MiB a check.
+            # If the bucket keeps versions and these credentials may delete them: each check leaves 16 MiB.
             with suppress(Exception):
                 await self._store.delete_versions(self._folder)
 
     async def _is_there(self, key: str) -> bool:
-        """Tell if the object is there, or may be."""
+        """Return True if the object is there or may be there."""
         try:
             await self._store.get(key, _LARGE)
         except PayloadNotFound:
             return False
-        except Exception:  # noqa: BLE001 - it may be
+        except Exception:  # noqa: BLE001 - it may be there
             return True
         return True
 
     async def _whole(self, work: Awaitable[_T]) -> _T:
-        """Await a change to its end also where the probe is cancelled: a late write would outlive the clean-up."""
+        """Await a change to its end even if the probe is cancelled: a late write would outlive the clean-up."""
         task = asyncio.ensure_future(work)
         try:
             return await asyncio.shield(task)

@@ -24,7 +24,10 @@ _LOOK: dict[str, Callable[[str], Awaitable[list[BucketFact]]]] = {"gs": gcs_admi
 
 Url = Annotated[
     str,
-    typer.Argument(help="Such as s3://bucket/prefix or file:///folder.", show_default="the settings' store"),
+    typer.Argument(
+        help="Store URL, such as s3://bucket/prefix or file:///folder.",
+        show_default="the store in the settings",
+    ),
 ]
 
 store = typer.Typer(no_args_is_help=True, help="Check and prepare stores.")
@@ -38,14 +41,15 @@ def check(
         bool,
         typer.Option(
             "--read-only",
-            help="Write and delete nothing: for credentials that may not, as those of a codec server.",
+            help="Neither write nor delete, for credentials without these rights, such as a codec server's.",
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print records instead of words.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON records instead of text.")] = False,
 ) -> None:
-    """Try a store with objects of its own, and look at how its bucket is set up.
+    """Try a store with temporary objects, and check the configuration of its bucket.
 
-    Times are the median of several calls; that of `missing` is of the first call of all. Exits 1 if something would lose or refuse payloads.
+    Times are the median of several calls; the time of `missing` is that of the very first call. Exits 1 if the store would
+    lose or refuse payloads.
     """
     probe: list[Probe] = []
     try:
@@ -58,7 +62,7 @@ def check(
     finally:
         for one in probe:
             for key in one.left_behind:
-                typer.echo(f"the object {key} could not be removed: delete it by hand", err=True)
+                typer.echo(f"the temporary object {key} could not be removed: delete it by hand", err=True)
     typer.echo(json.dumps(_records(findings), indent=1) if as_json else "\n".join(map(_line, findings)))
     if any(finding.fine is False for finding in findings):
         raise typer.Exit(1)
@@ -70,13 +74,13 @@ store.command()(lifecycle)
 
 @store.command()
 def init(url: Url = "") -> None:
-    """Make what a store needs before its first use: the table of PostgreSQL."""
+    """Prepare a store for its first use: create the table of PostgreSQL."""
     with told_in_one_line("store init"):
         typer.echo(asyncio.run(_init(url or _configured())))
 
 
 def _configured() -> str:
-    """The URL in the settings, which keeps a password off the command line."""
+    """Return the URL in the settings: this keeps a password off the command line."""
     from coatcheck.settings.model import Settings  # noqa: PLC0415 - slow to load, and other commands need none of it
 
     return Settings.load().offload.store.get_secret_value()
@@ -101,7 +105,7 @@ async def _init(url: str) -> str:
     try:
         if isinstance(opened, PostgresStore):
             await opened.init()
-            return f"the table {opened.table} is there"
+            return f"table {opened.table} is ready"
     finally:
         await opened.close()
     return "nothing to do: this store needs no preparation"
@@ -114,7 +118,7 @@ def _line(finding: Finding) -> str:
 
 
 def _records(findings: list[Finding]) -> list[dict[str, str | float]]:
-    """``ok`` is 1 or 0, and left out where it could not be found out."""
+    """Return records; ``ok`` is 1 or 0, and left out if it is unknown."""
     records: list[dict[str, str | float]] = []
     for finding in findings:
         figures: list[tuple[str, str | float | None, str]] = [

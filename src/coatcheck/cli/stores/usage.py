@@ -22,19 +22,20 @@ def usage(
     tenant: Annotated[
         list[str] | None,
         typer.Option(
-            help="Call these by their names; can be given several times. Others appear as what stands for them in keys.",
+            help="Tenant to show by name; repeatable. Other tenants appear as their prefix in the store.",
             show_default="default",
         ),
     ] = None,
     sample: Annotated[
-        int, typer.Option(min=0, max=100_000, help="How many objects to read for what deltas save.")
+        int,
+        typer.Option(min=0, max=100_000, help="Objects to read for the estimate of the savings by deltas."),
     ] = 200,
-    as_json: Annotated[bool, typer.Option("--json", help="Print records instead of tables.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON records instead of tables.")] = False,
 ) -> None:
-    """Print what the settings' store holds: by kind, age and tenant, and what deltas save."""
+    """Print the usage of the store in the settings by kind, age and tenant, and the savings by deltas."""
 
     async def work(progress: "Progress") -> "Usage":
-        # Slow to load, and other commands need none of it.
+        # Slow to load, and other commands do not need it.
         from coatcheck.audit.usage import Census  # noqa: PLC0415
         from coatcheck.chain import Chain  # noqa: PLC0415
         from coatcheck.storage.prefixes import ScopePrefixes  # noqa: PLC0415
@@ -61,14 +62,14 @@ def _print(found: "Usage") -> None:
     largest = dict(sorted(found.by_tenant.items(), key=lambda item: -item[1].size))
     _table("tenant", dict(list(largest.items())[:_SHOWN]))
     if len(largest) > _SHOWN:
-        typer.echo(f"and {len(largest) - _SHOWN:,} smaller ones: --json prints all\n")
+        typer.echo(f"and {len(largest) - _SHOWN:,} smaller ones; use --json to print all\n")
     read = found.sample.whole.count + found.sample.deltas.count
     if read:
-        typer.echo(f"Of {read:,} objects that were read, {found.sample.deltas.count:,} are deltas.")
+        typer.echo(f"Sample: {found.sample.deltas.count:,} of {read:,} objects are deltas.")
     if found.sample.saved is not None and found.sample.deltas.count:
         typer.echo(
-            f"Stored whole, all would take about {1 + found.sample.saved:.1f} times as much: an estimate, from how well "
-            "the whole objects among those compress."
+            f"Without deltas the store would be about {1 + found.sample.saved:.1f} times as large (estimated from the "
+            "compression of the whole objects in the sample)."
         )
 
 

@@ -23,21 +23,21 @@ def verify(
     *,
     tenant: Annotated[
         list[str] | None,
-        typer.Option(help="Whose payloads; can be given several times.", show_default="default"),
+        typer.Option(help="Tenant whose payloads to verify; repeatable.", show_default="default"),
     ] = None,
-    run: Annotated[str | None, typer.Option(help="Only those of this run.", show_default="all")] = None,
+    run: Annotated[str | None, typer.Option(help="Verify this run only.", show_default="all")] = None,
     sample: Annotated[
-        float, typer.Option(min=0, max=1, help="Look at this share of the objects, chosen at random.")
+        float, typer.Option(min=0, max=1, help="Share of the objects to verify, chosen at random.")
     ] = 1.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print records instead of words.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON records instead of text.")] = False,
 ) -> None:
-    """Open every object of the settings' stores: each is authentic, its bases are there, and it holds what it is named by.
+    """Decode every object in the stores of the settings: check that it is authentic, has all its bases and matches its id.
 
-    Exits 1 if one does not, and if nothing was there to be opened. Nothing is changed. It fetches all that it looks at.
+    Exits 1 if an object fails, or if there was nothing to verify. Changes nothing. Fetches every object that it verifies.
     """
 
     async def work(progress: "Progress") -> "Findings":
-        # Slow to load, and other commands need none of it.
+        # Slow to load, and other commands do not need it.
         from coatcheck.audit.verification import Verification  # noqa: PLC0415
         from coatcheck.chain import Chain  # noqa: PLC0415
 
@@ -62,8 +62,8 @@ def verify(
 
 
 def _scopes(tenants: Sequence[str], run: str) -> "list[Scope]":
-    """Return every scope that a run of this name can have, whichever engine calls it so."""
-    from coatcheck.scope import ENGINES, Scope  # noqa: PLC0415 - slow to load, and other commands need none of it
+    """Return every scope that a run of this name can have, in any engine."""
+    from coatcheck.scope import ENGINES, Scope  # noqa: PLC0415 - slow to load, and other commands do not need it
 
     scopes = [Scope(tenant, run, engine=engine) for tenant in tenants for engine in ENGINES]
     with suppress(ImportError, CoatcheckError):
@@ -76,35 +76,29 @@ def _scopes(tenants: Sequence[str], run: str) -> "list[Scope]":
 def _nothing_found(found: "Findings", tenants: Sequence[str], run: str | None) -> ConfigError:
     whose = f"the run {run!r} of " if run else ""
     named = ", ".join(map(repr, tenants))
-    others = (
-        f"; {found.unnamed:,} objects are there that these tenants and keys do not name"
-        if found.unnamed
-        else ""
-    )
+    others = f"; {found.unnamed:,} objects belong to other tenants or keys" if found.unnamed else ""
     return ConfigError(
         f"nothing was verified: the store has no object of {whose}{'the tenant' if len(tenants) == 1 else 'the tenants'} "
         f"{named} under the keys of the settings{others}",
-        "Check the store, --tenant, --run and the keys: those that are decrypt-only now as well.",
+        "Check the store, --tenant, --run and the keys, including decrypt-only ones.",
     )
 
 
 def _print(found: "Findings") -> None:
     typer.echo(
-        f"{found.objects:,} objects and {found.records:,} records of {found.stored_bytes:,} bytes open; "
-        f"the payloads have {found.payload_bytes:,} bytes."
+        f"Verified: {found.objects:,} objects and {found.records:,} records, {found.stored_bytes:,} bytes in the store, "
+        f"{found.payload_bytes:,} bytes of payloads."
     )
     if found.unnamed:
-        typer.echo(
-            f"{found.unnamed:,} more are there that these tenants and keys do not name: of other tenants, or under a key that is missing."
-        )
+        typer.echo(f"{found.unnamed:,} more belong to other tenants, or to a key that is missing here.")
     if found.left_out:
-        typer.echo(f"{found.left_out:,} were left out of the sample.")
+        typer.echo(f"{found.left_out:,} were not in the sample.")
     if found.gone:
-        typer.echo(f"{found.gone:,} were deleted meanwhile, as a sweep does.")
+        typer.echo(f"{found.gone:,} were deleted meanwhile, for example by a sweep.")
     for problem in found.problems[:_SHOWN]:
         typer.echo(f"problem  {problem.key}  {problem.error}")
     if len(found.problems) > _SHOWN:
-        typer.echo(f"and {len(found.problems) - _SHOWN:,} more: --json prints all")
+        typer.echo(f"and {len(found.problems) - _SHOWN:,} more; use --json to print all")
 
 
 def _records(found: "Findings") -> list[dict[str, str | int]]:

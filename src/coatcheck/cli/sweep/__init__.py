@@ -1,1 +1,1 @@
-"""``coatcheck sweep``: free what no run can reach any more."""
+"""``coatcheck sweep``: delete what no run can reach any more."""

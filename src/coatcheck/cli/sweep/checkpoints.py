@@ -8,7 +8,7 @@ import typer
 from coatcheck.cli.failures import told_in_one_line
 from coatcheck.cli.progress import with_progress
 from coatcheck.cli.sweep.options import SHARE, WEEK, AsJson, Delete, Grace, MaxShare
-from coatcheck.cli.sweep.report import print_report
+from coatcheck.cli.sweep.printing import print_report
 from coatcheck.cli.sweep.running import swept
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def checkpoints(
     keep_days: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Delete runs that saved nothing for so many days, whole.", show_default="never"
+            min=1, help="Delete runs that have saved nothing for this number of days.", show_default="never"
         ),
     ] = None,
     keep_last: Annotated[
@@ -29,23 +29,23 @@ def checkpoints(
         typer.Option(
             min=0,
             max=999_999,
-            help="Checkpoints to keep of each run that saved nothing for the grace; what they do not need is deleted.",
+            help="Checkpoints to keep per idle run (nothing saved during the grace); what they do not need is deleted.",
             show_default="all",
         ),
     ] = 0,
     tenant: Annotated[
         list[str] | None,
-        typer.Option(help="Whose runs; can be given several times.", show_default="default"),
+        typer.Option(help="Tenant whose runs to sweep; repeatable.", show_default="default"),
     ] = None,
     grace: Grace = WEEK,
     max_share: MaxShare = SHARE,
     delete: Delete = False,
     as_json: AsJson = False,
 ) -> None:
-    """Sweep checkpoints that are old, or not among the latest of their run, with all that only they need.
+    """Sweep checkpoints that are old, or not among the latest of their run, and objects that only they need.
 
-    No engine is asked: what engines wrote is not touched, also where a run of theirs has the same name.
-    A run that is saved to during the grace is left as it is.
+    Asks no engine, and leaves payloads of engines alone, even of runs with the same name.
+    Runs that save during the grace are left unchanged.
     """
 
     async def work(progress: "Progress") -> "Report":

@@ -9,7 +9,7 @@ from coatcheck.cli.sweep.temporal import temporal
 
 sweep = typer.Typer(
     no_args_is_help=True,
-    help="Free what no run can reach any more: mark it, and after a grace, if still no run knows it, delete it.",
+    help="Delete what no run can reach any more: mark it first; delete it after a grace if still no run needs it.",
 )
 sweep.command()(checkpoints)
 sweep.command()(inngest)

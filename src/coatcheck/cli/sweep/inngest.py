@@ -14,7 +14,7 @@ import typer
 from coatcheck.cli.failures import told_in_one_line
 from coatcheck.cli.progress import with_progress
 from coatcheck.cli.sweep.options import SHARE, WEEK, AsJson, Delete, Grace, MaxShare, Tenants, span
-from coatcheck.cli.sweep.report import print_report
+from coatcheck.cli.sweep.printing import print_report
 from coatcheck.cli.sweep.running import swept
 from coatcheck.errors import ConfigError
 
@@ -29,7 +29,8 @@ def inngest(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="IDs of all runs that must be kept, one a line; - for standard input. Younger than half the grace.",
+            help="List of the IDs of all runs to keep, one per line; - for standard input. It must be younger than half "
+            "the grace.",
             show_default=False,
         ),
     ] = None,
@@ -38,9 +39,9 @@ def inngest(
         typer.Option(
             parser=span,
             metavar="TIME",
-            help="Only runs that wrote nothing for so long, such as 90d; for the grace at least. Without --live age alone "
-            "decides: it must be more than the longest run, with its waits, plus the time for which a finished one must be "
-            "readable.",
+            help="Sweep only runs that have written nothing for this time, such as 90d; at least the grace. Without --live the "
+            "age alone decides: it must exceed the duration of the longest run, including waits, plus the time for which "
+            "finished runs must stay readable.",
             show_default=False,
         ),
     ] = None,
@@ -50,12 +51,12 @@ def inngest(
     delete: Delete = False,
     as_json: AsJson = False,
 ) -> None:
-    """Sweep results of steps of runs that are not listed as live, or are old enough. Give --live, --older-than or both.
+    """Sweep step results of runs that are not listed as live, or are old enough. Give --live, --older-than or both.
 
     Results of functions, data of events and errors belong to the tenant, and are never swept.
 
-    The store and the keys are those of the settings.
-    Run it once a day: the first run marks, the first one after the grace deletes.
+    Uses the store and the keys of the settings.
+    Run it once a day: the first sweep marks, the first sweep after the grace deletes.
     """
     if live is None and older_than is None:
         raise typer.BadParameter("give --live, --older-than or both")
@@ -86,22 +87,22 @@ def inngest(
 
     with told_in_one_line("sweep inngest"):
         if live and find_spec("inngest") is None:
-            raise ConfigError("inngest is not installed", "pip install 'coatcheck[inngest]'")
+            raise ConfigError("inngest is not installed", "Run: pip install 'coatcheck[inngest]'")
         print_report(with_progress(work), max_share, as_json=as_json)
 
 
 @contextmanager
 def _opened(path: Path, grace: timedelta) -> Iterator[TextIO]:
-    """The list of live runs.
+    """Open the list of live runs.
 
     Raises:
-        ConfigError: It is so old that a run which began after it was written could be taken for one that has ended.
-        OSError: It cannot be read.
+        ConfigError: The list is too old: a run that started after it was written could be taken for an ended one.
+        OSError: The file cannot be read.
     """
     if path == Path("-"):
         yield sys.stdin
         return
     with path.open(encoding="utf-8", errors="replace") as lines:
         if time.time() - path.stat().st_mtime > grace.total_seconds() / 2:
-            raise ConfigError(f"{path} is older than half the grace", "List the live runs anew.")
+            raise ConfigError(f"{path} is older than half the grace", "Write a new list of the live runs.")
         yield lines

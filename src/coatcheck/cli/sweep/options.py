@@ -1,4 +1,4 @@
-"""Options of every sweep."""
+"""Options common to all sweeps."""
 
 import re
 from datetime import timedelta
@@ -13,7 +13,7 @@ _SPAN = re.compile(r"([1-9][0-9]{0,4})([dh])")
 
 
 def span(text: str | timedelta) -> timedelta:
-    """The time that ``7d`` or ``36h`` says. Typer passes defaults through it as well."""
+    """Parse a time such as ``7d`` or ``36h``. Typer also passes defaults."""
     if isinstance(text, timedelta):
         return text
     found = _SPAN.fullmatch(text)
@@ -28,8 +28,8 @@ Grace = Annotated[
         parser=span,
         metavar="TIME",
         show_default="7d",
-        help="How long to wait between the two looks, such as 7d; at least 1d, and longer than a run can take from "
-        "the writing of its input until the server shows it.",
+        help="Time between mark and deletion, such as 7d; at least 1d, and longer than the time from the writing of a "
+        "run's input until the server lists the run.",
     ),
 ]
 MaxShare = Annotated[
@@ -37,33 +37,31 @@ MaxShare = Annotated[
     typer.Option(
         min=0,
         max=1,
-        help="Do nothing if more than this share of all objects is on its way out, marked before or now.",
+        help="Refuse to sweep if more than this share of all objects is marked, before or now.",
     ),
 ]
-Delete = Annotated[
-    bool, typer.Option("--delete", help="Mark and delete. Without it, only say what would be done.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print records instead of a table.")]
+Delete = Annotated[bool, typer.Option("--delete", help="Mark and delete. Without it: a dry run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON records instead of a table.")]
 Moved = Annotated[
     bool,
     typer.Option(
         "--moved",
-        help="The engine's cluster or namespace is another one than the store was swept for before, and that is right.",
+        help="Confirm that the engine's cluster or namespace differs from the one of earlier sweeps of this store.",
     ),
 ]
 NoRuns = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME",
-        help="This one of them rightly has no runs, or was deleted for good: free all that was written for it. Can be given "
-        "several times.",
+        help="Confirm that this tenant or namespace has no runs, or was deleted for good: sweep everything written for it. "
+        "Repeatable.",
     ),
 ]
 Tenants = Annotated[
     list[str] | None,
     typer.Option(
         "--tenant",
-        help="Whose payloads to sweep; can be given several times. No other server of this engine may write for them.",
+        help="Tenant whose payloads to sweep; repeatable. No other server of this engine may write for it.",
         show_default="default",
     ),
 ]

@@ -18,7 +18,7 @@ from coatcheck.cli.sweep.options import (
     NoRuns,
     Tenants,
 )
-from coatcheck.cli.sweep.report import print_report
+from coatcheck.cli.sweep.printing import print_report
 from coatcheck.cli.sweep.running import swept
 from coatcheck.errors import ConfigError
 
@@ -33,7 +33,7 @@ def restate(
         str,
         typer.Option(
             envvar="RESTATE_ADMIN_URL",
-            help="URL of the server's admin API. RESTATE_AUTH_TOKEN is sent as bearer token, if it is set.",
+            help="URL of the server's admin API. RESTATE_AUTH_TOKEN is sent as a bearer token if set.",
         ),
     ] = "http://localhost:9070",
     auth_token: Annotated[str | None, typer.Option(envvar="RESTATE_AUTH_TOKEN", hidden=True)] = None,
@@ -45,11 +45,11 @@ def restate(
     delete: Delete = False,
     as_json: AsJson = False,
 ) -> None:
-    """Sweep payloads that neither an invocation, nor state, nor a promise of the server can reach.
+    """Sweep payloads that no invocation, state or promise of the server can reach.
 
-    Completed invocations count until they are purged; state keeps its payloads for ever.
-    The store and the keys are those of the settings.
-    Run it once a day: the first run marks, the first one after the grace deletes.
+    Completed invocations keep payloads until they are purged; state keeps its payloads forever.
+    Uses the store and the keys of the settings.
+    Run it once a day: the first sweep marks, the first sweep after the grace deletes.
     """
 
     async def work(progress: "Progress") -> "Report":
@@ -73,5 +73,5 @@ def restate(
 
     with told_in_one_line("sweep restate"):
         if find_spec("restate") is None:
-            raise ConfigError("restate-sdk is not installed", "pip install 'coatcheck[restate]'")
+            raise ConfigError("restate-sdk is not installed", "Run: pip install 'coatcheck[restate]'")
         print_report(with_progress(work), max_share, as_json=as_json)

@@ -1,4 +1,4 @@
-"""What every sweep does once it knows whom to ask."""
+"""The part that all sweeps share."""
 
 from typing import TYPE_CHECKING
 
@@ -25,13 +25,24 @@ async def swept(
     moved: bool = False,
     no_runs: "Sequence[str]" = (),
 ) -> "Report":
-    """Sweep the store of the settings, or look what a sweep would do.
+    """Sweep the store of the settings, or report what a sweep would do.
+
+    Args:
+        engine: Name of the engine whose payloads are swept.
+        live: The engine's live runs; None to ask no engine.
+        tenants: Tenants to sweep.
+        rules: The rules for what is deleted.
+        max_share: Share of all objects above which the sweep refuses.
+        progress: Called with the current step and its count.
+        delete: Mark and delete; without it, a dry run.
+        moved: Accept another cluster or namespace than in earlier sweeps.
+        no_runs: Tenants that are known to have no runs.
 
     Raises:
-        ConfigError: Of none of the tenants the store has anything.
-        CoatcheckError: As :meth:`~coatcheck.retention.sweep.Sweep.run`.
+        ConfigError: The store has nothing of any of the tenants.
+        CoatcheckError: As for :meth:`~coatcheck.retention.sweep.Sweep.run`.
     """
-    # Slow to load, and other commands need none of it.
+    # Slow to load, and other commands do not need it.
     from coatcheck.chain import Chain  # noqa: PLC0415
     from coatcheck.retention.sweep import Sweep  # noqa: PLC0415
     from coatcheck.storage.prefixes import ScopePrefixes  # noqa: PLC0415
@@ -52,7 +63,7 @@ async def swept(
         report = await (work.run() if delete else work.look())
         if not report.found:
             raise ConfigError(
-                f"{chain.store!r} has nothing that {engine} wrote for {', '.join(tenants)}, and was never swept for it",
-                "Nothing was looked at. Check the store, the keys, and the names. In a new store there is nothing to sweep yet.",
+                f"{chain.store!r} has no payloads of {engine} for {', '.join(tenants)}, and was never swept for it",
+                "Nothing was swept. Check the store, the keys, and the names. A new store has nothing to sweep yet.",
             )
         return report

@@ -7,7 +7,7 @@ import typer
 from coatcheck.cli.failures import told_in_one_line
 from coatcheck.cli.progress import with_progress
 from coatcheck.cli.sweep.options import SHARE, WEEK, AsJson, Delete, Grace, MaxShare, Moved, NoRuns
-from coatcheck.cli.sweep.report import print_report
+from coatcheck.cli.sweep.printing import print_report
 from coatcheck.cli.sweep.running import swept
 from coatcheck.cli.temporal.options import Address, Server, check_installed
 
@@ -21,7 +21,7 @@ def temporal(
     namespace: Annotated[
         list[str] | None,
         typer.Option(
-            help="Whose payloads to sweep; can be given several times.",
+            help="Namespace whose payloads to sweep; repeatable.",
             show_default="TEMPORAL_NAMESPACE, or default",
         ),
     ] = None,
@@ -29,13 +29,13 @@ def temporal(
     grace: Grace = WEEK,
     max_share: MaxShare = SHARE,
     archived: Annotated[
-        bool, typer.Option("--archived", help="Keep what runs in visibility's archive refer to, too.")
+        bool, typer.Option("--archived", help="Also keep payloads of runs in the visibility archive.")
     ] = False,
     nexus_callers_listed: Annotated[
         bool,
         typer.Option(
             "--nexus-callers-listed",
-            help="All namespaces that call these by Nexus are given: the server need not be asked.",
+            help="Confirm that all namespaces which call these by Nexus are given, so that the server need not be asked.",
         ),
     ] = False,
     no_runs: NoRuns = None,
@@ -43,10 +43,10 @@ def temporal(
     delete: Delete = False,
     as_json: AsJson = False,
 ) -> None:
-    """Sweep payloads of workflows that the server no longer has, neither running nor retained.
+    """Sweep payloads of workflows that are neither running nor retained on the server.
 
-    The store and the keys are those of the settings.
-    Run it once a day: the first run marks, the first one after the grace deletes.
+    Uses the store and the keys of the settings.
+    Run it once a day: the first sweep marks, the first sweep after the grace deletes.
     """
 
     async def work(progress: "Progress") -> "Report":

@@ -1,1 +1,1 @@
-"""The parts of the store suite, one theme each."""
+"""The parts of the store suite, one topic each."""

@@ -1,4 +1,4 @@
-"""What all parts of the suite stand on."""
+"""The base of all parts of the suite."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -12,48 +12,48 @@ AT_ONCE = 16
 
 
 class StoreSuiteBase(ABC):
-    """What a subclass brings, and what it can set."""
+    """The fixture, the methods and the settings of a subclass."""
 
     pytestmark = pytest.mark.asyncio
 
     large: ClassVar[int] = 20 << 20
     """Bytes of the largest object written."""
     many: ClassVar[int] = 1_100
-    """Objects in the listing test: more than one page of the store."""
+    """Objects in the listing tests; must be more than one page of the store's listing."""
     model_examples: ClassVar[int] = 30
-    """Sequences of operations that are tried against the model."""
+    """Sequences of operations to compare with the model."""
     model_steps: ClassVar[int] = 20
-    """Operations in each of them."""
+    """Operations in each sequence."""
     nested_keys: ClassVar[bool] = True
-    """Whether one object's key can be the folder of another's: ``a`` and ``a/b``. coatcheck writes no such keys, and
-    a store that keeps them in a file system may refuse them."""
+    """True if one object's key may be the folder of another's: ``a`` and ``a/b``. coatcheck writes no such keys, and a
+    store on a file system may refuse them."""
 
     @pytest.fixture
     def store(self) -> Store:
-        """Override it: an empty store."""
+        """Return an empty store. Subclasses must override it."""
         raise NotImplementedError("a subclass of StoreSuite needs a `store` fixture")
 
     @abstractmethod
     async def raw_get(self, store: Store, key: str) -> bytes | None:
-        """The object's bytes, read past ``store``; None if there is no object."""
+        """Return the object's bytes, read without ``store``; None if there is no object."""
 
     @abstractmethod
     async def raw_set(self, store: Store, key: str, data: bytes) -> None:
-        """Write the object past ``store``, as another process with the same settings would."""
+        """Write the object without ``store``, as another process with the same settings would."""
 
 
 async def listed(store: Store, prefix: str = "") -> list[StoredObject]:
-    """Everything that the store lists."""
+    """Return everything that the store lists."""
     return [found async for found in store.list_objects(prefix)]
 
 
 async def keys_of(store: Store, prefix: str = "") -> list[str]:
-    """The keys that the store lists, sorted."""
+    """Return the keys that the store lists, sorted."""
     return sorted([found.key async for found in store.list_objects(prefix)])
 
 
 async def create_all(store: Store, keys: list[str], data: bytes) -> None:
-    """Create all ``keys``, a bounded number of them at once."""
+    """Create all ``keys``, a bounded number of them concurrently."""
     waiting = iter(keys)
 
     async def worker() -> None:

@@ -1,4 +1,4 @@
-"""Several operations at once, and some that are given up."""
+"""Concurrent and cancelled operations."""
 
 import asyncio
 import random
@@ -12,7 +12,7 @@ from coatcheck.testing._store.base import AT_ONCE, StoreSuiteBase, keys_of, list
 
 _RACERS = 64
 _SINGLE_STEPS = 24
-"""Loop steps after which an operation is cancelled one by one; beyond, the steps grow by a quarter."""
+"""Steps of the loop up to which an operation is cancelled at each one; beyond, the steps grow by a quarter."""
 
 _Operation = Callable[[Store, str, bytes], Awaitable[object]]
 
@@ -63,7 +63,7 @@ class ConcurrencyTests(StoreSuiteBase):
         writes = asyncio.gather(*(store.replace("t/s/o", version) for version in versions))
         while not writes.done():
             assert await store.get("t/s/o") in versions
-            # A store in memory may never give way to the writers.
+            # A store in memory may never yield to the writers.
             await asyncio.sleep(0)
         await writes
         assert await store.get("t/s/o") in versions
@@ -97,7 +97,7 @@ class ConcurrencyTests(StoreSuiteBase):
 
     @pytest.mark.parametrize("operation", [_create, _replace, _get, _delete, _list])
     async def test_cancelled_at_every_step(self, store: Store, operation: _Operation) -> None:
-        """Cancel after 0, 1, 2 ... steps of the loop, until the operation is faster than the cancellation."""
+        """Cancel after 0, 1, 2 ... steps of the loop, until the operation ends before the cancellation."""
         data = b"whole" * 2_000
         steps, finished = 0, False
         while not finished:

@@ -1,4 +1,4 @@
-"""What a store lists."""
+"""Listings of a store."""
 
 from collections import Counter
 from datetime import timedelta
@@ -10,7 +10,7 @@ _FOREIGN_PREFIXES = ["/", "../", "a/../", "a//", ".", "a\\", "%2e", "*", "\x00",
 
 
 class ListingTests(StoreSuiteBase):
-    """Listings by prefix, of many objects, and while others write."""
+    """Listings by prefix, of many objects, and during writes."""
 
     async def test_listing_by_prefix(self, store: Store) -> None:
         keys = ["a/b/1", "a/b/2", "a/bc/1", "a/c", "ab/b", "b"]

@@ -1,4 +1,4 @@
-"""Event loops that come and go."""
+"""Use of a store from several event loops."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from coatcheck.testing._store.base import StoreSuiteBase, keys_of
 
 
 class LoopTests(StoreSuiteBase):
-    """One store, used from several event loops, and after it was closed."""
+    """One store, used from several event loops and after it was closed."""
 
     async def test_two_event_loops_at_once(self, store: Store) -> None:
         together = Barrier(2, timeout=30)

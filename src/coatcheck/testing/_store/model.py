@@ -1,4 +1,4 @@
-"""A store held against a dictionary by Hypothesis: any sequence of operations, the same outcome."""
+"""A comparison of a store with a dictionary by Hypothesis: any sequence of operations must have the same result."""
 
 import asyncio
 import itertools
@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from coatcheck.contracts.store import Store
 from coatcheck.errors import PayloadNotFound
 
-# Neighbours that a careless prefix match takes for one another.
+# Neighbours that a careless prefix match confuses.
 _FLAT_KEYS = ["a-b", "a/b", "a/bc", "ab/c", "ab/cd", "b", "b=1/_.x"]
 _NESTED_KEYS = ["a", "ab", "a/b/c"]
 _KEYS = st.runner().flatmap(lambda machine: st.sampled_from(machine.keys))
@@ -75,7 +75,14 @@ class _Model(RuleBasedStateMachine):
 
 
 def check_against_model(store: Store, examples: int, steps: int, *, nested: bool) -> None:
-    """Run ``examples`` sequences of ``steps`` operations each, every one in a folder of its own."""
+    """Run ``examples`` sequences of ``steps`` operations each, every sequence in its own folder.
+
+    Args:
+        store: The store to test.
+        examples: Number of sequences.
+        steps: Operations in each sequence.
+        nested: Also use keys that are folders of other keys.
+    """
     keys = _FLAT_KEYS + (_NESTED_KEYS if nested else [])
     folders = (f"model-{number}/" for number in itertools.count())
     with asyncio.Runner() as runner:

@@ -1,4 +1,4 @@
-"""What a store does with one object."""
+"""Operations on one object."""
 
 import random
 import tracemalloc
@@ -51,7 +51,7 @@ _REFUSED_KEYS = [
 
 
 class ObjectTests(StoreSuiteBase):
-    """Create, replace, get and delete, on keys good and bad."""
+    """Create, replace, get and delete, with valid and invalid keys."""
 
     async def test_create_writes_once(self, store: Store) -> None:
         assert await store.create("t/s/o", b"first") is True

@@ -1,4 +1,4 @@
-"""The report in the terminal."""
+"""The report as tables for the terminal."""
 
 from collections.abc import Iterable, Sequence
 
@@ -22,11 +22,11 @@ from coatcheck.doctor.limits import Distance
 from coatcheck.doctor.places import Place, Share
 
 _SHOWN = 8
-"""Rows of each kind."""
+"""Most rows of a table."""
 _NAME = 34
-"""Characters of a name."""
+"""Most characters of a name."""
 _NAMES = frozenset({"limit", "run", "name", "event type", "activity", "field", "form"})
-"""Columns that hold no figures."""
+"""Columns that hold text."""
 
 
 def show(diagnosis: Diagnosis, console: Console) -> None:
@@ -51,7 +51,7 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
 def show_many(diagnoses: Sequence[Diagnosis], console: Console) -> None:
     """Print one row a run."""
     table = _table(
-        "runs, the nearest to a limit first", "run", "history", "turns", "ends at", "coatcheck", "ends at"
+        "runs, those closest to a limit first", "run", "history", "turns", "ends at", "coatcheck", "ends at"
     )
     for one in diagnoses:
         ends, chained = first_end(one.distances), first_end(one.prospect.distances)
@@ -71,7 +71,7 @@ def _ends(distance: Distance | None) -> str:
 
 
 def _limits(diagnosis: Diagnosis) -> Table:
-    table = _table("limits", "limit", "now", "of it", "at turn", "coatcheck", "at turn")
+    table = _table("limits", "limit", "now", "used", "at turn", "coatcheck", "at turn")
     for plain, chained in zip(diagnosis.distances, diagnosis.prospect.distances, strict=True):
         style = "red" if plain.met else ""
         table.add_row(
@@ -86,7 +86,7 @@ def _limits(diagnosis: Diagnosis) -> Table:
 
 
 def _shares(title: str, shares: Sequence[Share], whole: int) -> Table:
-    table = _table(f"where the bytes are, {title}", "name", "events", "bytes", "payloads", "share")
+    table = _table(f"bytes {title}", "name", "events", "bytes", "payloads", "share")
     for share in shares[:_SHOWN]:
         table.add_row(
             Text(printable(share.name, _NAME)),
@@ -99,15 +99,15 @@ def _shares(title: str, shares: Sequence[Share], whole: int) -> Table:
 
 
 def _largest(diagnosis: Diagnosis) -> Table:
-    table = _table("the largest payloads", "event", "event type", "activity", "field", "bytes", "form")
+    table = _table("largest payloads", "event", "event type", "activity", "field", "bytes", "form")
     for place in diagnosis.largest[:_SHOWN]:
         table.add_row(*_place(place), size(place.size), str(place.form))
     return table
 
 
 def _repeats(diagnosis: Diagnosis) -> Table:
-    title = f"payloads that repeat byte for byte: {size(diagnosis.repeated)} in all"
-    table = _table(title, "event", "event type", "activity", "field", "times", "costs")
+    title = f"repeated payloads, byte for byte: {size(diagnosis.repeated)} in total"
+    table = _table(title, "event", "event type", "activity", "field", "times", "extra")
     for repeat in diagnosis.repeats[:_SHOWN]:
         table.add_row(*_place(repeat.places[0]), f"{len(repeat.places):,}", size(repeat.again))
     return table
@@ -125,7 +125,7 @@ def _table(title: str, *columns: str) -> Table:
         table.add_column(
             name,
             justify="left" if name in _NAMES else "right",
-            # A run's name is whole, on several lines if need be: it is what one copies.
+            # A run's name is never shortened, because people copy it.
             no_wrap=name != "run",
             overflow="fold",
         )
