@@ -44,6 +44,8 @@ class GoogleKms(KeyService):
         name: ``projects/P/locations/L/keyRings/R/cryptoKeys/K``, without a version: its primary version encrypts.
         credentials: Of google-auth. Defaults to application default credentials.
         endpoint_url: Another address of the service; with ``http://`` no credentials are sent unless given here.
+        ca_bundle: A file of the certificates, PEM, of those who may vouch for the service and for Google's token server.
+            Defaults to the system's.
 
     Raises:
         ConfigError: ``name`` is no key's name, or a package is not installed.
@@ -52,7 +54,12 @@ class GoogleKms(KeyService):
     kind: ClassVar[str] = "Google Cloud KMS"
 
     def __init__(
-        self, name: str, *, credentials: "Credentials | None" = None, endpoint_url: str = _ENDPOINT
+        self,
+        name: str,
+        *,
+        credentials: "Credentials | None" = None,
+        endpoint_url: str = _ENDPOINT,
+        ca_bundle: str | None = None,
     ) -> None:
         try:
             from coatcheck.google.client import GCSClient  # noqa: PLC0415 - optional
@@ -67,7 +74,13 @@ class GoogleKms(KeyService):
             )
         self.name = name
         self._client = GCSClient(
-            endpoint_url.rstrip("/"), credentials, None, _CONNECTIONS, _SECONDS, scope=_SCOPE
+            endpoint_url.rstrip("/"),
+            credentials,
+            None,
+            _CONNECTIONS,
+            _SECONDS,
+            scope=_SCOPE,
+            ca_bundle=ca_bundle,
         )
 
     def __repr__(self) -> str:
