@@ -11,7 +11,7 @@ step inwards. All there is, with what holds where nothing is set::
     decode_only = false         # write nothing of ours, read everything: to roll out and to roll back
     max_payload = 268435456     # bytes
     nexus_namespaces = []       # Temporal: namespaces at the other end of Nexus operations; theirs is opened as well
-    # ca_bundle = "/etc/ssl/ours.pem"    # the issuers, PEM, that stores and KMSs are trusted by, in place of the system's
+    # ca_bundle = "/etc/ssl/ours.pem"    # issuers (PEM) to trust for stores and KMSs, in place of the system's
 
     [codec.zstd]                # the options of a codec in the list above
     level = 3
@@ -174,8 +174,8 @@ class Settings(BaseSettings):
     nexus_namespaces: Annotated[list[_Namespace], NoDecode] = []
     """For whoever reads Temporal's histories: what their ``ClaimCheckPlugin`` is given. In the environment separated by commas."""
     ca_bundle: str | None = None
-    """A file of certificates, PEM: the issuers that stores and KMSs are trusted by, in place of the system's. What a store's
-    URL says of its own goes before it. Stores of other packages are told in their URLs only."""
+    """A file of certificates, PEM: the issuers to trust for stores and KMSs, in place of the system's. What a store's URL says
+    of its own goes before it. Stores of other packages are told in their URLs only."""
     offload: OffloadSettings = Field(default_factory=OffloadSettings)
     keyring: KeyringSettings = Field(default_factory=KeyringSettings)
     """Other keys than those in the variable ``COATCHECK_KEYS``."""
