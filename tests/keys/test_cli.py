@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from typer.testing import CliRunner
 from coatcheck import Chain, IntegrityError, Key, Keyring, KeyUnavailable, Scope
 from coatcheck.cli.app import app
 from coatcheck.cli.keys.key_file import rotate_file
+from coatcheck.settings.model import Settings
 from tests.chains import KEY, OTHER_KEY
 from tests.engines.aws_kms import REGION, AwsKmsServer
 
@@ -220,7 +220,7 @@ def test_after_a_shredding_a_key_is_made_only_where_that_is_said(kms: AwsKmsServ
 def test_the_list_of_tenants_keys_fits_a_terminal(kms: AwsKmsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     arn = kms.new_key(region="us-gov-west-1")
     assert len(arn) > 80
-    short = os.environ["COATCHECK_KEYRING__KMS"]
+    short = str(Settings.load().keyring.kms)
     monkeypatch.setenv("COATCHECK_KEYRING__DECRYPT_ONLY", short)
     monkeypatch.setenv("COATCHECK_KEYRING__KMS", arn)
     encode(b"payload", "mine")

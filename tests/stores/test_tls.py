@@ -229,8 +229,7 @@ async def test_the_setting_holds_for_store_replicas_other_stores_and_the_kms(
 async def test_without_the_setting_neither_store_nor_kms_is_trusted(
     settings: str, issuer: tuple[trustme.CA, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    del settings
-    for store in (os.environ["COATCHECK_OFFLOAD__STORE"], f"file://{issuer[1].parent}/objects"):
+    for store in (settings, f"file://{issuer[1].parent}/objects"):
         monkeypatch.setenv("COATCHECK_OFFLOAD__STORE", store)
         async with Chain.from_settings() as chain:
             with pytest.raises(ConfigError, match=r"certificate of .* not accepted.*setting ca_bundle"):

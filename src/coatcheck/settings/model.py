@@ -330,6 +330,11 @@ def _file() -> Path | None:
     return Path(named)
 
 
+def place_of_file() -> Path:
+    """Return where settings are read from if there is a file: the one that ``COATCHECK_CONFIG`` names, else the default."""
+    return Path(os.environ.get(_FILE_VARIABLE) or _FILE)
+
+
 def sources() -> tuple[Path | None, dict[str, Any], dict[str, Any]]:
     """Return the file that is read, what it sets, and what variables set. Values are as they were written, secrets too.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _LINE = 80
-_TITLES = {
+_TITLES: dict[str, object] = {
     "tenant_tag": "tenant",
     "number": "no.",
     "key_id": "key",
@@ -208,7 +208,7 @@ def _print(found: list[dict[str, object]]) -> None:
         places.setdefault(str(key["source" if "source" in key else "service"]), []).append(key)
     for number, (place, keys) in enumerate(places.items()):
         typer.echo(("\n" if number else "") + printable(place, _LINE))
-        for row in (_TITLES, *map(_in_words, keys)):
+        for row in [_TITLES, *map(_in_words, keys)]:
             columns = [f"{row[name]!s:{width}}" for name, width in _WIDTHS.items() if name in keys[0]]
             typer.echo("  ".join(columns).rstrip())
 
