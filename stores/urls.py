@@ -5,12 +5,19 @@ Each option of a URL, after its ``?``, is the store's argument of the same name.
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from coatcheck.contracts.store import Store
 from coatcheck.errors import ConfigError
 
 _Parser = Callable[[str], object]
+_ISSUERS = {
+    "gs": "ca_bundle",
+    "postgres": "sslrootcert",
+    "postgresql": "sslrootcert",
+    "s3": "ca_bundle",
+}
+"""The option of a URL that names a file of certificates, by scheme."""
 _SSE = ("AES256", "aws:kms", "aws:kms:dsse")
 
 
@@ -60,6 +67,18 @@ def postgresql(url: str) -> Store:
             raise _no_such_option(pair.partition("=")[0], [*known, "and those of libpq"])
     arguments = _options("&".join(ours), known)
     return PostgresStore("?".join(filter(None, (address, "&".join(theirs)))), **arguments)
+
+
+def trusting(url: str, ca_bundle: str | None) -> str:
+    """Return ``url`` with the file ``ca_bundle`` as the option that names issuers.
+
+    A URL that has this option already comes back as it is, and so does one of a store that has none.
+    """
+    option = _ISSUERS.get(url.partition(":")[0].lower())
+    _, mark, query = url.partition("?")
+    if ca_bundle is None or option is None or option in (pair.partition("=")[0] for pair in query.split("&")):
+        return url
+    return f"{url}{'&' if mark else '?'}{option}={quote(ca_bundle)}"
 
 
 def s3_arguments(url: str) -> dict[str, Any]:

@@ -184,16 +184,7 @@ class AwsIdentity:
         return Site(endpoint, region, ca_bundle)
 
     def _session(self) -> "boto3.Session":
-        """The one that was given, or a new one by boto3's own rules that trusts ``ca_bundle`` wherever it asks."""
-        if self._given is not None:
-            return self._given
-        import boto3  # noqa: PLC0415 - optional, and slow to load
-        import botocore.session  # noqa: PLC0415 - optional
-
-        session = botocore.session.get_session()
-        if self._ca_bundle is not None:
-            session.set_config_variable("ca_bundle", self._ca_bundle)
-        return boto3.Session(botocore_session=session, region_name=self._region)
+        return self._given if self._given is not None else new_session(self._ca_bundle, self._region)
 
     def _find_source(self) -> "Credentials":
         with self._finding:
@@ -210,6 +201,17 @@ class AwsIdentity:
     def _start_anew(self) -> None:
         self._finding = threading.Lock()
         self._source = self._last = None
+
+
+def new_session(ca_bundle: str | None, region: str | None = None) -> "boto3.Session":
+    """Return a session by boto3's own rules that trusts ``ca_bundle``, if it is given, wherever it asks."""
+    import boto3  # noqa: PLC0415 - optional, and slow to load
+    import botocore.session  # noqa: PLC0415 - optional
+
+    session = botocore.session.get_session()
+    if ca_bundle is not None:
+        session.set_config_variable("ca_bundle", ca_bundle)
+    return boto3.Session(botocore_session=session, region_name=region)
 
 
 def address_of(bucket: str, endpoint: str, *, path_style: bool | None) -> tuple[SplitResult, bool]:

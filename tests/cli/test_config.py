@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from coatcheck.cli.app import app
 from tests.chains import KEY, OTHER_KEY
+from tests.engines.tls import authority
 
 SECRET = "hunter2"
 TOML = f"""
@@ -45,6 +46,7 @@ def test_what_is_set_where_is_said_and_nothing_secret(
     (tmp_path / "coatcheck.toml").write_text(TOML)
     monkeypatch.setenv("COATCHECK_KEYS", f"{KEY.to_text()},{OTHER_KEY.to_text()}")
     monkeypatch.setenv("COATCHECK_OFFLOAD__OVER", "77")
+    monkeypatch.setenv("COATCHECK_CA_BUNDLE", str(authority(tmp_path)[1]))
     lines = [" ".join(line.split()) for line in shown().splitlines()]
     assert lines[:2] == [
         "file coatcheck.toml",
@@ -56,6 +58,7 @@ def test_what_is_set_where_is_said_and_nothing_secret(
         "encrypt true (default)",
         "accept_plain false (coatcheck.toml)",
         "offload.over 77 (variable)",
+        f"ca_bundle {tmp_path}/issuer.pem (variable)",
         "offload.deadline 8 (default)",
         "keyring.kms none (default)",
         "serve.port 8081 (default)",

@@ -17,7 +17,7 @@ from coatcheck.settings.serve import JwtSettings, ServeSettings
 from tests.chains import KEY, OTHER_KEY
 from tests.server.issuer import issuing, token
 from tests.server.process import SECONDS, SERVE, started, variables
-from tests.server.serving import JSON, CodecServer, plain, sealed, to_json
+from tests.server.serving import JSON, Serving, plain, sealed, to_json
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_settings_come_from_the_file_of_the_chain(environment: dict[str, str], t
         with started(environment, tmp_path, "--host", "0.0.0.0") as running:  # noqa: S104 - tokens are asked for
             assert any("tokens of https://issuer.example.com/ for coatcheck" in line for line in running.said)
             url = running.server.url.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - see above
-            server = CodecServer(url)
+            server = Serving(url)
             body = to_json([plain(b"1")])
             good = {**JSON, "Authorization": f"Bearer {token()}"}
             assert server.post("/tenant-a/decode", body, JSON).status_code == 401

@@ -32,9 +32,10 @@ class AwsKmsServer:
         """What does not go through coatcheck."""
         return session().client("kms", endpoint_url=self.endpoint)
 
-    def new_key(self) -> str:
-        """The ARN of a new key."""
-        return self.client.create_key()["KeyMetadata"].get("Arn", "")
+    def new_key(self, *, region: str = REGION) -> str:
+        """Return the ARN of a new key."""
+        client = session().client("kms", endpoint_url=self.endpoint, region_name=region)
+        return client.create_key()["KeyMetadata"].get("Arn", "")
 
 
 @cache

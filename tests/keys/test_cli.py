@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from coatcheck import Chain, IntegrityError, Key, Keyring, KeyUnavailable, Scope
 from coatcheck.cli.app import app
 from coatcheck.cli.keys.key_file import rotate_file
+from coatcheck.settings.model import Settings
 from tests.chains import KEY, OTHER_KEY
 from tests.engines.aws_kms import REGION, AwsKmsServer
 
@@ -92,7 +93,7 @@ def test_keys_in_the_environment_are_listed_by_id(monkeypatch: pytest.MonkeyPatc
     code, out, _ = run("keys", "list")
     assert code == 0
     assert out == (
-        f"{KEY.id.hex()}  primary  COATCHECK_KEYS\n{OTHER_KEY.id.hex()}  decrypt-only  COATCHECK_KEYS\n"
+        f"COATCHECK_KEYS\nkey       role\n{KEY.id.hex()}  primary\n{OTHER_KEY.id.hex()}  decrypt-only\n"
     )
     assert "no command can change. Make a key with `coatcheck keys new`" in refusal("keys", "rotate")
     assert "the same for all tenants: to shred one would be to shred all" in refusal(
@@ -183,6 +184,64 @@ def test_tenants_keys_are_listed_rotated_and_shredded(kms: AwsKmsServer) -> None
     with pytest.raises(KeyUnavailable, match="destroyed on"):
         decode(mine, "mine")
     assert decode(theirs, "theirs") == b"theirs"
+
+
+def test_a_misspelt_tenant_gets_no_key(kms: AwsKmsServer, tmp_path: Path) -> None:
+    commands = (("rotate", "nope"), ("rotate", "--all"), ("list",), ("list", "--tenant", "nope"))
+    for command in commands:
+        assert "has " in refusal("keys", *command)
+    assert "no tenant has a key" in refusal("rekey")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()], "to look makes nothing"
+    encode(b"payload", "mine")
+    assert "the tenant 'nope' has no key. Check its name. To make its first key" in refusal(
+        "keys", "rotate", "nope"
+    )
+    assert "the tenant 'nope' has no keys in the store" in refusal(
+        "keys", "list", "--json", "--tenant", "nope"
+    )
+    assert "--new is for one tenant" in refusal("keys", "rotate", "--all", "--new")
+    assert len(listed()) == 1
+    code, out, _ = run("keys", "rotate", "nope", "--new")
+    assert code == 0
+    [made] = listed("--tenant", "nope")
+    assert out == f"the primary is now {made['key_id']}\n"
+    assert run("keys", "rotate", "nope", "--new")[0] == 0
+    assert len(listed("--tenant", "nope")) == 2
+
+
+def test_after_a_shredding_a_key_is_made_only_where_that_is_said(kms: AwsKmsServer) -> None:
+    encode(b"payload", "mine")
+    assert run("keys", "shred", "mine", "--yes")[0] == 0
+    assert "has no key" in refusal("keys", "rotate", "mine")
+    assert run("keys", "rotate", "mine", "--new")[0] == 0
+    assert len(listed()) == 1
+
+
+def test_the_list_of_tenants_keys_fits_a_terminal(kms: AwsKmsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    arn = kms.new_key(region="us-gov-west-1")
+    assert len(arn) > 80
+    short = str(Settings.load().keyring.kms)
+    monkeypatch.setenv("COATCHECK_KEYRING__DECRYPT_ONLY", short)
+    monkeypatch.setenv("COATCHECK_KEYRING__KMS", arn)
+    encode(b"payload", "mine")
+    monkeypatch.setenv("COATCHECK_KEYRING__DECRYPT_ONLY", arn)
+    monkeypatch.setenv("COATCHECK_KEYRING__KMS", short)
+    run("keys", "rotate", "mine")
+    whole = listed()
+    assert [one["service"] for one in whole] == [arn, short]
+    code, out, _ = run("keys", "list")
+    assert code == 0
+    first, *rows = out.splitlines()
+    assert len(short) <= 80
+    assert max(map(len, (first, *rows))) <= 80
+    assert first == f"{arn[:40]}…{arn[-39:]}"
+    heading = f"{'tenant':32}  no.  key       role          made at (UTC)"
+    tables = [
+        f"{one['tenant_tag']}  {one['number']:<3}  {one['key_id']}  {role}  {made[:10]} {made[11:16]}"
+        for one, role in zip(whole, ("decrypt-only", "primary     "), strict=True)
+        for made in [str(one["created_at"])]
+    ]
+    assert rows == [heading, tables[0], "", short, heading, tables[1]]
 
 
 def test_rekey_lets_a_key_of_the_kms_retire(kms: AwsKmsServer, monkeypatch: pytest.MonkeyPatch) -> None:

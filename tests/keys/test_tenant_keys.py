@@ -146,6 +146,16 @@ async def test_a_rotation_seals_anew_and_opens_the_old(world: World) -> None:
         assert await elsewhere.encode(LARGE, SCOPE) == old
 
 
+async def test_to_look_or_to_misspell_makes_nothing(world: World) -> None:
+    keys = world.keys()
+    assert await keys.list() == await keys.list("t") == []
+    with pytest.raises(ConfigError, match="the tenant 't' has no key"):
+        await keys.rotate("t")
+    assert await keys_in(world.store) == []
+    assert (await keys.rotate("t", new=True)).number == 1
+    assert (await keys.rotate("t")).number == 2
+
+
 async def test_rotations_at_once_make_one_key(world: World) -> None:
     keys = world.keys()
     await keys.load_primary("t")

@@ -50,8 +50,7 @@ async def kept(store: Store, run: str) -> tuple[str, list[bytes]]:
     """The prefix of a scope with three payloads, and what a journal has of them."""
     chain = chain_on(store)
     encoded = await all_at_once(
-        chain.encode(payload, scope_of(run))
-        for payload in [payload(run, turn) for turn in range(3)]
+        chain.encode(payload, scope_of(run)) for payload in [payload(run, turn) for turn in range(3)]
     )
     (prefix,) = await ScopePrefixes(chain_on(store).sealings).of(scope_of(run))
     return prefix, encoded
@@ -102,8 +101,7 @@ async def test_a_planted_mark_and_claim_kept_writers_off() -> None:
         await store.replace(prefix + name, b"")
     chain = chain_on(store)
     again = await all_at_once(
-        chain.encode(payload, scope_of("run"))
-        for payload in [payload("run", turn) for turn in range(3)]
+        chain.encode(payload, scope_of("run")) for payload in [payload("run", turn) for turn in range(3)]
     )
     assert again == encoded
 
@@ -125,8 +123,7 @@ async def test_a_writer_that_may_not_list_sees_a_sweep_and_no_planted_marks() ->
     async def again() -> list[bytes]:
         chain = chain_on(store)
         return await all_at_once(
-            chain.encode(payload, scope_of("run"))
-            for payload in [payload("run", turn) for turn in range(3)]
+            chain.encode(payload, scope_of("run")) for payload in [payload("run", turn) for turn in range(3)]
         )
 
     for name in PLANTED:
@@ -238,8 +235,7 @@ async def test_what_a_sweep_began_to_delete_is_left_if_the_engine_shows_it_by_no
     # A new run is not handed a delta without its base.
     chain = chain_on(store)
     encoded = await all_at_once(
-        chain.encode(payload, scope_of("run"))
-        for payload in [payload("run", turn) for turn in range(3)]
+        chain.encode(payload, scope_of("run")) for payload in [payload("run", turn) for turn in range(3)]
     )
     assert await opens(store, "run", encoded)
 

@@ -102,8 +102,8 @@ async def races(store: AgedStore, numbers: range) -> Counter[str]:
     report = await sweeper.run()
     for run, journals in zip(runs, await asyncio.gather(*writers), strict=True):
         chain = chain_on(store)
-        assert await all_at_once(
-            chain.decode(payload, scope_of(run)) for payload in journals
-        ) == payloads(run)
+        assert await all_at_once(chain.decode(payload, scope_of(run)) for payload in journals) == payloads(
+            run
+        )
     await store.close()
     return Counter({str(verdict): tally.scopes for verdict, tally in report.tallies.items() if tally.scopes})

@@ -60,9 +60,7 @@ async def written(store: Store, *runs: str, keyring: Keyring | None = None) -> d
 async def is_there(store: Store, run: str, journal: list[bytes], keyring: Keyring | None = None) -> bool:
     try:
         chain = chain_on(store, keyring)
-        return await all_at_once(
-            chain.decode(payload, scope_of(run)) for payload in journal
-        ) == payloads(run)
+        return await all_at_once(chain.decode(payload, scope_of(run)) for payload in journal) == payloads(run)
     except CoatcheckError:
         return False
 

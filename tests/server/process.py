@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.chains import KEY
-from tests.server.serving import CodecServer
+from tests.server.serving import Serving
 
 SERVE = [sys.executable, "-c", "from coatcheck.cli import main; main()", "serve"]
 SECONDS = 60
@@ -34,7 +34,7 @@ class Started:
     def __init__(self, process: subprocess.Popen[str], said: list[str], url: str) -> None:
         self.process = process
         self.said = said
-        self.server = CodecServer(url)
+        self.server = Serving(url)
 
     def stop(self, number: signal.Signals) -> tuple[int, str, str]:
         """Exit code, what else it printed, and its log."""

@@ -14,7 +14,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 from coatcheck import Chain, Scope
 from coatcheck.integrations.temporal import ClaimCheckCodec, Mode
 from coatcheck.server.app import create_app
-from coatcheck.server.listening import Server, bind, url_of
+from coatcheck.server.listening import CodecServer, bind, url_of
 from coatcheck.settings.serve import ServeSettings
 
 NAMESPACE = "tenant-a"
@@ -22,7 +22,7 @@ SCOPE = Scope(NAMESPACE, "order-7")
 JSON = {"Content-Type": "application/json"}
 
 
-class CodecServer:
+class Serving:
     """A running server, as a caller sees it."""
 
     def __init__(self, url: str) -> None:
@@ -44,19 +44,17 @@ class CodecServer:
 
 
 @contextmanager
-def serving(
-    chain: Chain, *, nexus_namespaces: Collection[str] = (), **settings: Any
-) -> Iterator[CodecServer]:
+def serving(chain: Chain, *, nexus_namespaces: Collection[str] = (), **settings: Any) -> Iterator[Serving]:
     """Serve over a real socket until the block ends."""
     serve = ServeSettings(**{"port": 0, **settings})
     with bind(serve) as listener:
         started = Event()
-        server = Server(create_app(chain, serve, nexus_namespaces=nexus_namespaces), serve, started.set)
+        server = CodecServer(create_app(chain, serve, nexus_namespaces=nexus_namespaces), serve, started.set)
         thread = Thread(target=server.run, args=([listener],))
         thread.start()
         try:
             assert started.wait(20)
-            yield CodecServer(url_of(listener))
+            yield Serving(url_of(listener))
         finally:
             server.should_exit = True
             thread.join(20)

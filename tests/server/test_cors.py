@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from coatcheck.settings.serve import ServeSettings
 from tests.chains import encrypted_chain
-from tests.server.serving import JSON, NAMESPACE, CodecServer, plain, serving, to_json
+from tests.server.serving import JSON, NAMESPACE, Serving, plain, serving, to_json
 
 UI, OTHER_UI = "https://temporal.example.com", "http://localhost:3000"
 BODY = to_json([plain(b"1")])
@@ -25,13 +25,13 @@ STRANGERS = [
 
 
 def preflight(
-    server: CodecServer, origin: str, method: str = "POST", headers: str = "content-type"
+    server: Serving, origin: str, method: str = "POST", headers: str = "content-type"
 ) -> httpx.Response:
     asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": headers}
     return httpx.options(f"{server.url}/decode", headers={"Origin": origin, **asked}, timeout=30)
 
 
-def ask(server: CodecServer, origin: str) -> httpx.Response:
+def ask(server: Serving, origin: str) -> httpx.Response:
     return server.post("/decode", BODY, {**JSON, "X-Namespace": NAMESPACE, "Origin": origin})
 
 

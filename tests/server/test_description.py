@@ -11,7 +11,7 @@ from coatcheck.server.openapi import describe
 from coatcheck.settings.serve import ServeSettings
 from tests.chains import encrypted_chain
 from tests.server.issuer import issuing, token
-from tests.server.serving import CodecServer, serving
+from tests.server.serving import Serving, serving
 
 # What is made up is nothing that could be downloaded; /download says 400 to it, as it should.
 CONFIG = """
@@ -23,18 +23,18 @@ positive_data_acceptance.enabled = false
 
 
 @pytest.fixture
-def open_server() -> Iterator[CodecServer]:
+def open_server() -> Iterator[Serving]:
     with serving(encrypted_chain(), encode=True) as server:
         yield server
 
 
 @pytest.fixture
-def guarded_server() -> Iterator[CodecServer]:
+def guarded_server() -> Iterator[Serving]:
     with issuing() as issuer, serving(encrypted_chain(), encode=True, jwt=issuer.settings()) as server:
         yield server
 
 
-def try_out(server: CodecServer, folder: Path, *more: str) -> None:
+def try_out(server: Serving, folder: Path, *more: str) -> None:
     config = folder / "schemathesis.toml"
     config.write_text(CONFIG)
     program = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)]
@@ -58,11 +58,11 @@ def try_out(server: CodecServer, folder: Path, *more: str) -> None:
     assert "Tested: 8" in done.stdout
 
 
-def test_without_tokens(open_server: CodecServer, tmp_path: Path) -> None:
+def test_without_tokens(open_server: Serving, tmp_path: Path) -> None:
     try_out(open_server, tmp_path)
 
 
-def test_with_tokens(guarded_server: CodecServer, tmp_path: Path) -> None:
+def test_with_tokens(guarded_server: Serving, tmp_path: Path) -> None:
     admin = token(permissions=["temporal-system:admin"])
     try_out(guarded_server, tmp_path, "--header", f"Authorization: Bearer {admin}")
 

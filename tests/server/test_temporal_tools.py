@@ -36,7 +36,7 @@ from tests.engines.chromium import browsing
 from tests.engines.process import NotUpError, free_port, running
 from tests.engines.requirement import unavailable
 from tests.engines.temporal import find_temporal
-from tests.server.serving import CodecServer, serving
+from tests.server.serving import Serving, serving
 from tests.server.workflows import CONVERSATION, Letters, Report, report
 
 SECONDS = 30.0
@@ -52,7 +52,7 @@ class Temporal:
     binary: str
     address: str
     ui: str
-    codec_server: CodecServer
+    codec_server: Serving
     folder: Path
 
     def chain(self, *keys: Key) -> Chain:

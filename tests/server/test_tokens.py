@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from coatcheck.server import tokens
 from tests.chains import encrypted_chain
 from tests.server.issuer import AUDIENCE, ISSUER, Issuer, claims, issuing, private_keys, token
-from tests.server.serving import JSON, NAMESPACE, CodecServer, plain, serving, to_json
+from tests.server.serving import JSON, NAMESPACE, Serving, plain, serving, to_json
 
 BODY = to_json([plain(b"1")])
 
@@ -26,13 +26,13 @@ def issuer() -> Iterator[Issuer]:
 
 
 @pytest.fixture(scope="module")
-def server(issuer: Issuer) -> Iterator[CodecServer]:
+def server(issuer: Issuer) -> Iterator[Serving]:
     with serving(encrypted_chain(), encode=True, jwt=issuer.settings()) as running:
         yield running
 
 
 def ask(
-    server: CodecServer, authorization: str | None, action: str = "decode", namespace: str = NAMESPACE
+    server: Serving, authorization: str | None, action: str = "decode", namespace: str = NAMESPACE
 ) -> int:
     headers = {**JSON, "X-Namespace": namespace}
     if authorization is not None:
@@ -62,7 +62,7 @@ def unsigned_token(algorithm: str) -> str:
     ("key_id", "algorithm"),
     [("rsa", "RS256"), ("rsa-512", "RS512"), ("ec", "ES256"), ("ed", "EdDSA")],
 )
-def test_good_tokens(server: CodecServer, key_id: str, algorithm: str) -> None:
+def test_good_tokens(server: Serving, key_id: str, algorithm: str) -> None:
     good = token(key_id, algorithm)
     assert ask(server, f"Bearer {good}") == 200
     assert ask(server, f"bearer {good}") == 200
@@ -74,7 +74,7 @@ def test_good_tokens(server: CodecServer, key_id: str, algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("audience", [AUDIENCE, ["other", AUDIENCE]])
-def test_one_audience_of_several_will_do(server: CodecServer, audience: Any) -> None:
+def test_one_audience_of_several_will_do(server: Serving, audience: Any) -> None:
     assert ask(server, f"Bearer {token(aud=audience)}") == 200
 
 
@@ -94,11 +94,11 @@ BAD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("changes", BAD.values(), ids=BAD)
-def test_tokens_that_are_not_valid_here_and_now(server: CodecServer, changes: dict[str, Any]) -> None:
+def test_tokens_that_are_not_valid_here_and_now(server: Serving, changes: dict[str, Any]) -> None:
     assert ask(server, f"Bearer {token(**changes)}") == 401
 
 
-def test_forged_tokens(server: CodecServer, issuer: Issuer) -> None:
+def test_forged_tokens(server: Serving, issuer: Issuer) -> None:
     public = private_keys()["rsa"].public_key()
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     head, body, signature = token().split(".")
@@ -132,11 +132,11 @@ def test_forged_tokens(server: CodecServer, issuer: Issuer) -> None:
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Basic YTpi"])
-def test_no_token(server: CodecServer, header: str | None) -> None:
+def test_no_token(server: Serving, header: str | None) -> None:
     assert ask(server, header) == 401
 
 
-def test_a_key_that_nobody_knows_is_asked_for_once(server: CodecServer, issuer: Issuer) -> None:
+def test_a_key_that_nobody_knows_is_asked_for_once(server: Serving, issuer: Issuer) -> None:
     ask(server, f"Bearer {token()}")
     asked = issuer.asked
     for _ in range(5):
@@ -165,12 +165,12 @@ ROLES: dict[str, tuple[Any, list[int]]] = {
 
 
 @pytest.mark.parametrize(("permissions", "expected"), ROLES.values(), ids=ROLES)
-def test_rights(server: CodecServer, permissions: Any, expected: list[int]) -> None:
+def test_rights(server: Serving, permissions: Any, expected: list[int]) -> None:
     bearer = f"Bearer {token(permissions=permissions)}"
     assert [ask(server, bearer, action) for action in ("decode", "encode")] == expected
 
 
-def test_the_namespace_that_is_asked_for_is_the_one_that_is_checked(server: CodecServer) -> None:
+def test_the_namespace_that_is_asked_for_is_the_one_that_is_checked(server: Serving) -> None:
     bearer = f"Bearer {token()}"
     assert ask(server, bearer, namespace="tenant-b") == 403
     headers = {**JSON, "Authorization": bearer}

@@ -12,6 +12,7 @@ import pytest
 from coatcheck import ConfigError, FileStore, IntegrityError, Key, Scope
 from coatcheck.settings import model as settings
 from coatcheck.settings.model import Settings
+from tests.engines.tls import authority
 
 SCOPE = Scope("tenant", "run")
 SECRET = "hunter2"
@@ -366,6 +367,26 @@ async def test_replicas_and_a_cache_arrive(
         with pytest.raises(ConfigError) as info:
             Settings.load().chain()
         assert SECRET not in str(info.value)
+
+
+def test_certificates_are_looked_at_when_settings_are_read(
+    write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file that is missing would else be noticed by the first payload; what stands in it is never repeated."""
+    ours = authority(tmp_path)[1]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for said in (str(ours), ours.name, f"~/{ours.name}"):
+        write(f'ca_bundle = "{said}"')
+        assert Settings.load().ca_bundle == str(ours)
+    (tmp_path / "none.pem").write_text(SECRET)
+    for said, why in {
+        f"/missing/{SECRET}.pem": "that file cannot be read: No such file or directory",
+        str(tmp_path): "that file cannot be read: Is a directory",
+        "": "that file cannot be read: Is a directory",
+        "none.pem": "there are no certificates in that file; it must be PEM",
+    }.items():
+        monkeypatch.setenv("COATCHECK_CA_BUNDLE", said)
+        assert wrong() == [f"ca_bundle: {why}"]
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path, write: Write) -> None:

@@ -1,8 +1,11 @@
 """Certificates and the environment: one setting holds wherever a store asks, and what is wrong is said."""
 
+import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import boto3
@@ -11,16 +14,24 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth.credentials import AnonymousCredentials, Credentials
+from typer.testing import CliRunner
 
+from coatcheck import Chain, Scope
+from coatcheck.cli.app import app
 from coatcheck.errors import CoatcheckError, ConfigError, StoreUnavailable
+from coatcheck.keys.google import GoogleKms
+from coatcheck.settings.model import Settings
 from coatcheck.settings.registry import open_store
 from coatcheck.stores.admin import gcs as gcs_admin
 from coatcheck.stores.admin import s3 as s3_admin
 from coatcheck.stores.admin import s3_lifecycle
 from coatcheck.stores.gcs import GCSStore
 from coatcheck.stores.s3 import S3Store
+from tests.engines.aws_kms import AwsKmsServer
 from tests.engines.fault_proxy import Fault, FaultProxy
 from tests.engines.gcs import GCSServer
+from tests.engines.google_kms import google_kms
+from tests.engines.postgres import serving, unprivileged_user
 from tests.engines.responder import responding
 from tests.engines.tls import authority, tls_before
 from tests.stores.operations import failures_of_all
@@ -170,6 +181,128 @@ async def test_google_and_its_token_server_by_one_setting(
         with pytest.raises(ConfigError, match=r"certificate of Google's token server"):
             await without.get("o")
         await without.close()
+
+
+SCOPE = Scope("tenant", "run")
+
+
+@pytest.fixture
+async def settings(
+    s3: str, aws_kms: AwsKmsServer, issuer: tuple[trustme.CA, Path], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[str]:
+    """Settings whose store and KMS both stand behind TLS; gives the URL of the store."""
+    for name in [name for name in os.environ if name.startswith("COATCHECK_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(issuer[1].parent)
+    async with tls_before(aws_kms.endpoint, issuer[0]) as endpoint:
+        for name, value in {
+            "AWS_ENDPOINT_URL_KMS": endpoint,
+            "COATCHECK_KEYRING__KMS": aws_kms.new_key(),
+            "COATCHECK_KEYRING__LABEL": "tests",
+            "COATCHECK_OFFLOAD__STORE": s3,
+            "COATCHECK_OFFLOAD__OVER": "16",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield s3
+
+
+async def test_the_setting_holds_for_store_replicas_other_stores_and_the_kms(
+    settings: str, issuer: tuple[trustme.CA, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COATCHECK_CA_BUNDLE", issuer[1].name)
+    payload = os.urandom(5000)
+    async with Chain.from_settings() as chain:
+        journal = await chain.encode(payload, SCOPE)
+    elsewhere = settings.replace("?", "-elsewhere?")
+    monkeypatch.setenv("COATCHECK_KEYRING__STORE", settings)
+    monkeypatch.setenv("COATCHECK_OFFLOAD__STORE", elsewhere)
+    with monkeypatch.context() as patch:
+        patch.setenv("COATCHECK_OFFLOAD__REPLICAS", settings)
+        async with Chain.from_settings() as chain:
+            assert await chain.decode(journal, SCOPE) == payload
+    monkeypatch.setenv("COATCHECK_OFFLOAD__ALIAS", "new")
+    monkeypatch.setenv("COATCHECK_OFFLOAD__READ_ALSO__DEFAULT", settings)
+    async with Chain.from_settings() as chain:
+        assert await chain.decode(journal, SCOPE) == payload
+
+
+async def test_without_the_setting_neither_store_nor_kms_is_trusted(
+    settings: str, issuer: tuple[trustme.CA, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for store in (settings, f"file://{issuer[1].parent}/objects"):
+        monkeypatch.setenv("COATCHECK_OFFLOAD__STORE", store)
+        async with Chain.from_settings() as chain:
+            with pytest.raises(ConfigError, match=r"certificate of .* not accepted.*setting ca_bundle"):
+                await chain.encode(b"payload", SCOPE)
+
+
+async def test_what_a_url_says_of_certificates_goes_before_the_setting(
+    settings: str, issuer: tuple[trustme.CA, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stranger = tmp_path / "stranger.pem"
+    trustme.CA().cert_pem.write_to_path(stranger)
+    monkeypatch.setenv("COATCHECK_CA_BUNDLE", str(stranger))
+    (refused, trusted) = (
+        Settings.load().offload.open(str(stranger)),
+        open_store(Settings.load().store_url(f"{settings}&ca_bundle={issuer[1]}")),
+    )
+    assert await failures_of_all(trusted) == [None] * 5
+    with pytest.raises(ConfigError, match="certificate"):
+        await refused.get("o")
+    await trusted.close()
+    await refused.close()
+
+
+async def test_the_setting_holds_for_what_commands_ask_of_a_bucket(
+    settings: str, issuer: tuple[trustme.CA, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COATCHECK_CA_BUNDLE", str(issuer[1]))
+    lifecycle = ["store", "lifecycle", "--longest-run", "1d", "--retention", "1d"]
+    for arguments in (["store", "check"], ["store", "check", settings], lifecycle):
+        done = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+        assert done.exit_code == 0, done.output
+
+
+async def test_a_kms_of_google_takes_certificates(issuer: tuple[trustme.CA, Path]) -> None:
+    async with google_kms() as server, tls_before(server.endpoint, issuer[0]) as endpoint:
+        for ca_bundle in (str(issuer[1]), None):
+            service = GoogleKms(
+                server.new_key(), credentials=_anonymous(), endpoint_url=endpoint, ca_bundle=ca_bundle
+            )
+            if ca_bundle:
+                assert await service.unwrap(await service.wrap(b"secret", {}), {}) == b"secret"
+            else:
+                with pytest.raises(ConfigError, match="certificate"):
+                    await service.wrap(b"secret", {})
+            await service.close()
+
+
+@pytest.fixture
+def postgres(issuer: tuple[trustme.CA, Path]) -> Iterator[str]:
+    """The URL of a database that is reached by TLS only, with all that it proves being verified."""
+    folder = Path(tempfile.mkdtemp(prefix="coatcheck-postgres-tls-"))
+    try:
+        certificate = issuer[0].issue_cert("127.0.0.1")
+        chain, key = folder / "chain.pem", folder / "key.pem"
+        certificate.cert_chain_pems[0].write_to_path(chain)
+        certificate.private_key_pem.write_to_path(key)
+        key.chmod(0o600)
+        if user := unprivileged_user():
+            for path in (folder, chain, key):
+                shutil.chown(path, user)
+        with serving(ssl="on", ssl_cert_file=str(chain), ssl_key_file=str(key)) as server:
+            yield f"{server.dsn()}?sslmode=verify-full"
+    finally:
+        shutil.rmtree(folder)
+
+
+async def test_the_setting_is_the_root_certificate_of_postgresql(
+    postgres: str, issuer: tuple[trustme.CA, Path]
+) -> None:
+    for ca_bundle, failure in ((str(issuer[1]), type(None)), (None, StoreUnavailable)):
+        store = open_store(Settings(ca_bundle=ca_bundle).store_url(postgres))
+        assert {type(found) for found in await failures_of_all(store)} == {failure}
+        await store.close()
 
 
 async def test_a_bucket_for_objects_alone_is_what_the_environment_decides(

@@ -11,7 +11,7 @@ from coatcheck.settings.registry import open_store
 from coatcheck.stores.gcs import GCSStore
 from coatcheck.stores.postgres import PostgresStore
 from coatcheck.stores.s3 import S3Store
-from coatcheck.stores.urls import gs_arguments, s3_arguments
+from coatcheck.stores.urls import gs_arguments, s3_arguments, trusting
 
 SECRET = "hunter2"
 
@@ -214,3 +214,24 @@ def test_what_the_store_itself_refuses(url: str) -> None:
 
 def test_a_connection_string_that_libpq_refuses() -> None:
     assert "not a connection string of PostgreSQL" in refused(f"postgresql://u:{SECRET}@[::1/db")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("s3://bucket/prefix", "s3://bucket/prefix?ca_bundle=/our%20own.pem"),
+        ("GS://bucket?timeout=3", "GS://bucket?timeout=3&ca_bundle=/our%20own.pem"),
+        ("postgresql://u@h/db?sslmode=verify-full", None),
+        ("postgres://u@h/db?sslrootcert=system", "postgres://u@h/db?sslrootcert=system"),
+        ("s3://bucket?ca_bundle=/other.pem&region=r", "s3://bucket?ca_bundle=/other.pem&region=r"),
+        ("file:///folder", "file:///folder"),
+        ("attic://somewhere", "attic://somewhere"),
+        ("no url", "no url"),
+    ],
+)
+def test_certificates_become_the_option_of_a_url_unless_it_has_one(url: str, expected: str | None) -> None:
+    assert trusting(url, None) == url
+    assert trusting(url, "/our own.pem") == (expected or f"{url}&sslrootcert=/our%20own.pem")
+    if url.lower().startswith(("s3:", "gs:")):
+        arguments = s3_arguments if url.startswith("s3:") else gs_arguments
+        assert arguments(trusting(url, "/our own.pem"))["ca_bundle"] in {"/our own.pem", "/other.pem"}

@@ -10,6 +10,7 @@ from coatcheck.cli.config import config
 from coatcheck.cli.demo.command import demo
 from coatcheck.cli.doctor.command import doctor
 from coatcheck.cli.get import get
+from coatcheck.cli.init import init
 from coatcheck.cli.inspect import inspect
 from coatcheck.cli.keys.command import keys, rekey
 from coatcheck.cli.serve import serve
@@ -39,6 +40,7 @@ def coatcheck(
 app.command()(demo)
 app.command()(doctor)
 app.command()(get)
+app.command()(init)
 app.command()(inspect)
 app.command()(rekey)
 app.command()(serve)

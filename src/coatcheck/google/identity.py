@@ -141,7 +141,8 @@ def _typed(error: Exception, credentials: Credentials | None) -> CoatcheckError:
     if any(isinstance(cause, requests.exceptions.SSLError) for cause in causes):
         return ConfigError(
             "the certificate of Google's token server is not accepted",
-            "If its issuer is your own, as a proxy's, pass ca_bundle= with the issuer's certificate.",
+            "If its issuer is your own, as a proxy's, name its certificate: ca_bundle= of the store or its URL, or the "
+            "setting ca_bundle.",
         )
     if getattr(error, "retryable", False) or any(isinstance(cause, TransportError) for cause in causes):
         return StoreUnavailable(

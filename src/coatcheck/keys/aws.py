@@ -17,6 +17,7 @@ from coatcheck.errors import (
 )
 from coatcheck.keys.kms import KeyService
 from coatcheck.runtime.forks import abandon, after_fork
+from coatcheck.stores._s3.identity import new_session
 
 if TYPE_CHECKING:
     import boto3
@@ -58,6 +59,8 @@ class AwsKms(KeyService):
         arn: The key's own ARN. Not an alias, which may come to mean another key.
         session: Where credentials come from. Defaults to a new one, by boto3's own rules.
         endpoint_url: Another service than Amazon's. Defaults to what boto3 finds.
+        ca_bundle: A file of the certificates, PEM, of those who may vouch for the service, and for what gives the credentials
+            unless a session is given. Defaults to what boto3 finds (``AWS_CA_BUNDLE``), else to the system's.
 
     Raises:
         ConfigError: ``arn`` is no key's ARN, or boto3 is not installed.
@@ -66,7 +69,12 @@ class AwsKms(KeyService):
     kind: ClassVar[str] = "AWS KMS"
 
     def __init__(
-        self, arn: str, *, session: "boto3.Session | None" = None, endpoint_url: str | None = None
+        self,
+        arn: str,
+        *,
+        session: "boto3.Session | None" = None,
+        endpoint_url: str | None = None,
+        ca_bundle: str | None = None,
     ) -> None:
         if find_spec("boto3") is None:
             raise ConfigError("boto3 is not installed", "Run: pip install 'coatcheck[kms]'")
@@ -80,6 +88,7 @@ class AwsKms(KeyService):
         self._region = found["region"]
         self._session = session
         self._endpoint_url = endpoint_url
+        self._ca_bundle = ca_bundle
         self._client: KMSClient | None = None
         self._opening = threading.Lock()
         after_fork(self._start_anew)
@@ -138,6 +147,7 @@ class AwsKms(KeyService):
             ClientError,
             ConnectionError,  # noqa: A004 - botocore's name
             HTTPClientError,
+            SSLError,
         )
 
         failure: CoatcheckError
@@ -146,8 +156,13 @@ class AwsKms(KeyService):
         except ClientError as error:
             failure = self._typed(error)
         except (ConnectionError, HTTPClientError) as error:
-            failure = StoreUnavailable(
-                f"{self.kind} cannot be reached ({type(error).__name__})", "Retry; check the network."
+            untrusted = isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
+            failure = (
+                self._untrusted()
+                if untrusted
+                else StoreUnavailable(
+                    f"{self.kind} cannot be reached ({type(error).__name__})", "Retry; check the network."
+                )
             )
         except (BotoCoreError, ValueError) as error:
             failure = ConfigError(
@@ -158,16 +173,16 @@ class AwsKms(KeyService):
         raise failure
 
     def _opened(self) -> "KMSClient":
-        import boto3  # noqa: PLC0415 - optional, and slow to load
         from botocore.config import Config  # noqa: PLC0415 - optional
 
         with self._opening:
             if self._client is None:
-                session = self._session or boto3.Session()
+                session = self._session or new_session(self._ca_bundle)
                 self._client = session.client(
                     "kms",
                     region_name=self._region,
                     endpoint_url=self._endpoint_url,
+                    verify=self._ca_bundle,
                     # One policy repeats, and it is not boto3's.
                     config=Config(
                         connect_timeout=_CONNECT_SECONDS,
@@ -176,6 +191,12 @@ class AwsKms(KeyService):
                     ),
                 )
             return self._client
+
+    def _untrusted(self) -> ConfigError:
+        return ConfigError(
+            f"the certificate of {self.kind} is not accepted",
+            "If its issuer is your own, as a proxy's, name its certificate: ca_bundle= of AwsKms, or the setting ca_bundle.",
+        )
 
     def _typed(self, error: "ClientError") -> CoatcheckError:
         code = str(error.response.get("Error", {}).get("Code", ""))

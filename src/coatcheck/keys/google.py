@@ -44,6 +44,8 @@ class GoogleKms(KeyService):
         name: ``projects/P/locations/L/keyRings/R/cryptoKeys/K``, without a version: its primary version encrypts.
         credentials: Of google-auth. Defaults to application default credentials.
         endpoint_url: Another address of the service; with ``http://`` no credentials are sent unless given here.
+        ca_bundle: A file of the certificates, PEM, of those who may vouch for the service and for Google's token server.
+            Defaults to the system's.
 
     Raises:
         ConfigError: ``name`` is no key's name, or a package is not installed.
@@ -52,7 +54,12 @@ class GoogleKms(KeyService):
     kind: ClassVar[str] = "Google Cloud KMS"
 
     def __init__(
-        self, name: str, *, credentials: "Credentials | None" = None, endpoint_url: str = _ENDPOINT
+        self,
+        name: str,
+        *,
+        credentials: "Credentials | None" = None,
+        endpoint_url: str = _ENDPOINT,
+        ca_bundle: str | None = None,
     ) -> None:
         try:
             from coatcheck.google.client import GoogleClient  # noqa: PLC0415 - optional
@@ -68,8 +75,12 @@ class GoogleKms(KeyService):
             )
         self.name = name
         endpoint = endpoint_url.rstrip("/")
-        identity = GoogleIdentity(credentials, _SCOPE, anonymous=endpoint.startswith("http:"))
-        self._client = GoogleClient(endpoint, identity, _SECONDS, connections=_CONNECTIONS)
+        identity = GoogleIdentity(
+            credentials, _SCOPE, anonymous=endpoint.startswith("http:"), ca_bundle=ca_bundle
+        )
+        self._client = GoogleClient(
+            endpoint, identity, _SECONDS, connections=_CONNECTIONS, ca_bundle=ca_bundle
+        )
 
     def __repr__(self) -> str:
         return f"GoogleKms({self.name!r})"

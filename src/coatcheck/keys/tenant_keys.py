@@ -157,14 +157,26 @@ class TenantKeys(KeySource):
         """See :class:`KeySource`; raises as :meth:`load_primary`."""
         await self._loading.run(f"all/{tenant}", lambda: self._load_all(tenant))
 
-    async def rotate(self, tenant: str) -> KeyInfo:
+    async def rotate(self, tenant: str, *, new: bool = False) -> KeyInfo:
         """Make a new key for a tenant: it seals what is new, the ones before it only open.
 
         Other processes go on with the one before until they have held it for ``max_age``.
 
+        Args:
+            tenant: Its name.
+            new: Also make the first key of a tenant that has none.
+
         Returns:
             The new primary; if another process rotated at the same moment, the one that it made.
+
+        Raises:
+            ConfigError: The tenant has no key, and ``new`` is false: its name may be misspelt.
         """
+        if not new and not await self.list(tenant):
+            raise ConfigError(
+                f"the tenant {tenant!r} has no key",
+                "Check its name. To make its first key, use new=True or --new.",
+            )
         return await self._rotate(await self._tag(tenant))
 
     async def rotate_all(self) -> list[KeyInfo]:
@@ -186,8 +198,11 @@ class TenantKeys(KeySource):
         return destroyed
 
     async def list(self, tenant: str | None = None) -> "list[KeyInfo]":
-        """What keys there are, of a tenant or of all; unwraps none of them."""
-        tags = await self._shelves.tags() if tenant is None else [await self._tag(tenant)]
+        """Return the keys there are, of a tenant or of all; unwraps none of them, and makes nothing."""
+        if tenant is None:
+            tags = await self._shelves.tags()
+        else:
+            tags = [await self._tag(tenant)] if await self._has_names() else []
         shelves = await all_at_once(self._shelves.of(tag) for tag in tags)
         return [_info(shelf, number) for shelf in shelves for number in range(len(shelf.keys))]
 
@@ -291,6 +306,14 @@ class TenantKeys(KeySource):
         if not shelf.keys:
             raise KeyUnavailable("the tenant's key was destroyed just after it was made", "Retry.")
         return shelf
+
+    async def _has_names(self) -> bool:
+        """Tell if a tenant's folder can be named, or must be; nothing is made to find out."""
+        return (
+            self._names is not None
+            or await self._shelves.names() is not None
+            or bool(await self._shelves.tags())
+        )
 
     async def _tag(self, tenant: str) -> str:
         if self._names is None:

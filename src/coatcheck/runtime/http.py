@@ -222,7 +222,8 @@ def _untrusted(endpoint: str, error: Exception) -> ConfigError:
     said = getattr(error, "verify_message", "") or type(error).__name__
     return ConfigError(
         f"the certificate of {endpoint} is not accepted: {said}",
-        "If its issuer is your own, pass ca_bundle= with the issuer's certificate; else check host and port.",
+        "If its issuer is your own, name the issuer's certificate: ca_bundle= of the store or its URL, or the setting ca_bundle; "
+        "else check host and port.",
     )
 
 

@@ -15,6 +15,7 @@ from coatcheck.keys.keyring import Keyring
 from coatcheck.keys.kms import KeyService
 from coatcheck.keys.tenant_keys import LABEL_PATTERN, TenantKeys
 from coatcheck.settings.registry import open_store
+from coatcheck.stores.urls import trusting
 
 _Name = Annotated[str, StringConstraints(min_length=1)]
 _Label = Annotated[str, Field(pattern=LABEL_PATTERN)]
@@ -53,8 +54,12 @@ class KeyringSettings(BaseModel):
             )
         return self
 
-    def source(self, default_store: str) -> KeySource:
-        """What the section describes; nothing is connected to yet.
+    def source(self, default_store: str, ca_bundle: str | None = None) -> KeySource:
+        """Return the keys that the section describes; nothing is connected to yet.
+
+        Args:
+            default_store: The URL of the store of wrapped keys where the section names none.
+            ca_bundle: A file of certificates: the issuers that the store and the KMS are trusted by; None for the system's.
 
         Raises:
             ConfigError: The file or a name cannot be used, or a package is not installed.
@@ -63,26 +68,26 @@ class KeyringSettings(BaseModel):
             return Keyring.from_file(Path(self.file).expanduser())
         assert self.kms is not None
         assert self.label is not None
-        store = open_store(self.store.get_secret_value() if self.store else default_store)
+        url = self.store.get_secret_value() if self.store else default_store
         return TenantKeys(
-            store,
-            *map(open_service, (self.kms, *self.decrypt_only)),
+            open_store(trusting(url, ca_bundle)),
+            *(open_service(name, ca_bundle) for name in (self.kms, *self.decrypt_only)),
             label=self.label,
             former_labels=self.former_labels,
             max_age=self.max_age,
         )
 
 
-def open_service(name: str) -> KeyService:
-    """The key of a KMS with this name.
+def open_service(name: str, ca_bundle: str | None = None) -> KeyService:
+    """Return the key of a KMS with this name. ``ca_bundle`` is an argument of either class.
 
     Raises:
         ConfigError: It is neither an ARN nor ``projects/...``.
     """
     if name.startswith("arn:"):
-        return AwsKms(name)
+        return AwsKms(name, ca_bundle=ca_bundle)
     if name.startswith("projects/"):
-        return GoogleKms(name)
+        return GoogleKms(name, ca_bundle=ca_bundle)
     raise ConfigError(
         f"{name[:200]!r} names no key of a KMS",
         "Give an ARN (AWS KMS), or projects/P/locations/L/keyRings/R/cryptoKeys/K (Google Cloud KMS).",

@@ -11,6 +11,7 @@ step inwards. All there is, with what holds where nothing is set::
     decode_only = false         # write nothing of ours, read everything: to roll out and to roll back
     max_payload = 268435456     # bytes
     nexus_namespaces = []       # Temporal: namespaces at the other end of Nexus operations; theirs is opened as well
+    # ca_bundle = "/etc/ssl/ours.pem"    # issuers (PEM) to trust for stores and KMSs, in place of the system's
 
     [codec.zstd]                # the options of a codec in the list above
     level = 3
@@ -36,11 +37,20 @@ Nothing is guessed: a setting or a ``COATCHECK_*`` variable that does not exist,
 """
 
 import os
+import ssl
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -68,6 +78,7 @@ from coatcheck.storage.client import DEFAULT_DEADLINE
 from coatcheck.stores.cached import DEFAULT_MAX_BYTES, CachedStore
 from coatcheck.stores.fallback import DEFAULT_PATIENCE, FallbackStore
 from coatcheck.stores.file import FileStore
+from coatcheck.stores.urls import trusting
 
 _PREFIX = "COATCHECK_"
 _FILE = "coatcheck.toml"
@@ -110,28 +121,31 @@ class OffloadSettings(BaseModel):
             raise ValueError(f"read_also has the alias {self.alias!r}, which is that of the store itself")
         return self
 
-    def open(self) -> Store:
-        """The store that is written, with its replicas behind it and its cache in front; nothing is connected to yet.
+    def open(self, ca_bundle: str | None = None) -> Store:
+        """Open the store that is written, with its replicas behind it and its cache in front; nothing is connected to yet.
+
+        Args:
+            ca_bundle: A file of certificates: as :attr:`Settings.ca_bundle`.
 
         Raises:
             ConfigError: One of them cannot be made.
         """
-        store = open_store(self.store.get_secret_value())
+        store = _opened(self.store, ca_bundle)
         if self.replicas:
-            replicas = [open_store(url.get_secret_value()) for url in self.replicas]
+            replicas = [_opened(url, ca_bundle) for url in self.replicas]
             store = FallbackStore(store, *replicas, patience=self.patience)
         if self.cache is not None:
             store = CachedStore(store, Path(self.cache).expanduser(), max_bytes=self.cache_bytes)
         return store
 
-    def step(self) -> Offload:
-        """The step of a chain; no store is connected to yet."""
+    def step(self, ca_bundle: str | None = None) -> Offload:
+        """Make the step of a chain; no store is connected to yet. Arguments and errors are those of :meth:`open`."""
         return Offload(
-            self.open(),
+            self.open(ca_bundle),
             over=self.over,
             deadline=self.deadline,
             alias=self.alias,
-            read_also={alias: open_store(url.get_secret_value()) for alias, url in self.read_also.items()},
+            read_also={alias: _opened(url, ca_bundle) for alias, url in self.read_also.items()},
         )
 
 
@@ -159,6 +173,9 @@ class Settings(BaseSettings):
     """Bytes."""
     nexus_namespaces: Annotated[list[_Namespace], NoDecode] = []
     """For whoever reads Temporal's histories: what their ``ClaimCheckPlugin`` is given. In the environment separated by commas."""
+    ca_bundle: str | None = None
+    """A file of certificates, PEM: the issuers to trust for stores and KMSs, in place of the system's. What a store's URL says
+    of its own goes before it. Stores of other packages are told in their URLs only."""
     offload: OffloadSettings = Field(default_factory=OffloadSettings)
     keyring: KeyringSettings = Field(default_factory=KeyringSettings)
     """Other keys than those in the variable ``COATCHECK_KEYS``."""
@@ -206,7 +223,7 @@ class Settings(BaseSettings):
         return Chain(
             *(make_codec(name, self.codec.get(name)) for name in self.codecs),
             *sealing,
-            self.offload.step(),
+            self.offload.step(self.ca_bundle),
             decode_only=self.decode_only,
             max_payload=self.max_payload,
         )
@@ -224,7 +241,25 @@ class Settings(BaseSettings):
                 f"keys are in {_KEYS_VARIABLE} and in the section [keyring]",
                 f"Unset one of them. `keyring.file` can hold those of {_KEYS_VARIABLE}.",
             )
-        return self.keyring.source(self.offload.store.get_secret_value())
+        return self.keyring.source(self.offload.store.get_secret_value(), self.ca_bundle)
+
+    def store_url(self, url: str = "") -> str:
+        """Return ``url``, or that of the store that is written, with ``ca_bundle`` as its option. Secret."""
+        return trusting(url or self.offload.store.get_secret_value(), self.ca_bundle)
+
+    @field_validator("ca_bundle")
+    @classmethod
+    def _holds_certificates(cls, file: str | None) -> str | None:
+        if file is None:
+            return None
+        whole = Path(file).expanduser().absolute()
+        try:
+            ssl.create_default_context(cafile=whole)
+        except ssl.SSLError:
+            raise ValueError("there are no certificates in that file; it must be PEM") from None
+        except OSError as error:
+            raise ValueError(f"that file cannot be read: {error.strerror}") from None
+        return str(whole)
 
     @model_validator(mode="after")
     def _keys_are_used(self) -> Self:
@@ -264,6 +299,10 @@ class Settings(BaseSettings):
         return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls, _file())
 
 
+def _opened(url: SecretStr, ca_bundle: str | None) -> Store:
+    return open_store(trusting(url.get_secret_value(), ca_bundle))
+
+
 class _Environment(EnvSettingsSource):
     def __call__(self) -> dict[str, Any]:
         values = super().__call__()
@@ -289,6 +328,11 @@ def _file() -> Path | None:
             f"{_FILE_VARIABLE} names {named!r}, and there is no such file", "Correct it, or unset it."
         )
     return Path(named)
+
+
+def place_of_file() -> Path:
+    """Return where settings are read from if there is a file: the one that ``COATCHECK_CONFIG`` names, else the default."""
+    return Path(os.environ.get(_FILE_VARIABLE) or _FILE)
 
 
 def sources() -> tuple[Path | None, dict[str, Any], dict[str, Any]]:

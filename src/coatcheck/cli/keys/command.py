@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_LINE = 80
+_TITLES: dict[str, object] = {
+    "tenant_tag": "tenant",
+    "number": "no.",
+    "key_id": "key",
+    "primary": "role",
+    "created_at": "made at (UTC)",
+}
+_WIDTHS = {"tenant_tag": 32, "number": 3, "key_id": 8, "primary": 12, "created_at": 16}
+
 keys = typer.Typer(no_args_is_help=True, help="Make keys, list them, rotate them, and destroy a tenant's.")
 
 
@@ -39,7 +49,10 @@ def list_(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Print which keys there are, and which of them seals what is new. Never a secret."""
+    """Print which keys there are, and which of them seals what is new. Never a secret.
+
+    Tenants appear as what stands for them in the store. --json has the names of keys of a KMS whole.
+    """
     with told_in_one_line("keys list"):
         settings = _settings()
         source = settings.keys()
@@ -51,12 +64,13 @@ def list_(
             ]
         else:
             infos = _with_tenant_keys(settings, "", lambda held: held.list(tenant))
+            if not infos:
+                raise _nobody(tenant)
             found = [{**asdict(info), "created_at": info.created_at.isoformat()} for info in infos]
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
-    for key in found:
-        typer.echo("  ".join(_column(name, value) for name, value in key.items()))
+    _print(found)
 
 
 @keys.command()
@@ -66,6 +80,9 @@ def rotate(
     ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="The keys of every tenant.")] = False,
+    first: Annotated[
+        bool, typer.Option("--new", help="Also make the first key of a tenant that has none.")
+    ] = False,
 ) -> None:
     """Make a new key the primary. The keys before it go on opening what they sealed.
 
@@ -73,6 +90,8 @@ def rotate(
     """
     with told_in_one_line("keys rotate"):
         settings = _settings()
+        if first and tenant is None:
+            raise ConfigError("--new is for one tenant", "Name it.")
         if settings.keyring.file is not None:
             if tenant is not None or every:
                 raise ConfigError("a file of keys has one primary for all tenants", "Name no tenant.")
@@ -87,9 +106,11 @@ def rotate(
         elif (tenant is None) is not every:
             raise ConfigError("whose key is to be rotated is not said", "Name a tenant, or give --all.")
         elif tenant is not None:
-            rotated = [_with_tenant_keys(settings, "", lambda held: held.rotate(tenant)).key_id]
+            rotated = [_with_tenant_keys(settings, "", lambda held: held.rotate(tenant, new=first)).key_id]
         else:
             infos = _with_tenant_keys(settings, "", lambda held: held.rotate_all())
+            if not infos:
+                raise _nobody(None)
             rotated = [info.key_id for info in infos]
     for key_id in rotated:
         typer.echo(f"the primary is now {key_id}")
@@ -133,6 +154,8 @@ def rekey() -> None:
     with told_in_one_line("rekey"):
         settings = _settings()
         count = _with_tenant_keys(settings, "there is nothing to wrap", lambda held: held.rekey())
+        if not count:
+            raise _nobody(None)
     typer.echo(f"wrapped {count} keys with {settings.keyring.kms}")
 
 
@@ -168,7 +191,28 @@ def _refuse(why: str) -> NoReturn:
     )
 
 
-def _column(name: str, value: object) -> str:
-    if name == "primary":
-        return "primary" if value else "decrypt-only".ljust(7)
-    return f"{value:>3}" if isinstance(value, int) else str(value)
+def _nobody(tenant: str | None) -> ConfigError:
+    who = "no tenant has a key" if tenant is None else f"the tenant {tenant!r} has no keys"
+    return ConfigError(
+        f"{who} in the store of the settings",
+        f"Check {'' if tenant is None else 'the name, '}offload.store and keyring.store: `coatcheck config show`.",
+    )
+
+
+def _print(found: list[dict[str, object]]) -> None:
+    """Print a table below the name of each place that keys come from."""
+    from coatcheck.cli.doctor.words import printable  # noqa: PLC0415 - slow to load
+
+    places: dict[str, list[dict[str, object]]] = {}
+    for key in found:
+        places.setdefault(str(key["source" if "source" in key else "service"]), []).append(key)
+    for number, (place, keys) in enumerate(places.items()):
+        typer.echo(("\n" if number else "") + printable(place, _LINE))
+        for row in [_TITLES, *map(_in_words, keys)]:
+            columns = [f"{row[name]!s:{width}}" for name, width in _WIDTHS.items() if name in keys[0]]
+            typer.echo("  ".join(columns).rstrip())
+
+
+def _in_words(key: dict[str, object]) -> dict[str, object]:
+    made = str(key.get("created_at")).replace("T", " ")[: _WIDTHS["created_at"]]
+    return {**key, "primary": "primary" if key["primary"] else "decrypt-only", "created_at": made}

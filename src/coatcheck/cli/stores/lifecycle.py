@@ -81,7 +81,7 @@ async def _lifecycle(
     from coatcheck.settings.model import Settings  # noqa: PLC0415
 
     settings = Settings.load()
-    url = settings.offload.store.get_secret_value()
+    url = settings.store_url()
     bucket = _BUCKETS.get(scheme_of(url))
     if bucket is None:
         raise ConfigError(

@@ -53,7 +53,7 @@ def check(
     """
     probe: list[Probe] = []
     try:
-        findings = asyncio.run(_check(url or _configured(), probe, read_only=read_only))
+        findings = asyncio.run(_check(_whole(url), probe, read_only=read_only))
     except CoatcheckError as error:
         findings = [Finding("open", str(error), fine=False)]
     except KeyboardInterrupt:
@@ -76,14 +76,14 @@ store.command()(lifecycle)
 def init(url: Url = "") -> None:
     """Prepare a store for its first use: create the table of PostgreSQL."""
     with told_in_one_line("store init"):
-        typer.echo(asyncio.run(_init(url or _configured())))
+        typer.echo(asyncio.run(_init(_whole(url))))
 
 
-def _configured() -> str:
-    """Return the URL in the settings: this keeps a password off the command line."""
+def _whole(url: str) -> str:
+    """Return ``url``, or the one in the settings, which keeps a password off the command line, with their certificates."""
     from coatcheck.settings.model import Settings  # noqa: PLC0415 - slow to load, and other commands need none of it
 
-    return Settings.load().offload.store.get_secret_value()
+    return Settings.load().store_url(url)
 
 
 async def _check(url: str, probes: list[Probe], *, read_only: bool) -> list[Finding]:
