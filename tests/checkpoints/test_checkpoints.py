@@ -974,7 +974,7 @@ async def test_to_look_at_an_earlier_state_is_not_to_go_on_from_it() -> None:
     )
     await writer.save("4", 4)
     assert await places(store) == [(0, 1), (0, 2), (0, 3), (0, 4)]
-    with pytest.raises(ConfigError, match="Give one"):
+    with pytest.raises(ConfigError, match="Give only one"):
         await writer.restore(old, step=1)
 
 

@@ -181,7 +181,7 @@ def test_fork_and_delete() -> None:
     assert (done.code, done.out) == (0, "run 'order-8' starts at step 2, 45 bytes\n")
     assert json.loads(run("restore", "--run", "order-8").raw) == SECOND
     assert run("fork", "--run", "order-7", "--step", "2", "--to", "order-8").code == 0
-    assert "has checkpoints already" in refusal("fork", "--run", "order-7", "--to", "order-8")
+    assert "already has checkpoints" in refusal("fork", "--run", "order-7", "--to", "order-8")
     assert "--yes" in refusal("delete", "--run", "order-7")
     assert run("delete", "--run", "order-7", "--before", "2", "--yes").out == "1 checkpoints were deleted\n"
     assert json.loads(run("restore", "--run", "order-7", "--step", "2").raw) == SECOND

@@ -19,7 +19,7 @@ from tests.chains import encrypted_chain
 from tests.server.serving import (
     JSON,
     NAMESPACE,
-    CodecServer,
+    Serving,
     base64_text,
     plain,
     said,
@@ -33,7 +33,7 @@ HEAD = {**JSON, "X-Namespace": NAMESPACE}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[CodecServer]:
+def server() -> Iterator[Serving]:
     with serving(encrypted_chain(), max_request=LIMIT) as running:
         yield running
 
@@ -44,14 +44,14 @@ def body_of(size: int) -> bytes:
     return body + b" " * (size - len(body))
 
 
-def test_a_body_up_to_the_limit(server: CodecServer) -> None:
+def test_a_body_up_to_the_limit(server: Serving) -> None:
     assert server.post("/decode", body_of(LIMIT)).status_code == 200
     answer = server.post("/decode", body_of(LIMIT + 1))
     assert answer.status_code == 413
     assert set(answer.json()) == {"message", "requestId"}
 
 
-def test_a_body_that_does_not_say_how_large_it_is(server: CodecServer) -> None:
+def test_a_body_that_does_not_say_how_large_it_is(server: Serving) -> None:
     def parts(size: int) -> Iterator[bytes]:
         body = body_of(size)
         yield from (body[at : at + 100] for at in range(0, size, 100))
@@ -61,7 +61,7 @@ def test_a_body_that_does_not_say_how_large_it_is(server: CodecServer) -> None:
         assert answer.status_code == status
 
 
-def raw(server: CodecServer, head: str, body: bytes) -> bytes:
+def raw(server: Serving, head: str, body: bytes) -> bytes:
     """What comes back until the server closes."""
     address = urlsplit(server.url)
     with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=20) as connection:
@@ -72,7 +72,7 @@ def raw(server: CodecServer, head: str, body: bytes) -> bytes:
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def test_a_body_that_lies_about_its_size(server: CodecServer) -> None:
+def test_a_body_that_lies_about_its_size(server: Serving) -> None:
     body = body_of(200)
     # Refused by what it says alone; nothing was sent.
     assert raw(server, f"Content-Length: {LIMIT + 1}", b"").startswith(b"HTTP/1.1 413 ")
@@ -244,13 +244,13 @@ BAD: list[Any] = [
 
 
 @pytest.mark.parametrize(("body", "expected"), GOOD)
-def test_good_bodies(server: CodecServer, body: Any, expected: Any) -> None:
+def test_good_bodies(server: Serving, body: Any, expected: Any) -> None:
     answer = server.post("/decode", json.dumps(body).encode())
     assert (answer.status_code, answer.json()) == (200, {"payloads": expected})
 
 
 @pytest.mark.parametrize("body", BAD, ids=repr)
-def test_bad_bodies(server: CodecServer, body: Any) -> None:
+def test_bad_bodies(server: Serving, body: Any) -> None:
     assert server.post("/decode", json.dumps(body).encode()).status_code == 400
 
 
@@ -279,7 +279,7 @@ def test_bad_bodies(server: CodecServer, body: Any) -> None:
         "huge number",
     ],
 )
-def test_what_is_no_json_or_no_payloads(server: CodecServer, body: bytes) -> None:
+def test_what_is_no_json_or_no_payloads(server: Serving, body: bytes) -> None:
     assert server.post("/decode", body).status_code == 400
 
 
@@ -301,12 +301,12 @@ def test_deep_nesting_within_a_large_body() -> None:
         {"Content-Type": "application/json", "Content-Encoding": "gzip"},
     ],
 )
-def test_bodies_of_other_kinds(server: CodecServer, headers: dict[str, str]) -> None:
+def test_bodies_of_other_kinds(server: Serving, headers: dict[str, str]) -> None:
     given = {"X-Namespace": NAMESPACE, **headers}
     assert server.post("/decode", body_of(100), given).status_code == 415
 
 
-def test_a_character_set_may_be_named(server: CodecServer) -> None:
+def test_a_character_set_may_be_named(server: Serving) -> None:
     headers = {"X-Namespace": NAMESPACE, "Content-Type": "Application/JSON; charset=utf-8"}
     answer = server.post("/decode", payload(data=base64_text(b"x")), headers)
     assert answer.status_code == 200

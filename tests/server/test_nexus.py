@@ -24,7 +24,7 @@ from tests.server.process import started, variables
 from tests.server.serving import (
     JSON,
     NAMESPACE,
-    CodecServer,
+    Serving,
     from_json,
     plain,
     said,
@@ -44,7 +44,7 @@ def issuer() -> Iterator[Issuer]:
 
 
 def asked(
-    server: CodecServer, payloads: Sequence[Payload], *rights: str, action: str = "decode"
+    server: Serving, payloads: Sequence[Payload], *rights: str, action: str = "decode"
 ) -> httpx.Response:
     """What is answered to somebody with these rights who asks about the namespace."""
     headers = {**JSON, "X-Namespace": NAMESPACE, "Authorization": f"Bearer {token(permissions=[*rights])}"}

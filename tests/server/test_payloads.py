@@ -27,7 +27,7 @@ from tests.server.serving import (
     JSON,
     NAMESPACE,
     SCOPE,
-    CodecServer,
+    Serving,
     from_json,
     plain,
     said,
@@ -362,6 +362,6 @@ async def test_a_chain_is_closed_with_the_server() -> None:
             closed.append(True)
 
     with serving(encrypted_chain(Closing())) as server:
-        assert isinstance(server, CodecServer)
+        assert isinstance(server, Serving)
         assert not closed
     assert closed == [True]
