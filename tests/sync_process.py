@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from coatcheck import Chain, Encrypt, Keyring, MemoryStore, Offload, PayloadCache, Scope, Zstd
+from coatcheck import Chain, Encrypt, Keyring, MemoryStore, Offload, PayloadCache, Reference, Scope, Zstd
 from coatcheck.settings.registry import open_store
 from tests.chains import KEY, SCOPE
 
@@ -124,7 +124,7 @@ def begins_no_thread() -> None:
     say(json.dumps(sorted(thread.name for thread in threading.enumerate())))
 
 
-async def _used(chain: Chain, known: bytes) -> tuple[bytes, object]:
+async def _used(chain: Chain, known: bytes) -> tuple[bytes, Reference]:
     journal = await chain.encode(known, SCOPE)
     await chain.decode(journal, SCOPE)
     return journal, await chain.put(known, SCOPE)
