@@ -14,7 +14,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 from coatcheck import Chain, Scope
 from coatcheck.integrations.temporal import ClaimCheckCodec, Mode
 from coatcheck.server.app import create_app
-from coatcheck.server.listening import Server, bind, url_of
+from coatcheck.server.listening import CodecServer, bind, url_of
 from coatcheck.settings.serve import ServeSettings
 
 NAMESPACE = "tenant-a"
@@ -49,7 +49,7 @@ def serving(chain: Chain, **settings: Any) -> Iterator[CodecServer]:
     serve = ServeSettings(**{"port": 0, **settings})
     with bind(serve) as listener:
         started = Event()
-        server = Server(create_app(chain, serve), serve, started.set)
+        server = CodecServer(create_app(chain, serve), serve, started.set)
         thread = Thread(target=server.run, args=([listener],))
         thread.start()
         try:
