@@ -26,7 +26,12 @@ class Overlaps:
 
     @contextmanager
     def watch(self, key: str, *, changes: bool) -> Iterator[Call]:
-        """Register a call for ``key`` for the length of the block; ``changes`` if it replaces or deletes the object."""
+        """Register a call for the length of the block.
+
+        Args:
+            key: The object's key.
+            changes: The call replaces or deletes the object, or drops its copy.
+        """
         with self._lock:
             others = self._under_way.setdefault(key, [])
             call = Call(changes, undisturbed=not any(other.changes for other in others))

@@ -169,7 +169,12 @@ class Folders:
 
 
 def open_file(name: str, folder: int, flags: int = os.O_RDONLY) -> int:
-    """Open the regular file ``name`` in the open ``folder``; with ``O_CREAT`` it is readable by its owner only.
+    """Open a regular file and return its descriptor.
+
+    Args:
+        name: The file's name.
+        folder: Descriptor of its folder.
+        flags: Flags of ``os.open``; with ``O_CREAT`` a new file is readable by its owner only.
 
     Raises:
         NotOursError: It is not a regular file.

@@ -69,6 +69,10 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
 def conninfo_of(dsn: str, *, with_password: bool) -> str:
     """Return ``dsn`` with our defaults, overridden by it, and our fixed settings, which override it.
 
+    Args:
+        dsn: A connection string or URL for libpq.
+        with_password: A password function is given, so ``dsn`` must have none.
+
     Raises:
         ConfigError: It is malformed, or has a password although one is asked for.
     """
@@ -91,6 +95,10 @@ def conninfo_of(dsn: str, *, with_password: bool) -> str:
 
 async def connected(conninfo: str, password: Password | None) -> Connection:
     """Open a connection in autocommit mode.
+
+    Args:
+        conninfo: The connection string from :func:`conninfo_of`.
+        password: Called for the password, for at most ten seconds; None for none.
 
     Raises:
         psycopg.Error: The connection failed.

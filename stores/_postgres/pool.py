@@ -38,6 +38,11 @@ class Connections:
     Not ``psycopg_pool``: that connects in the background and reports only a time-out to a waiting caller. Here the caller
     itself connects, so that a wrong password, a missing database and a server that is down are reported at once and
     precisely.
+
+    Args:
+        conninfo: The connection string from :func:`~coatcheck.stores._postgres.connection.conninfo_of`.
+        password: Called for the password of each new connection; None for none.
+        limit: Most connections open at once.
     """
 
     def __init__(self, conninfo: str, password: Password | None, limit: int) -> None:

@@ -203,7 +203,17 @@ class Checkpoints:
         step: int | None = None,
         branch: int | None = None,
     ) -> Any:
-        """Return a state as :meth:`restore` does, without affecting where this writer's next save continues."""
+        """Return a state as :meth:`restore` does, without affecting where this writer's next save continues.
+
+        Args:
+            what: See :meth:`restore`.
+            into: See :meth:`restore`.
+            step: See :meth:`at`.
+            branch: See :meth:`at`.
+
+        Raises:
+            CoatcheckError: As for :meth:`restore`.
+        """
         return (await self._open(what, into, step, branch))[0]
 
     async def latest(self) -> Checkpoint | None:
@@ -266,7 +276,16 @@ class Checkpoints:
     def listing(
         self, *, limit: int | None = None, before: Checkpoint | DamagedCheckpoint | None = None
     ) -> AsyncIterator[Checkpoint | DamagedCheckpoint]:
-        """Yield as :meth:`history` does, with a :class:`DamagedCheckpoint` for each unreadable record."""
+        """Yield as :meth:`history` does, with a :class:`DamagedCheckpoint` for each unreadable record.
+
+        Args:
+            limit: Most checkpoints to yield, damaged ones included.
+            before: Yield only checkpoints saved before this one, to continue an earlier call.
+
+        Raises:
+            LimitExceeded: The store has more than 10,000 forged names of records.
+            StoreError: The store fails or refuses to list or read.
+        """
         return self._records.listing(limit, None if before is None else Position(before.branch, before.step))
 
     async def fork(self, run: str, *, step: int | None = None, branch: int | None = None) -> "Checkpoints":

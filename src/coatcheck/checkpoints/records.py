@@ -88,6 +88,10 @@ class Checkpoint(BaseModel):
     def from_record(cls, entry: Entry, record: bytes) -> Self:
         """Parse a record.
 
+        Args:
+            entry: The record's entry in the listing.
+            record: The record's bytes, decrypted.
+
         Raises:
             FormatError: The record is malformed or of an unknown version.
         """
@@ -95,7 +99,12 @@ class Checkpoint(BaseModel):
 
     @classmethod
     def from_bytes(cls, record: bytes, position: Position, name: str = "") -> Self:
-        """Parse the record of the checkpoint at ``position``; ``name`` is for the error.
+        """Parse a record.
+
+        Args:
+            record: The record's bytes, decrypted.
+            position: The position in the record's name; that in the record must be equal.
+            name: The record's key, for the error.
 
         Raises:
             FormatError: The record is malformed or of an unknown version.
@@ -231,14 +240,26 @@ class CheckpointRecords:
                 forks = await self.forks(end)
 
     async def on_line(self, end: Position, forks: tuple[Position, ...], step: int) -> Checkpoint | None:
-        """Return the checkpoint of a step on the line that ends at a position; None if there is none."""
+        """Return the checkpoint of a step on a line; None if there is none.
+
+        Args:
+            end: The end of the line.
+            forks: The forks of its last branch.
+            step: The step.
+        """
         async for part in self.line(end, forks):
             if step > part.floor:
                 return await self.at(Position(part.branch, step)) if step <= part.top else None
         return None
 
     async def before(self, end: Position, forks: tuple[Position, ...], step: int) -> "Segment | None":
-        """Return the last segment of a line below a step, ending at the highest step below it; None if there is none."""
+        """Return the last segment of a line below a step, ending at the highest step below it; None if there is none.
+
+        Args:
+            end: The end of the line.
+            forks: The forks of its last branch.
+            step: The step.
+        """
         async for part in self.line(end, forks):
             if part.top < step:
                 return part

@@ -61,6 +61,10 @@ class CheckpointWriter:
     async def begin_with(self, payload: bytes, step: int) -> None:
         """Save the first state of a run.
 
+        Args:
+            payload: The state, from :func:`~coatcheck.format.states.pack`.
+            step: The number of the step.
+
         Raises:
             CheckpointConflict: The run already has another state.
             CoatcheckError: As for :meth:`save`.

@@ -8,6 +8,10 @@ from pathlib import Path
 def check_output(path: Path, *, force: bool) -> None:
     """Check early that :func:`write_output` will accept ``path``.
 
+    Args:
+        path: The file to write.
+        force: Accept an existing file.
+
     Raises:
         OSError: ``path`` exists and ``force`` is not given, or it is a folder, or its folder does not exist.
     """
@@ -21,6 +25,11 @@ def check_output(path: Path, *, force: bool) -> None:
 
 def write_output(path: Path, data: bytes, *, force: bool) -> None:
     """Write ``path`` completely or not at all, durably, readable by its owner only.
+
+    Args:
+        path: The file.
+        data: Its content.
+        force: Overwrite an existing file.
 
     Raises:
         OSError: As for :func:`check_output`, also if another process created the file meanwhile; or the disk is full.

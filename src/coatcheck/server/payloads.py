@@ -97,6 +97,10 @@ class PayloadDesk:
 
         A download has no placeholders, since users would take one for the payload: a failure is an error.
 
+        Args:
+            payloads: The payloads as they are in the history.
+            namespace: The namespace to which they must belong.
+
         Returns:
             A plan; it raises the errors of :meth:`coatcheck.Chain.open`.
 
@@ -118,6 +122,10 @@ class PayloadDesk:
 
     def encode(self, payloads: Sequence[Payload], namespace: str) -> Plan:
         """Plan to encode all payloads, in the scope of the namespace.
+
+        Args:
+            payloads: The payloads as the application's converter wrote them.
+            namespace: The namespace to encode for.
 
         Returns:
             A plan; it raises the errors of :meth:`coatcheck.Chain.encode`.

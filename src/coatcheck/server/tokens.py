@@ -41,10 +41,14 @@ class Caller:
     roles: Mapping[str, frozenset[str]] | None
 
     def may(self, namespace: str, *, write: bool) -> bool:
-        """Return True if the caller may read payloads of ``namespace``; with ``write``, if it may write them.
+        """Return True if the caller has the right.
 
         Roles are those of Temporal's default authorizer: ``read``, ``write`` and ``admin`` may read, ``write`` and
         ``admin`` may write, and a role in ``temporal-system`` applies everywhere.
+
+        Args:
+            namespace: The namespace of the payloads.
+            write: Ask for the right to write payloads, instead of reading them.
         """
         if self.roles is None:
             return True

@@ -28,7 +28,11 @@ _CACHE_SIZE = 64 * 2**20
 
 
 async def of_file(path: Path, bar: Bar) -> Diagnosis:
-    """Diagnose a history in JSON, as the ``temporal`` command writes it; ``-`` is standard input.
+    """Diagnose a history in JSON, as the ``temporal`` command writes it.
+
+    Args:
+        path: The file; ``-`` is standard input.
+        bar: Shows the progress.
 
     Raises:
         FormatError: It is not a history.
@@ -42,6 +46,12 @@ async def of_file(path: Path, bar: Bar) -> Diagnosis:
 async def of_workflow(workflow_id: str, run_id: str | None, server: Server, bar: Bar) -> Diagnosis:
     """Diagnose one run on a server.
 
+    Args:
+        workflow_id: The workflow.
+        run_id: The run; None for the latest.
+        server: The server to ask.
+        bar: Shows the progress.
+
     Raises:
         CoatcheckError: The server does not answer or refuses, or as for :func:`_examined`.
     """
@@ -52,6 +62,12 @@ async def of_query(query: str, limit: int, server: Server, bar: Bar) -> list[Dia
     """Diagnose the latest runs that a query finds; those closest to a limit come first.
 
     Only one history at a time is in memory.
+
+    Args:
+        query: A list filter of Temporal's visibility.
+        limit: Most runs to read.
+        server: The server to ask.
+        bar: Shows the progress.
 
     Raises:
         CoatcheckError: As for :func:`of_workflow`.

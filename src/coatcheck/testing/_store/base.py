@@ -35,11 +35,22 @@ class StoreSuiteBase(ABC):
 
     @abstractmethod
     async def raw_get(self, store: Store, key: str) -> bytes | None:
-        """Return the object's bytes, read without ``store``; None if there is no object."""
+        """Return the object's bytes, read without ``store``; None if there is no object.
+
+        Args:
+            store: The store of the fixture.
+            key: The object's key.
+        """
 
     @abstractmethod
     async def raw_set(self, store: Store, key: str, data: bytes) -> None:
-        """Write the object without ``store``, as another process with the same settings would."""
+        """Write the object without ``store``, as another process with the same settings would.
+
+        Args:
+            store: The store of the fixture.
+            key: The object's key.
+            data: The object's bytes; they replace an existing object.
+        """
 
 
 async def listed(store: Store, prefix: str = "") -> list[StoredObject]:
