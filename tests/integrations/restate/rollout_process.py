@@ -15,7 +15,10 @@ from coatcheck.integrations.restate import ClaimCheck
 from tests.integrations.restate.agents import text
 from tests.rollout import chain_at, note
 
-_HASTE = InvocationRetryPolicy(initial_interval=timedelta(milliseconds=50), exponentiation_factor=1)
+_HASTE = InvocationRetryPolicy(
+    initial_interval=timedelta(milliseconds=50), exponentiation_factor=1, max_attempts=10_000
+)
+"""Without a number of attempts the server pauses an invocation after 70: that is before a process begins on a busy machine."""
 
 
 def services(folder: Path) -> list[Service | VirtualObject]:
