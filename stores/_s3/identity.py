@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from coatcheck.errors import CoatcheckError, ConfigError, StoreDenied, StoreUnavailable
+from coatcheck.runtime.aws_session import new_session
 from coatcheck.runtime.forks import after_fork
 
 if TYPE_CHECKING:
@@ -201,17 +202,6 @@ class AwsIdentity:
     def _start_anew(self) -> None:
         self._finding = threading.Lock()
         self._source = self._last = None
-
-
-def new_session(ca_bundle: str | None, region: str | None = None) -> "boto3.Session":
-    """Return a session by boto3's own rules that trusts ``ca_bundle``, if it is given, wherever it asks."""
-    import boto3  # noqa: PLC0415 - optional, and slow to load
-    import botocore.session  # noqa: PLC0415 - optional
-
-    session = botocore.session.get_session()
-    if ca_bundle is not None:
-        session.set_config_variable("ca_bundle", ca_bundle)
-    return boto3.Session(botocore_session=session, region_name=region)
 
 
 def address_of(bucket: str, endpoint: str, *, path_style: bool | None) -> tuple[SplitResult, bool]:

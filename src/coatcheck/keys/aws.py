@@ -16,8 +16,8 @@ from coatcheck.errors import (
     StoreUnavailable,
 )
 from coatcheck.keys.kms import KeyService
+from coatcheck.runtime.aws_session import new_session
 from coatcheck.runtime.forks import abandon, after_fork
-from coatcheck.stores._s3.identity import new_session
 
 if TYPE_CHECKING:
     import boto3
