@@ -99,7 +99,7 @@ class PayloadDesk:
 
         Args:
             payloads: The payloads as they are in the history.
-            namespace: The namespace to which they must belong.
+            reach: The namespaces to which they may belong.
 
         Returns:
             A plan; it raises the errors of :meth:`coatcheck.Chain.open`.
