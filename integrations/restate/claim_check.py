@@ -165,6 +165,8 @@ class ClaimCheck:
             LimitExceeded: The value is larger than the chain's ``max_payload``.
             StoreError: The store cannot or will not take it.
         """
+        if self._chain.decode_only:
+            raise ConfigError("this chain is decode_only, and would have to write", "Use one that writes.")
         data = bytes((serde or DefaultSerde()).serialize(value))
         scope = scope_of(ctx, self._scope.tenant)
         async with self.holding_keys():

@@ -24,7 +24,7 @@ over = 10
 KEEP = """
 import asyncio, base64
 from coatcheck import Scope
-from coatcheck.settings import Settings
+from coatcheck.settings.model import Settings
 chain = Settings.load().chain()
 print(chain)
 print(base64.b64encode(asyncio.run(chain.encode(b"attic " * 1000, Scope("t", "r")))).decode())
@@ -32,14 +32,14 @@ print(base64.b64encode(asyncio.run(chain.encode(b"attic " * 1000, Scope("t", "r"
 FETCH = """
 import asyncio, base64, sys
 from coatcheck import Scope
-from coatcheck.settings import Settings
+from coatcheck.settings.model import Settings
 journal = base64.b64decode(sys.argv[1])
 print(asyncio.run(Settings.load().chain().decode(journal, Scope("t", "r"))) == b"attic " * 1000)
 """
 ASK = """
 import sys
 from coatcheck import ConfigError
-from coatcheck.registry import make_codec, open_store
+from coatcheck.settings.registry import make_codec, open_store
 for ask in (lambda: open_store(sys.argv[1]), lambda: open_store("s3://bucket"),
             lambda: make_codec("attic-zlib"), lambda: make_codec("zstd"), lambda: open_store("file:///folder")):
     try:

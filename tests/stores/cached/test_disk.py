@@ -61,7 +61,7 @@ async def test_full(inner: Inner, disk: Path, caplog: pytest.LogCaptureFixture) 
     assert store.stats.hits == 1
     assert held(disk) == len(b"kept") + CHECKSUM
     assert caplog.messages == [
-        f"the cache folder {disk} cannot be used (No space left on device); going on without it"
+        f"the cache folder {disk} cannot be used (No space left on device); continuing without it"
     ]
     (disk / "filler").unlink()
     await store.create("t/again", b"again")
@@ -86,7 +86,7 @@ async def test_read_only(inner: Inner, disk: Path, caplog: pytest.LogCaptureFixt
     assert store.stats.hits == 1
     await check_usable(store)
     assert caplog.messages == [
-        f"the cache folder {disk} cannot be used (Read-only file system); going on without it"
+        f"the cache folder {disk} cannot be used (Read-only file system); continuing without it"
     ]
 
 
