@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from coatcheck.contracts.keys import KeySource as KeySource
     from coatcheck.contracts.sealing import Sealer as Sealer
     from coatcheck.contracts.sealing import Sealing as Sealing
+    from coatcheck.contracts.store import DEFAULT_LIMIT as DEFAULT_LIMIT
     from coatcheck.contracts.store import Store as Store
     from coatcheck.contracts.store import StoredObject as StoredObject
+    from coatcheck.contracts.store import check_key as check_key
+    from coatcheck.contracts.store import check_size as check_size
     from coatcheck.errors import CheckpointConflict as CheckpointConflict
     from coatcheck.errors import CoatcheckError as CoatcheckError
     from coatcheck.errors import ConfigError as ConfigError
@@ -38,16 +41,30 @@ if TYPE_CHECKING:
     from coatcheck.errors import StoreError as StoreError
     from coatcheck.errors import StoreUnavailable as StoreUnavailable
     from coatcheck.format.reference import Reference as Reference
+    from coatcheck.format.wire import is_ours as is_ours
+    from coatcheck.format.wire import is_reference as is_reference
     from coatcheck.keys.aws import AwsKms as AwsKms
     from coatcheck.keys.google import GoogleKms as GoogleKms
     from coatcheck.keys.keyring import Keyring as Keyring
     from coatcheck.keys.kms import KeyService as KeyService
+    from coatcheck.keys.lease import KeyLease as KeyLease
+    from coatcheck.keys.lease import current_lease as current_lease
     from coatcheck.keys.tenant_keys import TenantKeys as TenantKeys
     from coatcheck.offload import Offload as Offload
+    from coatcheck.pipeline.upload import Upload as Upload
+    from coatcheck.retention.live import LiveRuns as LiveRuns
+    from coatcheck.retention.live import Origin as Origin
+    from coatcheck.retention.live import RunTag as RunTag
+    from coatcheck.retention.live import Series as Series
+    from coatcheck.retention.live import run_tags_in as run_tags_in
+    from coatcheck.retention.report import Report as Report
+    from coatcheck.retention.rules import Rules as Rules
+    from coatcheck.retention.sweep import Sweep as Sweep
     from coatcheck.scope import Scope as Scope
     from coatcheck.settings.model import Settings as Settings
     from coatcheck.storage.cache import CacheStats as CacheStats
     from coatcheck.storage.cache import PayloadCache as PayloadCache
+    from coatcheck.storage.prefixes import ScopePrefixes as ScopePrefixes
     from coatcheck.stores.cached import CachedStore as CachedStore
     from coatcheck.stores.fallback import FallbackStore as FallbackStore
     from coatcheck.stores.file import FileStore as FileStore
@@ -71,7 +88,7 @@ _HOMES = {
     "codecs.zstd": ("Zstd",),
     "contracts.codec": ("Codec", "DeltaCodec"),
     "contracts.sealing": ("Sealer", "Sealing"),
-    "contracts.store": ("Store", "StoredObject"),
+    "contracts.store": ("DEFAULT_LIMIT", "Store", "StoredObject", "check_key", "check_size"),
     "errors": (
         "CheckpointConflict",
         "CoatcheckError",
@@ -86,14 +103,22 @@ _HOMES = {
         "StoreUnavailable",
     ),
     "format.reference": ("Reference",),
+    "format.wire": ("is_ours", "is_reference"),
     "keys.aws": ("AwsKms",),
     "keys.google": ("GoogleKms",),
     "keys.kms": ("KeyService",),
+    "keys.lease": ("KeyLease", "current_lease"),
     "keys.tenant_keys": ("TenantKeys",),
     "offload": ("Offload",),
+    "pipeline.upload": ("Upload",),
+    "retention.live": ("LiveRuns", "Origin", "RunTag", "Series", "run_tags_in"),
+    "retention.report": ("Report",),
+    "retention.rules": ("Rules",),
+    "retention.sweep": ("Sweep",),
     "scope": ("Scope",),
     "settings.model": ("Settings",),
     "storage.cache": ("CacheStats", "PayloadCache"),
+    "storage.prefixes": ("ScopePrefixes",),
     "stores.cached": ("CachedStore",),
     "stores.fallback": ("FallbackStore",),
     "stores.file": ("FileStore",),

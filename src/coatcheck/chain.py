@@ -19,8 +19,7 @@ from coatcheck.keys.lease import leased
 from coatcheck.offload import MAX_PAYLOAD, Offload
 from coatcheck.pipeline.decode import Decoder
 from coatcheck.pipeline.delta_chain import DeltaChains
-from coatcheck.pipeline.draft import Draft
-from coatcheck.pipeline.encode import Encoder
+from coatcheck.pipeline.encode import Draft, Encoder
 from coatcheck.pipeline.store import Uploader
 from coatcheck.pipeline.upload import Upload
 from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop

@@ -57,7 +57,7 @@ class IntegrityError(CoatcheckError):
     """The bytes are not what was sealed: tampered, swapped, truncated, damaged, or under another key."""
 
 
-class KeyUnavailable(CoatcheckError):  # noqa: N818 - the design's name; it is a state, not a mistake
+class KeyUnavailable(CoatcheckError):  # noqa: N818 - it is a state, not a mistake
     """The payload was sealed under a key that the keyring does not hold, or that cannot be had from its KMS now.
 
     An operator can add it, or enable it; a key that was destroyed on purpose is gone for good, and the message says so.
@@ -66,17 +66,17 @@ class KeyUnavailable(CoatcheckError):  # noqa: N818 - the design's name; it is a
     retryable = True
 
 
-class PayloadNotFound(CoatcheckError, KeyError):  # noqa: N818 - the design's name
+class PayloadNotFound(CoatcheckError, KeyError):  # noqa: N818 - it names what happened
     """The store has no such object. An operator may restore it."""
 
     retryable = True
 
 
-class LimitExceeded(CoatcheckError):  # noqa: N818 - the design's name
+class LimitExceeded(CoatcheckError):  # noqa: N818 - it names what happened
     """Something is larger than a limit that was set."""
 
 
-class CheckpointConflict(CoatcheckError):  # noqa: N818 - it names what happened, as the others do
+class CheckpointConflict(CoatcheckError):  # noqa: N818 - it names what happened
     """Another writer saved to the run since this one last looked, or deleted it. Neither's state is lost.
 
     Retrying does not help: one of the two writers is one too many, or did not know of the other.
@@ -98,7 +98,7 @@ class StoreError(CoatcheckError):
     """The store did not do what it was asked."""
 
 
-class StoreUnavailable(StoreError):  # noqa: N818 - the design's name
+class StoreUnavailable(StoreError):  # noqa: N818 - it names what happened
     """The store cannot answer now: down, throttled, timed out, or full. Worth retrying.
 
     Args:
@@ -118,7 +118,7 @@ class StoreUnavailable(StoreError):  # noqa: N818 - the design's name
         self.retry_after = retry_after
 
 
-class StoreDenied(StoreError):  # noqa: N818 - the design's name
+class StoreDenied(StoreError):  # noqa: N818 - it names what happened
     """The store refuses: credentials or permissions. Retrying does not help."""
 
 

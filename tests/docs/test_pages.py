@@ -1,4 +1,4 @@
-"""Every block of code in README.md and docs/ does what it says: one test for each page, its blocks in their order.
+"""Every block of code in README.md, CONTRIBUTING.md and docs/ does what it says: one test for each page, its blocks in their order.
 
 - ``python`` is executed, ``await`` and all, in one namespace for each page. Real servers stand behind the addresses, and
   a real S3 server behind Amazon's. With a ``title`` it is written to a file of that name instead, for later blocks.

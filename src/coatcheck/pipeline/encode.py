@@ -1,12 +1,15 @@
 """From the payload to what is journaled or stored: all that is computation, in whichever thread."""
 
+from dataclasses import dataclass
+
 from coatcheck.errors import LimitExceeded
 from coatcheck.format.codec_pipeline import CodecPipeline, Encoded
 from coatcheck.format.envelope import INLINE, EnvelopeHeader, object_context
+from coatcheck.format.reference import Reference
 from coatcheck.format.suites import ScopeSealer
 from coatcheck.format.wire import is_ours
-from coatcheck.pipeline.delta_chain import DeltaChains
-from coatcheck.pipeline.draft import Draft
+from coatcheck.pipeline.delta_chain import Base, DeltaChains
+from coatcheck.storage.base_index import Member, Sketch
 from coatcheck.storage.scoped_store import ScopedStore
 from coatcheck.telemetry import Outcome, encoded
 
@@ -16,6 +19,63 @@ _SURE_GAIN = 8
 """A delta of at most this part of its payload is taken as it is: hardly anything compresses better by itself."""
 _LEAST_GAIN = 0.8
 """A larger delta is taken if it is at most this share of the whole object: else a new delta chain begins with that."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """A payload on its way to becoming an object."""
+
+    scope: ScopedStore
+    object_id: bytes
+    payload: bytes
+    whole: Encoded | None = None
+    """The payload after the codecs, if that was needed."""
+    envelope: bytes = b""
+    """The object; empty until it is needed."""
+    base: Base | None = None
+    """The payload that the object is a delta against."""
+    sketch: Sketch | None = None
+    outcome: Outcome = Outcome.KNOWN
+
+    @property
+    def key(self) -> str:
+        """The object's key in the store."""
+        return self.scope.state.key(self.object_id)
+
+    @property
+    def member(self) -> Member:
+        """The object's place in a delta chain."""
+        if self.base is None:
+            return Member(self.object_id)
+        return Member(self.object_id, self.base.place, self.base.bases)
+
+    def known_bases(self) -> tuple[bytes, ...] | None:
+        """Return the bases of the object if it is known to be in the store; else None."""
+        return self.scope.state.bases_of(self.object_id)
+
+    def header(self, codecs: tuple[str, ...]) -> EnvelopeHeader:
+        """Return the object's header."""
+        suite, key_id, run_tag, _ = self.scope.sealing
+        return EnvelopeHeader(suite, key_id, run_tag, codecs, len(self.payload), self.member.bases)
+
+    def holds(self, header: EnvelopeHeader) -> bool:
+        """Tell if the header of an object with this name fits the payload."""
+        suite, key_id, run_tag, _ = self.scope.sealing
+        return header[:3] == (suite, key_id, run_tag) and header.size == len(self.payload)
+
+    def reference(self, bases: tuple[bytes, ...]) -> Reference:
+        """Return the reference to the object that is there, with the bases of that object."""
+        suite, key_id, run_tag, sealer = self.scope.sealing
+        reference = Reference(
+            suite=suite,
+            key_id=key_id,
+            run_tag=run_tag,
+            object_id=self.object_id,
+            size=len(self.payload),
+            store=self.scope.store.alias,
+            bases=bases,
+        )
+        return reference.model_copy(update={"mac": sealer.mac(reference.authenticated_bytes())})
 
 
 class Encoder:

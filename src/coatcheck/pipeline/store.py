@@ -15,8 +15,7 @@ from coatcheck.format.codec_pipeline import CodecPipeline
 from coatcheck.format.envelope import Envelope, object_context
 from coatcheck.format.reference import Reference
 from coatcheck.pipeline.delta_chain import DeltaChains
-from coatcheck.pipeline.draft import Draft
-from coatcheck.pipeline.encode import Encoder
+from coatcheck.pipeline.encode import Draft, Encoder
 from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.storage.base_index import Member
 from coatcheck.storage.scoped_store import SEALED_AROUND

@@ -1,7 +1,6 @@
 """An object that a hook has begun which cannot wait for a store."""
 
-from coatcheck.pipeline.draft import Draft
-from coatcheck.pipeline.encode import Encoder
+from coatcheck.pipeline.encode import Draft, Encoder
 from coatcheck.pipeline.store import Uploader
 from coatcheck.runtime.concurrency import ENCODE_INLINE_UP_TO, off_loop
 from coatcheck.telemetry import counting_errors

@@ -1,7 +1,7 @@
 """When objects of the tenant scope may go by themselves, by rules of the bucket.
 
 Nobody can tell who still refers to a payload of the tenant scope, so no sweep touches it. Writers rely there on nothing
-that is older than an hour (``storage/presence.py``), so each reference is at most so much younger than all that it needs, and
+that is older than an hour (``storage/scope_state.py``), so each reference is at most so much younger than all that it needs, and
 an age alone decides. For the scope of a run that does not hold: its replays find what was written when it began.
 """
 
