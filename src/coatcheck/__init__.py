@@ -1,7 +1,7 @@
 """coatcheck: hand in the payload, keep the ticket.
 
-A claim-check payload codec toolkit for durable execution engines. Everything public can be imported from here;
-each name is loaded on first use, so this import stays small and pulls in no optional dependency.
+A claim-check payload codec toolkit for durable execution engines. Import everything public from here.
+Each name is loaded on first use, so this import is fast and needs no optional dependency.
 """
 
 from typing import TYPE_CHECKING

@@ -183,8 +183,8 @@ async def test_a_sweep_of_one_engine_marked_what_another_had_written() -> None:
     for _ in range(2):
         await store.age(LONG)
         assert (await sweep_of(store, None, engine="inngest").run()).objects <= 1
-    addresses = ScopePrefixes(chain_on(store).sealings)
-    inngests = set(await keys_of(store, await addresses.of(Scope(TENANT, "run", engine="inngest"))))
+    prefixes = ScopePrefixes(chain_on(store).sealings)
+    inngests = set(await keys_of(store, await prefixes.of(Scope(TENANT, "run", engine="inngest"))))
     left = set(await keys_of(store))
     assert everything - left == {key for key in everything if key.split("/")[1].startswith("03")}
     assert inngests == set()

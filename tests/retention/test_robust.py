@@ -182,9 +182,9 @@ async def test_a_run_of_a_hundred_thousand_checkpoints_was_never_trimmed() -> No
     for step in range(count - keep, count):
         await saved.save(random.Random(step).randbytes(900), step)
     chain = chain_on(store)
-    addresses = ScopePrefixes(chain.sealings)
-    (prefix,) = await addresses.of(Scope(TENANT, "large", engine="checkpoints"))
-    records = Records(StoreClient(store), await addresses.sealer_at(prefix))
+    prefixes = ScopePrefixes(chain.sealings)
+    (prefix,) = await prefixes.of(Scope(TENANT, "large", engine="checkpoints"))
+    records = Records(StoreClient(store), await prefixes.sealer_at(prefix))
     for step in range(count - keep):
         await store.inner.replace(records.key(Position(0, step)), b"an old one")
     small = Checkpoints(chain_on(store), run="small", tenant=TENANT)
@@ -291,10 +291,10 @@ class Beat:
 
 
 async def test_judging_millions_of_scopes_kept_the_worker_from_its_heartbeat() -> None:
-    addresses = ScopePrefixes(chain_on(MemoryStore()).sealings)
-    (tenant,) = await addresses.of_tenant(TENANT)
+    prefixes = ScopePrefixes(chain_on(MemoryStore()).sealings)
+    (tenant,) = await prefixes.of_tenant(TENANT)
     store = Many(SCOPES, tenant)
-    (place,) = await addresses.own_places(TENANT)
+    (place,) = await prefixes.own_places(TENANT)
     beat = Beat()
     beating = asyncio.ensure_future(beat.go_on())
     try:
@@ -308,7 +308,7 @@ async def test_judging_millions_of_scopes_kept_the_worker_from_its_heartbeat() -
         live = RecordedScopes(store, TENANT, "sweep", "")
         sweep = Sweep(
             store,
-            addresses,
+            prefixes,
             live,
             engine=ENGINE,
             tenants=(TENANT,),
@@ -319,7 +319,7 @@ async def test_judging_millions_of_scopes_kept_the_worker_from_its_heartbeat() -
         for work in (sweep.look, sweep.run):
             assert (await work()).of(Action.LIVE).scopes == SCOPES
         with Index() as index:
-            assert [count async for count in noted(live, addresses, index)][-1] == SCOPES
+            assert [count async for count in noted(live, prefixes, index)][-1] == SCOPES
     finally:
         beating.cancel()
     print(f"{SCOPES:,} scopes: the loop was held up for {beat.longest:.3f} s at most")  # noqa: T201 - the figure is wanted

@@ -62,7 +62,7 @@ async def test_what_was_fetched_ahead_of_a_sweep() -> None:
     await sweep_of(store, Live()).run()
     await store.age(LONG)
     sweep = sweep_of(store, Live())
-    (prefix,) = await sweep._addresses.of(scope)
+    (prefix,) = await sweep._prefixes.of(scope)
     await claimed(store, prefix)  # a sweep is at it
     chain = chain_on(store)
     await chain.replaying(scope)

@@ -248,7 +248,7 @@ async def test_without_a_key_of_the_tenant_nothing_is_decided() -> None:
     await store.age(LONG)
     chain = Chain(Lost(Keyring(KEY)), Offload(store))
     sweep = sweep_of(store, Live())
-    sweep._addresses._sealings = chain.sealings
+    sweep._prefixes._sealings = chain.sealings
     before = await keys_of(store)
     with pytest.raises(KeyUnavailable):
         await sweep.run()

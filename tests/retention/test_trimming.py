@@ -21,8 +21,8 @@ from coatcheck import (
 )
 from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.errors import ConfigError
-from coatcheck.retention.report import Report
 from coatcheck.retention.rules import Action, Rules
+from coatcheck.retention.tally import Report
 from coatcheck.storage.sweep_marks import SWEEP_DELETING, SWEEP_LEASE
 from tests.chains import history
 from tests.retention.aged_store import AgedStore
@@ -77,7 +77,7 @@ async def test_the_latest_restore_and_the_others_are_gone(count: int, keep: int)
 async def test_a_state_that_is_no_longer_kept_is_not_found() -> None:
     store = AgedStore(MemoryStore())
     await saved(store, 8)
-    # The first and the fifth of a lineage are bases of the last three; the fourth is one of none of them.
+    # The first and the fifth of a delta chain are bases of the last three; the fourth is one of none of them.
     gone = (await read(store).at(3)).reference
     await swept_twice(store)
     with pytest.raises(PayloadNotFound):

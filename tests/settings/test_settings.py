@@ -330,7 +330,7 @@ async def test_accept_plain_arrives(write: Write, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("COATCHECK_KEYS", Key.generate().to_text())
     assert await Settings.load().chain().decode(b"plain", SCOPE) == b"plain"
     write("accept_plain = false")
-    with pytest.raises(IntegrityError, match="came in the clear"):
+    with pytest.raises(IntegrityError, match="is in the clear"):
         await Settings.load().chain().decode(b"plain", SCOPE)
     monkeypatch.delenv("COATCHECK_KEYS")
     write("accept_plain = false\nencrypt = false")

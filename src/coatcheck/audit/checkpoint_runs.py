@@ -49,13 +49,13 @@ async def find_runs(chain: Chain, tenant: str, progress: Callable[[str, int], No
     Raises:
         CoatcheckError: A store cannot or will not be listed, or a key cannot be had.
     """
-    addresses = ScopePrefixes(chain.sealings)
+    prefixes = ScopePrefixes(chain.sealings)
     found: dict[str, Run] = {}
     listed = 0
     engine = engine_code("checkpoints").to_bytes().hex()
     for store in chain.stores:
         scopes: dict[str, Run] = {}
-        for start in await addresses.of_tenant(tenant):
+        for start in await prefixes.of_tenant(tenant):
             async for page in store.client.pages(start + engine):
                 for stored in page:
                     place = split(stored.key)
@@ -69,13 +69,13 @@ async def find_runs(chain: Chain, tenant: str, progress: Callable[[str, int], No
                 progress("objects listed", listed)
         for prefix, run in scopes.items():
             if run.checkpoints:
-                run.latest = await _latest(store, addresses, prefix)
+                run.latest = await _latest(store, prefixes, prefix)
                 _add(found, run)
     return sorted(found.values(), key=_when, reverse=True)
 
 
-async def _latest(store: ChainStore, addresses: ScopePrefixes, prefix: str) -> Checkpoint | None:
-    records = Records(store.client, await addresses.sealer_at(prefix))
+async def _latest(store: ChainStore, prefixes: ScopePrefixes, prefix: str) -> Checkpoint | None:
+    records = Records(store.client, await prefixes.sealer_at(prefix))
     for entry in await records.newest(1):
         try:
             return Checkpoint.from_record(entry, await records.get(entry))

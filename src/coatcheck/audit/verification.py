@@ -80,7 +80,7 @@ class Verification:
         progress: Progress | None = None,
     ) -> None:
         self._chain = chain
-        self._addresses = ScopePrefixes(chain.sealings)
+        self._prefixes = ScopePrefixes(chain.sealings)
         self._tenants = tenants
         self._scopes = scopes
         self._sample = sample
@@ -125,12 +125,12 @@ class Verification:
     ) -> AsyncIterator[tuple[str, str, StoredObject]]:
         """Objects and records with their scope's prefix and their name in it."""
         if self._scopes:
-            starts = [prefix for scope in self._scopes for prefix in await self._addresses.of(scope)]
+            starts = [prefix for scope in self._scopes for prefix in await self._prefixes.of(scope)]
             known = starts
         else:
             # All of it: what these tenants and keys do not name is worth knowing as well.
             starts = [""]
-            known = [prefix for tenant in self._tenants for prefix in await self._addresses.of_tenant(tenant)]
+            known = [prefix for tenant in self._tenants for prefix in await self._prefixes.of_tenant(tenant)]
         for start in starts:
             async for stored in store.client.store.list_objects(start):
                 place = split(stored.key)
@@ -144,7 +144,7 @@ class Verification:
     async def _sealer(self, prefix: str) -> ScopeSealer:
         if prefix not in self._sealers:
             # One will do: the objects of a scope are listed one after the other.
-            self._sealers = {prefix: await self._addresses.sealer_at(prefix)}
+            self._sealers = {prefix: await self._prefixes.sealer_at(prefix)}
         return self._sealers[prefix]
 
     async def _look(

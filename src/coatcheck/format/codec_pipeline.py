@@ -97,7 +97,7 @@ class CodecPipeline:
             )
         return bytes(body), place
 
-    def decode_line(self, bodies: Sequence[Body], base: bytes | None) -> tuple[bytes, int]:
+    def decode_chain(self, bodies: Sequence[Body], base: bytes | None) -> tuple[bytes, int]:
         """The payload of the first of some objects, and its place in its lineage.
 
         Args:

@@ -42,7 +42,7 @@ class KeyCache:
         self._lock = new_lock()
 
     def is_fresh(self, tenant: str, key_id: bytes | None) -> bool:
-        """Tell if a key, or the primary, is held, and need not be renewed yet; the attempt that asks has it from then on."""
+        """Tell if a key, or the primary, is cached, and need not be renewed yet; the attempt that asks has it from then on."""
         if self._leased(tenant, key_id) is not None:
             return True
         with self._lock:
@@ -52,13 +52,13 @@ class KeyCache:
                 return False
             self._tenants.move_to_end(tenant)
             age = self._max_age * (1 if now < entry.postponed_until else _RENEWED_AT)
-            held = self._find(tenant, key_id, now - age)
-        if held is None:
+            cached = self._find(tenant, key_id, now - age)
+        if cached is None:
             return False
-        self._lease(tenant, held.key, primary=key_id is None)
+        self._lease(tenant, cached.key, primary=key_id is None)
         return True
 
-    def is_held(self, tenant: str, key_id: bytes | None) -> bool:
+    def is_cached(self, tenant: str, key_id: bytes | None) -> bool:
         """Tell if a key, or the primary, can be had."""
         with self._lock:
             return self._find(tenant, key_id, self._clock() - self._max_age) is not None
@@ -79,11 +79,11 @@ class KeyCache:
         return None if key is None else key.id
 
     def key_ids(self, tenant: str) -> tuple[bytes, ...]:
-        """Of the keys of a tenant that are held, the primary first."""
+        """Of the keys of a tenant that are cached, the primary first."""
         with self._lock:
             since = self._clock() - self._max_age
             entry = self._tenants.get(tenant)
-            held = (
+            cached = (
                 []
                 if entry is None
                 else [key_id for key_id in entry.keys if self._find(tenant, key_id, since)]
@@ -91,24 +91,24 @@ class KeyCache:
             primary = b"" if entry is None else entry.primary
         lease = current_lease()
         if lease is not None:
-            held += [key_id for key_id in lease.key_ids(self, tenant) if key_id not in held]
+            cached += [key_id for key_id in lease.key_ids(self, tenant) if key_id not in cached]
             leased = lease.find(self, tenant, None)
             primary = primary if leased is None else leased.id
-        return tuple(sorted(held, key=lambda key_id: key_id != primary))
+        return tuple(sorted(cached, key=lambda key_id: key_id != primary))
 
-    def hold(self, tenant: str, key: Key, *, primary: bool = False) -> None:
+    def put(self, tenant: str, key: Key, *, primary: bool = False) -> None:
         """Hold a key that was unwrapped just now."""
         with self._lock:
             now = self._clock()
             entry = self._tenants.setdefault(tenant, _Tenant({}))
-            entry.keys[key.id] = _Held(key, now)
+            entry.keys[key.id] = _CachedKey(key, now)
             entry.postponed_until = -inf
             if primary:
                 entry.primary, entry.primary_since = key.id, now
             self._tenants.move_to_end(tenant)
             if len(self._tenants) > _TENANTS:
                 self._tenants.popitem(last=False)
-            self._let_go(now - self._max_age)
+            self._drop_expired(now - self._max_age)
 
     def drop(self, tenant: str) -> None:
         """Let go of a tenant's keys."""
@@ -125,8 +125,8 @@ class KeyCache:
         if leased is not None:
             return leased
         with self._lock:
-            held = self._find(tenant, key_id, self._clock() - self._max_age)
-        return None if held is None else self._lease(tenant, held.key, primary=key_id is None)
+            cached = self._find(tenant, key_id, self._clock() - self._max_age)
+        return None if cached is None else self._lease(tenant, cached.key, primary=key_id is None)
 
     def _leased(self, tenant: str, key_id: bytes | None) -> Key | None:
         lease = current_lease()
@@ -138,32 +138,32 @@ class KeyCache:
             lease.keep(self, tenant, key, primary=primary)
         return key
 
-    def _find(self, tenant: str, key_id: bytes | None, since: float) -> "_Held | None":
+    def _find(self, tenant: str, key_id: bytes | None, since: float) -> "_CachedKey | None":
         entry = self._tenants.get(tenant)
         if entry is None:
             return None
         if key_id is None:
             # Which key is the primary grows old by itself: a rotation has to be noticed by those who read a lot, too.
             key_id = entry.primary if entry.primary_since > since else b""
-        held = entry.keys.get(key_id)
-        return held if held is not None and held.since > since else None
+        cached = entry.keys.get(key_id)
+        return cached if cached is not None and cached.since > since else None
 
-    def _let_go(self, before: float) -> None:
+    def _drop_expired(self, before: float) -> None:
         for tenant, entry in list(self._tenants.items()):
-            entry.keys = {key_id: held for key_id, held in entry.keys.items() if held.since > before}
+            entry.keys = {key_id: cached for key_id, cached in entry.keys.items() if cached.since > before}
             if not entry.keys:
                 del self._tenants[tenant]
 
 
 @dataclass(slots=True)
-class _Held:
+class _CachedKey:
     key: Key
     since: float
 
 
 @dataclass(slots=True)
 class _Tenant:
-    keys: dict[bytes, _Held]
+    keys: dict[bytes, _CachedKey]
     primary: bytes = b""
     primary_since: float = -inf
     postponed_until: float = -inf

@@ -90,7 +90,7 @@ class Tombstone(_Record):
     destroyed_at: AwareDatetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, versions=True)
 class KeyVersion:
     """A place for one key of a tenant. The key with the highest number is the primary."""
 
@@ -114,7 +114,7 @@ class KeyVersion:
         return KeyVersion(self.tag, self.number + 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, versions=True)
 class TenantKeyRecords:
     """What a tenant's folder holds."""
 
@@ -125,7 +125,7 @@ class TenantKeyRecords:
     """For the next key."""
 
 
-class Shelves:
+class KeyStore:
     """The wrapped keys of all tenants in one store. Safe to use from several event loops; keeps nothing in memory.
 
     A record is made by create-if-absent, so of two processes that make the same one, the second meets the first one's.
@@ -150,17 +150,19 @@ class Shelves:
             FormatError: A record cannot be read.
             StoreError: The store cannot or will not give it.
         """
-        found = await self._slots(f"{_FOLDERS}{tag}/")
-        live = sorted((slot for slot in found if not found[slot]), key=lambda slot: slot.number)
-        buried = [slot for slot in found if found[slot]]
-        records = await all_at_once(self._read(slot) for slot in live)
-        tombstones = await all_at_once(self._get(slot.tombstone) for slot in buried)
-        last = max((slot.number for slot in found), default=0)
+        found = await self._versions(f"{_FOLDERS}{tag}/")
+        live = sorted(
+            (version for version in found if not found[version]), key=lambda version: version.number
+        )
+        buried = [version for version in found if found[version]]
+        records = await all_at_once(self._read(version) for version in live)
+        tombstones = await all_at_once(self._get(version.tombstone) for version in buried)
+        last = max((version.number for version in found), default=0)
         return TenantKeyRecords(
-            [(slot, record) for slot, record in zip(live, records, strict=True) if record is not None],
+            [(version, record) for version, record in zip(live, records, strict=True) if record is not None],
             [
-                Tombstone.from_bytes(data, slot.tombstone)
-                for slot, data in zip(buried, tombstones, strict=True)
+                Tombstone.from_bytes(data, version.tombstone)
+                for version, data in zip(buried, tombstones, strict=True)
                 if data is not None
             ],
             KeyVersion(tag, last + 1),
@@ -168,8 +170,8 @@ class Shelves:
 
     async def tags(self) -> list[str]:
         """Of all tenants that have a key, sorted."""
-        found = await self._slots(_FOLDERS)
-        return sorted({slot.tag for slot in found if not found[slot]})
+        found = await self._versions(_FOLDERS)
+        return sorted({version.tag for version in found if not found[version]})
 
     async def create(self, name: str, record: KeyRecord) -> bool:
         """Write a record if there is none of this name; whether it was written now.
@@ -183,15 +185,15 @@ class Shelves:
         await self._client.forget(name)
         return created
 
-    async def replace(self, slot: KeyVersion, record: KeyRecord) -> bool:
+    async def replace(self, version: KeyVersion, record: KeyRecord) -> bool:
         """Put a record in place of the one that wraps the same key; ``False`` if that was destroyed meanwhile."""
-        await self._client.replace(slot.name, record.to_bytes())
-        await self._client.forget(slot.name)
+        await self._client.replace(version.name, record.to_bytes())
+        await self._client.forget(version.name)
         # A key is destroyed by its tombstone, then by the removal of its record. Whichever of the two ways the record
         # came back between them, it goes again: here, or there.
-        if await self._get(slot.tombstone) is None:
+        if await self._get(version.tombstone) is None:
             return True
-        await self._client.delete(slot.name)
+        await self._client.delete(version.name)
         return False
 
     async def replace_names(self, record: KeyRecord) -> None:
@@ -210,43 +212,43 @@ class Shelves:
         Returns:
             The ids of the keys that are gone, the primary's last.
         """
-        slots = await self._slots(f"{_FOLDERS}{tag}/")
+        versions = await self._versions(f"{_FOLDERS}{tag}/")
         return [
-            await self._destroy(slot)
-            for slot in sorted(slots, key=lambda slot: slot.number)
-            if not slots[slot]
+            await self._destroy(version)
+            for version in sorted(versions, key=lambda version: version.number)
+            if not versions[version]
         ]
 
-    async def _destroy(self, slot: KeyVersion) -> str:
-        data = await self._get(slot.name)
+    async def _destroy(self, version: KeyVersion) -> str:
+        data = await self._get(version.name)
         try:
-            key_id = _NO_ID if data is None else KeyRecord.from_bytes(data, slot.name).key_id
+            key_id = _NO_ID if data is None else KeyRecord.from_bytes(data, version.name).key_id
         except FormatError:
             key_id = _NO_ID
         tombstone = Tombstone(key_id=key_id, destroyed_at=datetime.now(UTC))
-        await self._client.create(slot.tombstone, tombstone.to_bytes())
-        await self._client.forget(slot.tombstone)
-        await self._client.delete(slot.name)
-        await self._client.forget(slot.name)
+        await self._client.create(version.tombstone, tombstone.to_bytes())
+        await self._client.forget(version.tombstone)
+        await self._client.delete(version.name)
+        await self._client.forget(version.name)
         return key_id
 
     async def close(self) -> None:
         """Close the store."""
         await self._client.close()
 
-    async def _slots(self, prefix: str) -> dict[KeyVersion, bool]:
+    async def _versions(self, prefix: str) -> dict[KeyVersion, bool]:
         """Whether each was destroyed."""
         found: dict[KeyVersion, bool] = {}
         for stored in await self._listing.list_up_to(maxsize, prefix):
             entry = _ENTRY.fullmatch(stored.key)
             if entry:
-                slot = KeyVersion(entry[1], int(entry[2]))
-                found[slot] = found.get(slot, False) or bool(entry[3])
+                version = KeyVersion(entry[1], int(entry[2]))
+                found[version] = found.get(version, False) or bool(entry[3])
         return found
 
-    async def _read(self, slot: KeyVersion) -> KeyRecord | None:
-        data = await self._get(slot.name)
-        return None if data is None else KeyRecord.from_bytes(data, slot.name)
+    async def _read(self, version: KeyVersion) -> KeyRecord | None:
+        data = await self._get(version.name)
+        return None if data is None else KeyRecord.from_bytes(data, version.name)
 
     async def _get(self, name: str) -> bytes | None:
         await self._client.forget(name)

@@ -22,7 +22,7 @@ _MOST: Final = 1024
 
 class _Seen(NamedTuple):
     begun: float
-    shelf: TenantKeyRecords
+    records: TenantKeyRecords
 
 
 class Lookups:
@@ -59,7 +59,7 @@ class Lookups:
                 self._unknown.popitem(last=False)
         return error
 
-    async def shelf(
+    async def records(
         self, tenant: str, key_id: bytes, read: Callable[[], Awaitable[TenantKeyRecords]]
     ) -> TenantKeyRecords:
         """The tenant's keys as ``read`` gives them: read after this call began, or just before and with this key.
@@ -72,9 +72,9 @@ class Lookups:
 
         async def read_again() -> None:
             begun = self._clock()
-            shelf = await read()
+            records = await read()
             with self._lock:
-                self._seen[tenant] = _Seen(begun, shelf)
+                self._seen[tenant] = _Seen(begun, records)
                 self._seen.move_to_end(tenant)
                 if len(self._seen) > _MOST:
                     self._seen.popitem(last=False)
@@ -84,8 +84,8 @@ class Lookups:
                 seen = self._seen.get(tenant)
             if seen is not None:
                 left = seen.begun + _LIST_EVERY - self._clock()
-                if seen.begun >= asked or (left > 0 and _has(seen.shelf, key_id)):
-                    return seen.shelf
+                if seen.begun >= asked or (left > 0 and _has(seen.records, key_id)):
+                    return seen.records
                 if left > 0:
                     await asyncio.sleep(left)
                     continue
@@ -98,5 +98,5 @@ class Lookups:
             self._unknown.clear()
 
 
-def _has(shelf: TenantKeyRecords, key_id: bytes) -> bool:
-    return any(record.key_id == key_id.hex() for _, record in shelf.keys)
+def _has(records: TenantKeyRecords, key_id: bytes) -> bool:
+    return any(record.key_id == key_id.hex() for _, record in records.keys)

@@ -12,7 +12,7 @@ from coatcheck.contracts.keys import Key, KeySource
 from coatcheck.contracts.store import Store
 from coatcheck.errors import ConfigError, IntegrityError, KeyUnavailable, StoreUnavailable
 from coatcheck.keys.key_cache import DEFAULT_MAX_AGE, KeyCache
-from coatcheck.keys.key_store import NAMES, KeyRecord, KeyVersion, Shelves, TenantKeyRecords
+from coatcheck.keys.key_store import NAMES, KeyRecord, KeyStore, KeyVersion, TenantKeyRecords
 from coatcheck.keys.kms import KeyService
 from coatcheck.keys.lookups import Lookups
 from coatcheck.runtime.concurrency import all_at_once
@@ -101,38 +101,38 @@ class TenantKeys(KeySource):
                 )
         self._label = label
         self._labels = {label, *former_labels}
-        self._shelves = Shelves(store, deadline)
+        self._key_store = KeyStore(store, deadline)
         self._deadline = deadline
-        self._held = KeyCache(max_age)
+        self._cache = KeyCache(max_age)
         self._lookups = Lookups()
         self.max_age = max_age
         self._names: Key | None = None
         self._loading: SingleFlight[None] = SingleFlight()
 
     def __repr__(self) -> str:
-        return f"TenantKeys({self._shelves!r}, {', '.join(self._services)})"
+        return f"TenantKeys({self._key_store!r}, {', '.join(self._services)})"
 
     def primary_key_id(self, tenant: str) -> bytes:
         """See :class:`KeySource`."""
-        key_id = self._held.primary_key_id(tenant)
+        key_id = self._cache.primary_key_id(tenant)
         if key_id is None:
             raise _not_loaded()
         return key_id
 
     def key_ids(self, tenant: str) -> tuple[bytes, ...]:
         """See :class:`KeySource`: those that are held, which after :meth:`load_all` are all."""
-        return self._held.key_ids(tenant)
+        return self._cache.key_ids(tenant)
 
     def key(self, tenant: str, key_id: bytes) -> Key:
         """See :class:`KeySource`."""
-        key = self._held.key(tenant, key_id)
+        key = self._cache.key(tenant, key_id)
         if key is None:
             raise _not_loaded()
         return key
 
     def is_loaded(self, tenant: str, key_id: bytes | None) -> bool:
         """See :class:`KeySource`: it is held, and not about to be too old."""
-        return self._held.is_fresh(tenant, key_id)
+        return self._cache.is_fresh(tenant, key_id)
 
     async def load_primary(self, tenant: str) -> None:
         """See :class:`KeySource`. The first key of a tenant is made here.
@@ -181,7 +181,7 @@ class TenantKeys(KeySource):
 
     async def rotate_all(self) -> list[KeyInfo]:
         """:meth:`rotate` for every tenant that has a key."""
-        return [await self._rotate(tag) for tag in await self._shelves.tags()]
+        return [await self._rotate(tag) for tag in await self._key_store.tags()]
 
     async def shred(self, tenant: str) -> list[str]:
         """Destroy all keys of a tenant, for good: what was sealed under them can never be read again.
@@ -192,19 +192,19 @@ class TenantKeys(KeySource):
         Returns:
             The ids of the keys that were destroyed; none if the tenant had none.
         """
-        destroyed = await self._shelves.destroy(await self._tag(tenant))
-        self._held.drop(tenant)
+        destroyed = await self._key_store.destroy(await self._tag(tenant))
+        self._cache.drop(tenant)
         self._lookups.clear()
         return destroyed
 
     async def list(self, tenant: str | None = None) -> "list[KeyInfo]":
         """Return the keys there are, of a tenant or of all; unwraps none of them, and makes nothing."""
         if tenant is None:
-            tags = await self._shelves.tags()
+            tags = await self._key_store.tags()
         else:
             tags = [await self._tag(tenant)] if await self._has_names() else []
-        shelves = await all_at_once(self._shelves.of(tag) for tag in tags)
-        return [_info(shelf, number) for shelf in shelves for number in range(len(shelf.keys))]
+        found = await all_at_once(self._key_store.of(tag) for tag in tags)
+        return [_info(records, number) for records in found for number in range(len(records.keys))]
 
     async def rekey(self) -> int:
         """Wrap every key anew by the primary service, for this store's label. Keys, payloads and references stay as they are.
@@ -215,31 +215,33 @@ class TenantKeys(KeySource):
         Returns:
             How many keys were wrapped.
         """
-        names = await self._shelves.names()
+        names = await self._key_store.names()
         if names is None:
             return 0
-        await self._shelves.replace_names(await self._rewrapped(names, _NAMES_CONTEXT))
+        await self._key_store.replace_names(await self._rewrapped(names, _NAMES_CONTEXT))
         count = 1
-        for tag in await self._shelves.tags():
-            for slot, record in (await self._shelves.of(tag)).keys:
-                count += await self._shelves.replace(slot, await self._rewrapped(record, _context(slot)))
+        for tag in await self._key_store.tags():
+            for version, record in (await self._key_store.of(tag)).keys:
+                count += await self._key_store.replace(
+                    version, await self._rewrapped(record, _context(version))
+                )
         self._lookups.clear()
         return count
 
     async def close(self) -> None:
         """See :class:`KeySource`."""
-        self._held.clear()
+        self._cache.clear()
         self._lookups.clear()
         self._names = None
         await all_at_once(service.close() for service in self._services.values())
-        await self._shelves.close()
+        await self._key_store.close()
 
     async def _have(
         self, tenant: str, key_id: bytes | None, name: str, load: Callable[[], Coroutine[Any, Any, None]]
     ) -> None:
         """See that a key, or the primary, is held for a while; one that is about to be too old, better renewed."""
-        while not self._held.is_fresh(tenant, key_id):
-            if not self._held.is_held(tenant, key_id):
+        while not self._cache.is_fresh(tenant, key_id):
+            if not self._cache.is_cached(tenant, key_id):
                 await self._loading.run(name, load)
                 continue
             try:
@@ -249,25 +251,25 @@ class TenantKeys(KeySource):
                 if key_id is not None:
                     self._lookups.check(tenant, key_id)
                 # Neither the service nor the store has to be there as long as the key may be held.
-                self._held.postpone(tenant, _RENEWAL_PAUSE)
+                self._cache.postpone(tenant, _RENEWAL_PAUSE)
 
     async def _load_primary(self, tenant: str) -> None:
         tag = await self._tag(tenant)
-        shelf = await self._shelves.of(tag)
-        if not shelf.keys:
-            shelf = await self._add(shelf)
-        slot, record = shelf.keys[-1]
-        self._held.hold(tenant, await self._unwrap(record, _context(slot)), primary=True)
+        records = await self._key_store.of(tag)
+        if not records.keys:
+            records = await self._add(records)
+        version, record = records.keys[-1]
+        self._cache.put(tenant, await self._unwrap(record, _context(version)), primary=True)
 
     async def _load(self, tenant: str, key_id: bytes) -> None:
         self._lookups.check(tenant, key_id)
         tag = await self._tag(tenant)
-        shelf = await self._lookups.shelf(tenant, key_id, lambda: self._shelves.of(tag))
-        for slot, record in shelf.keys:
+        records = await self._lookups.records(tenant, key_id, lambda: self._key_store.of(tag))
+        for version, record in records.keys:
             if record.key_id == key_id.hex():
-                self._held.hold(tenant, await self._unwrap(record, _context(slot)))
+                self._cache.put(tenant, await self._unwrap(record, _context(version)))
                 return
-        for tombstone in shelf.destroyed:
+        for tombstone in records.destroyed:
             if tombstone.key_id == key_id.hex():
                 why = KeyUnavailable(
                     f"the key {key_id.hex()} was destroyed on {tombstone.destroyed_at:%Y-%m-%d}",
@@ -275,44 +277,44 @@ class TenantKeys(KeySource):
                 )
                 raise self._lookups.remember(tenant, key_id, why)
         why = KeyUnavailable(
-            f"the tenant has no key {key_id.hex()} in {self._shelves!r}",
+            f"the tenant has no key {key_id.hex()} in {self._key_store!r}",
             "Check the tenant, and that this is the store where its keys are kept.",
         )
         raise self._lookups.remember(tenant, key_id, why)
 
     async def _load_all(self, tenant: str) -> None:
-        shelf = await self._shelves.of(await self._tag(tenant))
-        for number, (slot, record) in enumerate(shelf.keys, start=1):
-            key_id, is_primary = bytes.fromhex(record.key_id), number == len(shelf.keys)
-            key = self._held.key(tenant, key_id)
+        records = await self._key_store.of(await self._tag(tenant))
+        for number, (version, record) in enumerate(records.keys, start=1):
+            key_id, is_primary = bytes.fromhex(record.key_id), number == len(records.keys)
+            key = self._cache.key(tenant, key_id)
             is_known = not is_primary or (
-                self._held.is_fresh(tenant, None) and self._held.primary_key_id(tenant) == key_id
+                self._cache.is_fresh(tenant, None) and self._cache.primary_key_id(tenant) == key_id
             )
             if key is None or not is_known:
-                self._held.hold(tenant, await self._unwrap(record, _context(slot)), primary=is_primary)
+                self._cache.put(tenant, await self._unwrap(record, _context(version)), primary=is_primary)
 
     async def _rotate(self, tag: str) -> KeyInfo:
-        shelf = await self._add(await self._shelves.of(tag))
-        self._held.clear()
+        records = await self._add(await self._key_store.of(tag))
+        self._cache.clear()
         self._lookups.clear()
-        return _info(shelf, len(shelf.keys) - 1)
+        return _info(records, len(records.keys) - 1)
 
-    async def _add(self, shelf: TenantKeyRecords) -> TenantKeyRecords:
-        """The shelf with a new key, ours or that of another process that was faster."""
-        taken = {record.key_id for _, record in shelf.keys} | {one.key_id for one in shelf.destroyed}
-        record = await self._generate(_context(shelf.free), taken)
-        await self._shelves.create(shelf.free.name, record)
-        shelf = await self._shelves.of(shelf.free.tag)
-        if not shelf.keys:
+    async def _add(self, records: TenantKeyRecords) -> TenantKeyRecords:
+        """The records with a new key, ours or that of another process that was faster."""
+        taken = {record.key_id for _, record in records.keys} | {one.key_id for one in records.destroyed}
+        record = await self._generate(_context(records.free), taken)
+        await self._key_store.create(records.free.name, record)
+        records = await self._key_store.of(records.free.tag)
+        if not records.keys:
             raise KeyUnavailable("the tenant's key was destroyed just after it was made", "Retry.")
-        return shelf
+        return records
 
     async def _has_names(self) -> bool:
         """Tell if a tenant's folder can be named, or must be; nothing is made to find out."""
         return (
             self._names is not None
-            or await self._shelves.names() is not None
-            or bool(await self._shelves.tags())
+            or await self._key_store.names() is not None
+            or bool(await self._key_store.tags())
         )
 
     async def _tag(self, tenant: str) -> str:
@@ -323,15 +325,15 @@ class TenantKeys(KeySource):
         return digest[:_TAG_LENGTH].hex()
 
     async def _load_names(self) -> None:
-        record = await self._shelves.names()
+        record = await self._key_store.names()
         if record is None:
-            if await self._shelves.tags():
+            if await self._key_store.tags():
                 raise IntegrityError(
-                    f"{self._shelves!r} has keys of tenants, and the record {NAMES} by which they are found is gone",
+                    f"{self._key_store!r} has keys of tenants, and the record {NAMES} by which they are found is gone",
                     "Restore it from a backup of the store. A new one would hide all keys that there are.",
                 )
-            await self._shelves.create(NAMES, await self._generate(_NAMES_CONTEXT, ()))
-            record = await self._shelves.names()
+            await self._key_store.create(NAMES, await self._generate(_NAMES_CONTEXT, ()))
+            record = await self._key_store.names()
             if record is None:
                 raise KeyUnavailable(f"the record {NAMES} was deleted just after it was made", "Retry.")
         self._names = await self._unwrap(record, _NAMES_CONTEXT)
@@ -391,22 +393,22 @@ class TenantKeys(KeySource):
             raise KeyUnavailable(error.what, "Retry; check the key service and the way to it.") from error
 
 
-def _context(slot: KeyVersion) -> dict[str, str]:
+def _context(version: KeyVersion) -> dict[str, str]:
     """What a tenant's key is bound to: whose it is, and which one, so that no record can stand for another."""
-    return {"coatcheck": "tenant-key/v1", "tenant": slot.tag, "number": str(slot.number)}
+    return {"coatcheck": "tenant-key/v1", "tenant": version.tag, "number": str(version.number)}
 
 
 def _of_store(label: str, context: Mapping[str, str]) -> dict[str, str]:
     return {"coatcheck-store": label, **context}
 
 
-def _info(shelf: TenantKeyRecords, index: int) -> KeyInfo:
-    slot, record = shelf.keys[index]
+def _info(records: TenantKeyRecords, index: int) -> KeyInfo:
+    version, record = records.keys[index]
     return KeyInfo(
-        tenant_tag=slot.tag,
-        number=slot.number,
+        tenant_tag=version.tag,
+        number=version.number,
         key_id=record.key_id,
-        primary=index == len(shelf.keys) - 1,
+        primary=index == len(records.keys) - 1,
         service=record.service,
         created_at=record.created_at,
     )

@@ -79,11 +79,11 @@ class DeltaChains:
         self._cache.put(scope.state.cached_below + object_id.hex(), payload)
 
     def read(self, scope: ScopedStore, bodies: Sequence[Body], base: bytes | None) -> bytes:
-        """Decode what was fetched and opened; see :meth:`CodecPipeline.decode_line`.
+        """Decode what was fetched and opened; see :meth:`CodecPipeline.decode_chain`.
 
         Bases stay cached, compressed: most of them are never asked for by themselves.
         """
-        payload, place = self._codecs.decode_line(bodies, base)
+        payload, place = self._codecs.decode_chain(bodies, base)
         state = scope.state
         scope.sealing.sealer.check(payload, bodies[0].object_id)
         for body in bodies:
@@ -96,8 +96,8 @@ class DeltaChains:
         return payload
 
     def unpack(self, scope: ScopedStore, bodies: Sequence[Body], base: bytes | None) -> bytes:
-        """Decode a cached body and cache the payload instead; see :meth:`CodecPipeline.decode_line`."""
-        payload, _ = self._codecs.decode_line(bodies, base)
+        """Decode a cached body and cache the payload instead; see :meth:`CodecPipeline.decode_chain`."""
+        payload, _ = self._codecs.decode_chain(bodies, base)
         scope.sealing.sealer.check(payload, bodies[0].object_id)
         self.keep(scope, bodies[0].object_id, payload)
         return payload

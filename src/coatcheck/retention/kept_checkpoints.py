@@ -19,13 +19,13 @@ class LatestCheckpoints:
 
     Args:
         store: Where they are.
-        addresses: Of their tenants, which were asked for before.
+        prefixes: Of their tenants, which were asked for before.
         limiter: Admits each request.
     """
 
-    def __init__(self, store: Store, addresses: ScopePrefixes, limiter: Limiter | None = None) -> None:
+    def __init__(self, store: Store, prefixes: ScopePrefixes, limiter: Limiter | None = None) -> None:
         self._client = StoreClient(store, REQUEST_SECONDS, limiter)
-        self._addresses = addresses
+        self._prefixes = prefixes
 
     async def needed(self, prefix: str, keep: int) -> frozenset[str]:
         """Return the keys of the latest ``keep`` records of a scope, and of all objects that restoring those takes.
@@ -42,7 +42,7 @@ class LatestCheckpoints:
         """
         if not keep:
             return frozenset()
-        records = Records(self._client, await self._addresses.sealer_at(prefix))
+        records = Records(self._client, await self._prefixes.sealer_at(prefix))
         entries = await records.newest(keep)
         needed = {entry.stored.key for entry in entries}
         for start in range(0, len(entries), _AT_ONCE):

@@ -48,7 +48,7 @@ class LiveScopes(ABC):
     """What a sweep has to know of an engine."""
 
     @abstractmethod
-    def prefixes(self, addresses: ScopePrefixes) -> AsyncIterator[str]:
+    def prefixes(self, prefixes: ScopePrefixes) -> AsyncIterator[str]:
         """What the keys of every scope begin with that something in the engine can still reach; some may come twice.
 
         A prefix can be that of a scope, with a slash at the end, or that of all scopes of a series.
@@ -81,15 +81,15 @@ class LiveRuns(LiveScopes):
         """
         return {tenant: Origin() for tenant in self.tenants}
 
-    async def prefixes(self, addresses: ScopePrefixes) -> AsyncIterator[str]:
+    async def prefixes(self, prefixes: ScopePrefixes) -> AsyncIterator[str]:
         """See :meth:`LiveScopes.prefixes`."""
-        tenants = [prefix for tenant in self.tenants for prefix in await addresses.of_tenant(tenant)]
+        tenants = [prefix for tenant in self.tenants for prefix in await prefixes.of_tenant(tenant)]
         async for found in self.scopes():
             if isinstance(found, Scope):
-                for prefix in await addresses.of(found):
+                for prefix in await prefixes.of(found):
                     yield prefix
             elif isinstance(found, Series):
-                for prefix in await addresses.of_series(found.tenant, found.name, self.engine):
+                for prefix in await prefixes.of_series(found.tenant, found.name, self.engine):
                     yield prefix
             else:
                 for tenant in tenants:

@@ -43,7 +43,7 @@ class RecordedScopes(LiveScopes):
         self._tenant = tenant
         self._key = _key(sweep, part)
 
-    async def prefixes(self, addresses: ScopePrefixes) -> AsyncIterator[str]:
+    async def prefixes(self, prefixes: ScopePrefixes) -> AsyncIterator[str]:
         """See :meth:`LiveScopes.prefixes`.
 
         Raises:
@@ -53,7 +53,7 @@ class RecordedScopes(LiveScopes):
             StoreError: The store cannot or will not give it.
         """
         data = await StoreClient(self._store).get_uncached(self._key, 0)
-        places = await addresses.own_places(self._tenant)
+        places = await prefixes.own_places(self._tenant)
         record = await asyncio.to_thread(_opened, places, self._key, data)
         at = count = 0
         while at < len(record):

@@ -22,12 +22,12 @@ class Marks:
 
     Args:
         client: To the store.
-        addresses: Of its tenants, which were asked for before.
+        prefixes: Of its tenants, which were asked for before.
     """
 
-    def __init__(self, client: StoreClient, addresses: ScopePrefixes) -> None:
+    def __init__(self, client: StoreClient, prefixes: ScopePrefixes) -> None:
         self._client = client
-        self._addresses = addresses
+        self._prefixes = prefixes
 
     async def read(self, prefix: str, names: Mapping[str, datetime]) -> ScopeMarks:
         """Return what the marks of a scope say: one bounded request for each. Those that cannot be had are `unread`.
@@ -43,7 +43,7 @@ class Marks:
             return ScopeMarks()
         if len(names) > MOST_MARKS:
             return ScopeMarks(crowded=True, forged=len(names))
-        scope = await self._addresses.sealer_at(prefix)
+        scope = await self._prefixes.sealer_at(prefix)
         listed = list(names.items())
         read: list[tuple[SweepMark | None, bool]] = []
         try:

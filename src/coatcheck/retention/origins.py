@@ -24,13 +24,13 @@ class Origins:
 
     Args:
         client: To the store.
-        addresses: Of its tenants.
+        prefixes: Of its tenants.
         engine: Of whose runs.
     """
 
-    def __init__(self, client: StoreClient, addresses: ScopePrefixes, engine: str) -> None:
+    def __init__(self, client: StoreClient, prefixes: ScopePrefixes, engine: str) -> None:
         self._client = client
-        self._addresses = addresses
+        self._prefixes = prefixes
         self._engine = engine
         self._name = f"sweep-origin-{engine_code(engine):02x}"
 
@@ -48,7 +48,7 @@ class Origins:
         """
         known = set()
         for tenant, origin in origins.items():
-            for place in await self._addresses.own_places(tenant):
+            for place in await self._prefixes.own_places(tenant):
                 before = await self._read(place, moved=moved)
                 if before is None:
                     continue
@@ -65,7 +65,7 @@ class Origins:
         """
         for tenant in tenants:
             content = {"engine": self._engine, **origins[tenant]._asdict()}
-            for number, place in enumerate(await self._addresses.own_places(tenant)):
+            for number, place in enumerate(await self._prefixes.own_places(tenant)):
                 before = await self._read(place, moved=True)
                 if before != content and (before is not None or number == 0):
                     sealed = seal_record(place, self._name, json.dumps(content).encode())

@@ -21,17 +21,17 @@ class OtherKeys:
 
     Args:
         store: Where the records are.
-        addresses: Of the tenants.
+        prefixes: Of the tenants.
         engine: The engine of the scopes.
         rules: How old a run may become.
         limiter: Admits each request.
     """
 
     def __init__(
-        self, store: Store, addresses: ScopePrefixes, engine: str, rules: Rules, limiter: Limiter
+        self, store: Store, prefixes: ScopePrefixes, engine: str, rules: Rules, limiter: Limiter
     ) -> None:
         self._client = StoreClient(store, REQUEST_SECONDS, limiter)
-        self._addresses = addresses
+        self._prefixes = prefixes
         self._engine = engine
         self._rules = rules
 
@@ -47,20 +47,20 @@ class OtherKeys:
         async for facts, _ in index.scopes():
             if not facts.records or facts.newest is None or not self._rules.is_idle(facts.newest, now):
                 continue
-            tenant = self._addresses.tenant_at(facts.prefix)
-            if len(await self._addresses.of_tenant(tenant)) > 1 and await self._is_young(
+            tenant = self._prefixes.tenant_at(facts.prefix)
+            if len(await self._prefixes.of_tenant(tenant)) > 1 and await self._is_young(
                 index, tenant, facts.prefix, now
             ):
                 yield facts.prefix
 
     async def _is_young(self, index: Index, tenant: str, prefix: str, now: datetime) -> bool:
-        records = Records(self._client, await self._addresses.sealer_at(prefix))
+        records = Records(self._client, await self._prefixes.sealer_at(prefix))
         try:
             (entry,) = await records.newest(1)
             run = Checkpoint.from_record(entry, await records.get(entry)).run
         except (FormatError, IntegrityError, PayloadNotFound, ValueError):
             return False
-        for other in await self._addresses.of(Scope(tenant, run, engine=self._engine)):
+        for other in await self._prefixes.of(Scope(tenant, run, engine=self._engine)):
             newest = index.newest(other)
             if newest is not None and not self._rules.is_idle(newest, now):
                 return True

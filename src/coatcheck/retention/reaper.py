@@ -51,7 +51,7 @@ _SORTED: Final = 10_000
 class Reaped:
     """What became of a scope."""
 
-    verdict: Action
+    action: Action
     objects: int = 0
     """Deleted."""
     size: int = 0
@@ -90,7 +90,7 @@ class Reaper:
 
     Args:
         store: Where they are.
-        addresses: Of their tenants, which were asked for before.
+        prefixes: Of their tenants, which were asked for before.
         rules: By which it was decided, and is decided once more.
         clock: The store's, read before it was listed.
         limiter: Admits each request.
@@ -99,16 +99,16 @@ class Reaper:
     def __init__(
         self,
         store: Store,
-        addresses: ScopePrefixes,
+        prefixes: ScopePrefixes,
         rules: Rules,
         clock: "StoreClock",
         limiter: Limiter | None = None,
     ) -> None:
         self._store = store
-        self._addresses = addresses
-        self._latest = LatestCheckpoints(store, addresses, limiter)
+        self._prefixes = prefixes
+        self._latest = LatestCheckpoints(store, prefixes, limiter)
         self._client = StoreClient(store, REQUEST_SECONDS, limiter)
-        self._marks = Marks(self._client, addresses)
+        self._marks = Marks(self._client, prefixes)
         self._limiter = limiter or limiter_of(store)
         self._rules = rules
         self._clock = clock
@@ -121,7 +121,7 @@ class Reaper:
         Raises:
             StoreError: The store cannot or will not do it, as for the other methods.
         """
-        scope = await self._addresses.sealer_at(facts.prefix)
+        scope = await self._prefixes.sealer_at(facts.prefix)
         made = self._clock.now()
         mark_id = facts.marks.mark or secrets.token_bytes(MARK_ID_LENGTH)
         await self._seal(scope, SWEEP_MARK, SweepMark(mark_id, made, made - self._rules.grace))
@@ -147,7 +147,7 @@ class Reaper:
         """
         mark_id = facts.marks.owner or facts.marks.mark
         assert mark_id is not None
-        scope = await self._addresses.sealer_at(facts.prefix)
+        scope = await self._prefixes.sealer_at(facts.prefix)
         owner = _Ownership(scope, mark_id, facts.marks.highest + 1, boottime())
         if owner.number > LAST_LEASE:
             return Reaped(Action.FORGED)
@@ -160,7 +160,7 @@ class Reaper:
         try:
             await self._reap(owner, done, needed=needed)
         except _GivenUpError:
-            done.verdict = Action.UNDER_WAY
+            done.action = Action.UNDER_WAY
         return done
 
     async def _reap(self, owner: "_Ownership", done: Reaped, *, needed: bool) -> None:
@@ -178,18 +178,18 @@ class Reaper:
             if needed:
                 await self._repair(owner, marks.deletes_until, done)
                 await self._withdraw(owner, *began, *([SWEEP_MARK] if ours else []))
-                done.verdict = Action.SPARE
+                done.action = Action.SPARE
             else:
                 await self._finish(owner, marks.keep, marks.deletes_until, done)
             return
         keep = self._rules.keep_of(last, self._clock.begun)
         if not ours or marks.due is None or needed or keep is None or self._rules.was_written_to(last):
             await self._withdraw(owner, *began, *([SWEEP_MARK] if ours else []))
-            done.verdict = Action.SPARE
+            done.action = Action.SPARE
         elif self._clock.begun - marks.due < self._rules.grace:
             # Not as it was listed: somebody wrote to the scope, and another sweep renewed the mark.
             await self._withdraw(owner, *began)
-            done.verdict = Action.WAITING
+            done.action = Action.WAITING
         else:
             assert marks.until is not None
             await self._finish(owner, keep, marks.until, done)
@@ -201,7 +201,7 @@ class Reaper:
             needed = await self._latest.needed(owner.prefix, keep)
         except (FormatError, IntegrityError, LimitExceeded, PayloadNotFound):
             await self._withdraw(owner, name, SWEEP_MARK)
-            done.verdict = Action.UNREADABLE
+            done.action = Action.UNREADABLE
             return
         owner.check()
         await self._seal(owner.scope, name, SweepMark(owner.mark_id, self._clock.now(), until))
@@ -209,14 +209,14 @@ class Reaper:
             # The newest may not go yet, so nothing did, and all that is left is whole. It is marked anew. If this mark
             # stayed, another sweep could make a lease at once that has the name of the one which goes here.
             await self._withdraw(owner, name, SWEEP_MARK)
-            done.verdict = Action.DENIED
+            done.action = Action.DENIED
         elif done.denied:
             # Others build on what is gone: the scope stays claimed, and the next sweep tries again.
-            done.verdict = Action.DENIED
+            done.action = Action.DENIED
         else:
             await self._withdraw(owner, name, SWEEP_MARK)
             done.versions_left = not await self._delete_versions(owner.prefix)
-            done.verdict = Action.TRIM if keep else Action.DELETE
+            done.action = Action.TRIM if keep else Action.DELETE
 
     async def _delete_all(
         self, owner: "_Ownership", until: datetime, needed: frozenset[str], done: Reaped

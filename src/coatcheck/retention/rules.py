@@ -51,7 +51,7 @@ class Action(StrEnum):
         return self in (Action.MARK, Action.SPARE, Action.DELETE, Action.TRIM)
 
     @property
-    def condemns(self) -> bool:
+    def leads_to_deletion(self) -> bool:
         """True if the scope is on its way out."""
         return self in (Action.MARK, Action.WAITING, Action.DELETE, Action.TRIM, Action.UNDER_WAY)
 
@@ -110,13 +110,13 @@ class Rules:
             return Action.YOUNG
         return _ending(keep) if now - due >= self.grace else Action.WAITING
 
-    def next_step(self, facts: ScopeFacts, verdict: Action) -> datetime | None:
+    def next_step(self, facts: ScopeFacts, action: Action) -> datetime | None:
         """Return when a scope that waits may be marked, deleted or taken over at the earliest; None for any other."""
-        if verdict is Action.YOUNG and facts.newest is not None:
+        if action is Action.YOUNG and facts.newest is not None:
             return facts.newest + (self.idle or self.grace)
-        if verdict is Action.WAITING and facts.marks.due is not None:
+        if action is Action.WAITING and facts.marks.due is not None:
             return facts.marks.due + self.grace
-        if verdict is Action.UNDER_WAY and facts.marks.leased is not None:
+        if action is Action.UNDER_WAY and facts.marks.leased is not None:
             return facts.marks.leased + TAKEN_OVER_AFTER
         return None
 

@@ -17,8 +17,8 @@ from coatcheck.retention.origins import Origins
 from coatcheck.retention.other_keys import OtherKeys
 from coatcheck.retention.rate_limit import REQUEST_SECONDS, listed
 from coatcheck.retention.reaper import Reaped, Reaper, StoreClock
-from coatcheck.retention.report import Report
 from coatcheck.retention.rules import Action, Rules
+from coatcheck.retention.tally import Report
 from coatcheck.runtime.clock import boottime
 from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.runtime.progress import Progress
@@ -50,7 +50,7 @@ class Sweep:
 
     Args:
         store: Swept.
-        addresses: Of the chain whose payloads they are.
+        prefixes: Of the chain whose payloads they are.
         live: Knows what is still needed; None where age alone decides, as with checkpoints.
         engine: Whose scopes to look at, as :class:`~coatcheck.scope.Scope` has it; those of other engines, and those of
             tenants, are not even listed.
@@ -71,7 +71,7 @@ class Sweep:
     def __init__(
         self,
         store: Store,
-        addresses: ScopePrefixes,
+        prefixes: ScopePrefixes,
         live: LiveScopes | None,
         *,
         engine: str,
@@ -86,7 +86,7 @@ class Sweep:
         no_runs: Collection[str] = (),
     ) -> None:
         self._store = store
-        self._addresses = addresses
+        self._prefixes = prefixes
         self._live = live
         if not engine:
             raise ConfigError("no engine is named", "Give the scopes an engine: Scope(..., engine='mine').")
@@ -100,7 +100,7 @@ class Sweep:
         self._begun = begun
         self._moved = moved
         self._no_runs = frozenset(no_runs)
-        self._origins = Origins(StoreClient(store, REQUEST_SECONDS, limiter), addresses, engine)
+        self._origins = Origins(StoreClient(store, REQUEST_SECONDS, limiter), prefixes, engine)
 
     async def look(self) -> Report:
         """Return what a sweep would do now. Writes one small object, to learn the store's time, and removes it.
@@ -116,7 +116,7 @@ class Sweep:
     async def run(self) -> Report:
         """Mark, spare and delete. If it ends with an error, what was done until then was right.
 
-        What goes wrong with one scope is a verdict of that scope, and said in the log.
+        What goes wrong with one scope is a action of that scope, and said in the log.
 
         Raises:
             ConfigError: As :meth:`look`; or two creates of one object succeed in the store.
@@ -139,13 +139,13 @@ class Sweep:
             if self._live is not None and await self._has_candidates(index, now):
                 await self._ask(self._live, index)
             if self._live is None:
-                others = OtherKeys(self._store, self._addresses, self._engine, self._rules, self._limiter)
+                others = OtherKeys(self._store, self._prefixes, self._engine, self._rules, self._limiter)
                 index.add_live([prefix async for prefix in others.young(index, now)])
             report = await self._judged(index, now)
             found = {
                 tenant
                 for tenant in self._tenants
-                if any(map(index.has, await self._addresses.of_tenant(tenant)))
+                if any(map(index.has, await self._prefixes.of_tenant(tenant)))
             }
             if not delete:
                 report.found = sorted(found | known)
@@ -170,7 +170,7 @@ class Sweep:
         return origins, await self._origins.check(origins, moved=self._moved)
 
     async def _listed(self) -> Index:
-        prefixes = await self._prefixes()
+        prefixes = await self._engine_prefixes()
         for attempt in range(1, _LISTINGS + 1):
             index = Index()
             try:
@@ -187,12 +187,12 @@ class Sweep:
                 return index
         raise AssertionError("unreachable")
 
-    async def _prefixes(self) -> list[str]:
+    async def _engine_prefixes(self) -> list[str]:
         return sorted(
             {
                 f"{prefix}{engine_code(self._engine):02x}"
                 for tenant in self._tenants
-                for prefix in await self._addresses.of_tenant(tenant)
+                for prefix in await self._prefixes.of_tenant(tenant)
             }
         )
 
@@ -206,7 +206,7 @@ class Sweep:
 
     async def _read_marks(self, index: Index) -> None:
         """Tell the authentic marks from others. One bounded request for each."""
-        marks = Marks(StoreClient(self._store, REQUEST_SECONDS, self._limiter), self._addresses)
+        marks = Marks(StoreClient(self._store, REQUEST_SECONDS, self._limiter), self._prefixes)
         batch: list[tuple[str, Mapping[str, datetime]]] = []
 
         async def read() -> None:
@@ -235,11 +235,11 @@ class Sweep:
 
     async def _ask(self, live: LiveScopes, index: Index) -> None:
         """Note what is needed. It is asked after the listing, so what began meanwhile is no worse than unlisted."""
-        async for count in noted(live, self._addresses, index):
+        async for count in noted(live, self._prefixes, index):
             self._progress("live scopes found", count)
         if isinstance(live, LiveRuns):
             await check_shown(
-                index, self._store, self._addresses, live.engine, set(self._tenants) - self._no_runs
+                index, self._store, self._prefixes, live.engine, set(self._tenants) - self._no_runs
             )
 
     async def _judged(self, index: Index, now: datetime) -> Report:
@@ -248,21 +248,21 @@ class Sweep:
             self._count(report, facts, self._rules.judge(facts, needed=needed, now=now))
         return report
 
-    def _count(self, report: Report, facts: ScopeFacts, verdict: Action) -> None:
-        report.of(verdict).add(facts, self._rules.next_step(facts, verdict))
+    def _count(self, report: Report, facts: ScopeFacts, action: Action) -> None:
+        report.of(action).add(facts, self._rules.next_step(facts, action))
         report.forged += facts.marks.forged
 
     async def _do(self, index: Index, clock: StoreClock) -> Report:
         now = clock.begun
         report = Report(now, dry=False)
-        reaper = Reaper(self._store, self._addresses, self._rules, clock, self._limiter)
+        reaper = Reaper(self._store, self._prefixes, self._rules, clock, self._limiter)
         places = asyncio.Semaphore(_SCOPES_AT_ONCE)
         done = failures = 0
 
-        async def treat(facts: ScopeFacts, verdict: Action, *, needed: bool) -> None:
+        async def treat(facts: ScopeFacts, action: Action, *, needed: bool) -> None:
             nonlocal done, failures
             try:
-                reaped = await _treated(reaper, facts, verdict, needed=needed)
+                reaped = await _treated(reaper, facts, action, needed=needed)
                 failures = 0
             except CoatcheckError as error:
                 failures += 1
@@ -272,7 +272,7 @@ class Sweep:
                 reaped = Reaped(Action.DENIED if isinstance(error, StoreDenied) else Action.FAILED)
             finally:
                 places.release()
-            self._count(report, facts, reaped.verdict)
+            self._count(report, facts, reaped.action)
             report.deleted += reaped.objects
             report.freed += reaped.size
             report.denied += reaped.denied
@@ -283,13 +283,13 @@ class Sweep:
         try:
             async with asyncio.TaskGroup() as group:
                 async for facts, needed in index.scopes():
-                    verdict = self._rules.judge(facts, needed=needed, now=now)
-                    if not verdict.acts:
-                        self._count(report, facts, verdict)
+                    action = self._rules.judge(facts, needed=needed, now=now)
+                    if not action.acts:
+                        self._count(report, facts, action)
                         continue
                     self._check_time(clock)
                     await places.acquire()
-                    group.create_task(treat(facts, verdict, needed=needed))
+                    group.create_task(treat(facts, action, needed=needed))
         except BaseExceptionGroup as failures_of_all:
             raise failures_of_all.exceptions[0] from None
         return report
@@ -300,11 +300,11 @@ class Sweep:
             raise LimitExceeded("the sweep takes longer than half its grace", "Use a longer grace.")
 
 
-async def noted(live: LiveScopes, addresses: ScopePrefixes, index: Index) -> AsyncIterator[int]:
+async def noted(live: LiveScopes, prefixes: ScopePrefixes, index: Index) -> AsyncIterator[int]:
     """Put what is live into an index; tell now and then how much it is so far."""
     count = 0
     batch: list[str] = []
-    async for prefix in live.prefixes(addresses):
+    async for prefix in live.prefixes(prefixes):
         batch.append(prefix)
         count += 1
         if len(batch) == _LIVE_AT_ONCE:
@@ -317,14 +317,14 @@ async def noted(live: LiveScopes, addresses: ScopePrefixes, index: Index) -> Asy
 
 
 async def check_shown(
-    index: Index, store: Store, addresses: ScopePrefixes, engine: str, tenants: Collection[str]
+    index: Index, store: Store, prefixes: ScopePrefixes, engine: str, tenants: Collection[str]
 ) -> None:
     """See that the engine shows something of each tenant that has scopes.
 
     Args:
         index: In which all is noted that the engine shows.
         store: With the scopes.
-        addresses: Of the tenants.
+        prefixes: Of the tenants.
         engine: Whose scopes.
         tenants: Of which it would be strange.
 
@@ -334,10 +334,10 @@ async def check_shown(
     """
     client = StoreClient(store, REQUEST_SECONDS)
     for tenant in sorted(tenants):
-        prefixes = await addresses.of_tenant(tenant)
-        if index.shows(prefixes):
+        of_tenant = await prefixes.of_tenant(tenant)
+        if index.shows(of_tenant):
             continue
-        for prefix in prefixes:
+        for prefix in of_tenant:
             begin = f"{prefix}{engine_code(engine):02x}"
             if await client.list_first(begin, 1):
                 raise ConfigError(
@@ -352,10 +352,10 @@ def _tell_nobody(what: str, done: int) -> None:
     """No progress is shown."""
 
 
-async def _treated(reaper: Reaper, facts: ScopeFacts, verdict: Action, *, needed: bool) -> Reaped:
-    if verdict is Action.MARK:
+async def _treated(reaper: Reaper, facts: ScopeFacts, action: Action, *, needed: bool) -> Reaped:
+    if action is Action.MARK:
         return await reaper.mark(facts)
-    if verdict is Action.SPARE and facts.marks.leased is None:
+    if action is Action.SPARE and facts.marks.leased is None:
         return await reaper.spare(facts)
     return await reaper.reap(facts, needed=needed)
 

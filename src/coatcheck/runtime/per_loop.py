@@ -31,14 +31,14 @@ class PerLoop(Generic[_T]):
     async def get(self) -> _T:
         """The running loop's resource."""
         loop = asyncio.get_running_loop()
-        held = self._held.get(loop)
-        if held is None:
-            for ended in [other for other in list(self._held) if other.is_closed()]:
-                self._held.pop(ended, None)
+        found = self._resources.get(loop)
+        if found is None:
+            for ended in [other for other in list(self._resources) if other.is_closed()]:
+                self._resources.pop(ended, None)
             holder = self._opened()
-            held = (await anext(holder), holder)
-            self._held[loop] = held
-        return held[0]
+            found = (await anext(holder), holder)
+            self._resources[loop] = found
+        return found[0]
 
     async def close(self) -> None:
         """Close the resources of all loops; those of loops that run elsewhere are closed over there.
@@ -46,8 +46,8 @@ class PerLoop(Generic[_T]):
         What belongs to a loop that waits for this is closed as soon as that goes on.
         """
         here = asyncio.get_running_loop()
-        for loop in list(self._held):
-            _, holder = self._held.pop(loop)
+        for loop in list(self._resources):
+            _, holder = self._resources.pop(loop)
             if loop is here:
                 await holder.aclose()
             elif loop.is_running():
@@ -56,15 +56,15 @@ class PerLoop(Generic[_T]):
                     await asyncio.wrap_future(closing)
 
     def _keep_apart(self) -> None:
-        self._held: dict[asyncio.AbstractEventLoop, tuple[_T, AsyncGenerator[_T, None]]] = {}
+        self._resources: dict[asyncio.AbstractEventLoop, tuple[_T, AsyncGenerator[_T, None]]] = {}
         # Held by the finalizer as well: the garbage collector finalises what is in a cycle with this object in any order,
         # and a resource must not go before the generator that closes it.
-        self._dropped = finalize(self, self._held.clear)
+        self._dropped = finalize(self, self._resources.clear)
         self._dropped.atexit = False
 
     def _start_anew(self) -> None:
         self._dropped.detach()
-        abandon(self._held)
+        abandon(self._resources)
         self._keep_apart()
 
 

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from coatcheck.runtime.portal import on_loop
 
 _T = TypeVar("_T")
-_Outcome = tuple[_T] | Exception | None
+_Result = tuple[_T] | Exception | None
 """The result, alone in its tuple; or the error; None if the work was cancelled."""
 
 
@@ -20,14 +20,14 @@ class SingleFlight(Generic[_T]):
 
     def __init__(self) -> None:
         self._flights: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, dict[str, asyncio.Future[_Outcome[_T]]]
+            asyncio.AbstractEventLoop, dict[str, asyncio.Future[_Result[_T]]]
         ] = WeakKeyDictionary()
 
     async def run(self, key: str, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """The result of ``work``, or of the call of it that is under way for ``key``."""
         loop = await on_loop()
         flights = self._flights.setdefault(loop, {})
-        outcome: _Outcome[_T] = None
+        outcome: _Result[_T] = None
         while key in flights:
             outcome = await asyncio.shield(flights[key])
             if isinstance(outcome, Exception):

@@ -57,7 +57,7 @@ class Member:
         return place, bases
 
 
-_Entry = tuple[int, Member]
+_Numbered = tuple[int, Member]
 """Numbered in the order in which they were added."""
 
 
@@ -65,7 +65,7 @@ class BaseIndex:
     """The payloads of one scope by their content. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._latest: dict[int, tuple[_Entry, ...]] = {}
+        self._latest: dict[int, tuple[_Numbered, ...]] = {}
         self._count = itertools.count()
 
     def __len__(self) -> int:

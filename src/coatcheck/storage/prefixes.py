@@ -45,19 +45,19 @@ class ScopePrefixes:
             KeyUnavailable: A key of the tenant cannot be had.
             StoreError: The store that keys are kept in cannot or will not give them.
         """
-        return sorted({f"{address[:32]}/" for address in await self.of(Scope(tenant))})
+        return sorted({f"{prefix[:32]}/" for prefix in await self.of(Scope(tenant))})
 
     async def of(self, scope: Scope) -> list[str]:
         """What the keys of a scope begin with; raises as :meth:`of_tenant`."""
         if scope.tenant not in self._keys:
             self._keys[scope.tenant] = [await self._load(sealing, scope.tenant) for sealing in self._sealings]
         try:
-            return self._addresses(scope)
+            return self._all_of(scope)
         except KeyUnavailable:
             # Those that a KMS unwrapped are held for a time only.
             for sealing in self._sealings:
                 await sealing.load_all(scope.tenant)
-            return self._addresses(scope)
+            return self._all_of(scope)
 
     def tenant_at(self, prefix: str) -> str:
         """Return the tenant whose keys begin with a prefix of :meth:`of` or :meth:`of_tenant`."""
@@ -91,7 +91,7 @@ class ScopePrefixes:
         prefixes = await self.of(Scope(tenant, series, series, engine))
         return [prefix[: _TENANT_LENGTH + 2 * SERIES_TAG_LENGTH] for prefix in prefixes]
 
-    def _addresses(self, scope: Scope) -> list[str]:
+    def _all_of(self, scope: Scope) -> list[str]:
         found = []
         for keys in self._keys[scope.tenant]:
             for key_id in keys.ids:

@@ -118,7 +118,7 @@ class Ledger:
         await scoped.look_for_sweep()
         return True
 
-    async def newest(self, count: int, before: Position | None = None) -> "list[Entry]":
+    async def newest(self, count: int, before: Position | None = None) -> "list[RecordEntry]":
         """Return the entries that were written last, the newest first, without reading them.
 
         One listing for each store and key of the chain: one request where ``count`` is below about 1,000 and the store
@@ -134,14 +134,14 @@ class Ledger:
             StoreError: A store cannot or will not be listed.
         """
         found = await all_at_once(place.newest(count, before) for place in await self.places())
-        latest: dict[Position, Entry] = {}
+        latest: dict[Position, RecordEntry] = {}
         for entry in itertools.chain.from_iterable(found):
             known = latest.setdefault(entry.position, entry)
             if entry.stored.modified > known.stored.modified:
                 latest[entry.position] = entry
         return sorted(latest.values(), key=_position_of, reverse=True)[:count]
 
-    async def get(self, entry: "Entry") -> bytes:
+    async def get(self, entry: "RecordEntry") -> bytes:
         """Return the record, authentic and whole. It is fetched once more if it comes damaged.
 
         Raises:
@@ -207,7 +207,7 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RecordEntry:
     """One record in a listing, its name authentic."""
 
     position: Position
@@ -230,13 +230,13 @@ class Records:
         """
         return self.scope.prefix + self._name(position)
 
-    def entry(self, stored: StoredObject) -> Entry | None:
+    def entry(self, stored: StoredObject) -> RecordEntry | None:
         """Return what is listed as an entry; None if its name is not authentic."""
         name = stored.key.removeprefix(self.scope.prefix)
         parts = _NAME.fullmatch(name)
         if parts is None or not hmac.compare_digest(parts[3], self._code(name[: -len(parts[3]) - 1])):
             return None
-        return Entry(Position(LAST_BRANCH - int(parts[1]), _HIGHEST_STEP - int(parts[2])), stored, self)
+        return RecordEntry(Position(LAST_BRANCH - int(parts[1]), _HIGHEST_STEP - int(parts[2])), stored, self)
 
     async def create(self, position: Position, record: bytes) -> bool:
         """See :meth:`Ledger.create`."""
@@ -246,11 +246,11 @@ class Records:
             raise LimitExceeded(f"a record has {len(sealed)} bytes, {MAX_RECORD} are allowed", "Report this.")
         return await self.client.create(self.scope.prefix + name, sealed)
 
-    async def newest(self, count: int, before: Position | None = None) -> list[Entry]:
+    async def newest(self, count: int, before: Position | None = None) -> list[RecordEntry]:
         """See :meth:`Ledger.newest`."""
         prefix = self.scope.prefix
         starts = [STEP] if before is None else list(_after(self._name(before), STEP, ""))
-        found: list[Entry] = []
+        found: list[RecordEntry] = []
         strangers = 0
         size = min(count + _SPARE, _PAGE)
         while starts and len(found) < count:
@@ -275,7 +275,7 @@ class Records:
             size = _PAGE if strangers else size
         return found[:count]
 
-    async def get(self, entry: Entry) -> bytes:
+    async def get(self, entry: RecordEntry) -> bytes:
         """See :meth:`Ledger.get`."""
         return await self.at(entry.position)
 
@@ -333,7 +333,7 @@ async def _or_error(place: Records, position: Position) -> bytes | CoatcheckErro
         return error
 
 
-def _position_of(entry: Entry) -> Position:
+def _position_of(entry: RecordEntry) -> Position:
     return entry.position
 
 

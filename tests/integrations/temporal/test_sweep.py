@@ -33,9 +33,9 @@ from coatcheck.integrations.temporal.sweep import (
     SweepWorkflow,
     create_schedule,
 )
-from coatcheck.retention.report import Report
 from coatcheck.retention.rules import Action, Rules
 from coatcheck.retention.sweep import Sweep
+from coatcheck.retention.tally import Report
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sweep_marks import SWEEP_LEASE, is_sweeps_own
 from tests.chains import history

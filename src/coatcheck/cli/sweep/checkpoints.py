@@ -12,7 +12,7 @@ from coatcheck.cli.sweep.printing import print_report
 from coatcheck.cli.sweep.running import swept
 
 if TYPE_CHECKING:
-    from coatcheck.retention.report import Report
+    from coatcheck.retention.tally import Report
     from coatcheck.runtime.progress import Progress
 
 

@@ -23,7 +23,7 @@ from coatcheck.cli.sweep.running import swept
 from coatcheck.errors import ConfigError
 
 if TYPE_CHECKING:
-    from coatcheck.retention.report import Report
+    from coatcheck.retention.tally import Report
     from coatcheck.runtime.progress import Progress
 
 

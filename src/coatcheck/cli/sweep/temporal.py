@@ -12,7 +12,7 @@ from coatcheck.cli.sweep.running import swept
 from coatcheck.cli.temporal.options import Address, Server, check_installed
 
 if TYPE_CHECKING:
-    from coatcheck.retention.report import Report
+    from coatcheck.retention.tally import Report
     from coatcheck.runtime.progress import Progress
 
 

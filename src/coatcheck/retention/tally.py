@@ -59,14 +59,14 @@ class Report:
     found: list[str] = field(default_factory=list)
     """The tenants of which the store has something."""
 
-    def of(self, verdict: Action) -> Tally:
+    def of(self, action: Action) -> Tally:
         """Of the scopes of which this became."""
-        return self.tallies.setdefault(verdict, Tally())
+        return self.tallies.setdefault(action, Tally())
 
     def add(self, other: "Report") -> None:
         """Take in what another part of the same sweep found, and did."""
-        for verdict, tally in other.tallies.items():
-            self.of(verdict).add_all(tally)
+        for action, tally in other.tallies.items():
+            self.of(action).add_all(tally)
         self.deleted += other.deleted
         self.freed += other.freed
         self.versions_left |= other.versions_left
@@ -96,5 +96,7 @@ class Report:
     @property
     def share(self) -> float:
         """The share of objects in scopes that are on their way out, also those that wait: 0 to 1."""
-        condemned = sum(tally.objects for verdict, tally in self.tallies.items() if Action(verdict).condemns)
-        return condemned / self.objects if self.objects else 0.0
+        doomed = sum(
+            tally.objects for action, tally in self.tallies.items() if Action(action).leads_to_deletion
+        )
+        return doomed / self.objects if self.objects else 0.0
