@@ -50,7 +50,7 @@ class Offload:
         self.deadline = deadline
         for name in self.stores:
             if not re.fullmatch(NAME_PATTERN, name):
-                raise ConfigError(f"{name!r} is not a valid alias", "Use 1 to 32 characters of a-z 0-9 _ -.")
+                raise ConfigError(f"{name!r} is not an alias", "Use 1 to 32 characters of a-z 0-9 _ -.")
 
     def __repr__(self) -> str:
         return f"Offload({self.stores[self.alias]!r}, over={self.over}, alias={self.alias!r})"

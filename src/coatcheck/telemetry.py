@@ -67,7 +67,10 @@ def observe_cache(size: Callable[[], int], hits: Callable[[], int], misses: Call
         return lambda _: [metrics.Observation(read())]
 
     _meter.create_observable_up_down_counter(
-        "coatcheck.cache.size", [reading(size)], "By", "Memory used by the process's cache of opened payloads."
+        "coatcheck.cache.size",
+        [reading(size)],
+        "By",
+        "Memory used by the process's cache of opened payloads.",
     )
     _meter.create_observable_counter(
         "coatcheck.cache.hits", [reading(hits)], "{lookup}", "Payloads found in the cache."

@@ -90,7 +90,7 @@ class Tombstone(_Record):
     destroyed_at: AwareDatetime
 
 
-@dataclass(frozen=True, versions=True)
+@dataclass(frozen=True, slots=True)
 class KeyVersion:
     """A place for one key of a tenant. The key with the highest number is the primary."""
 
@@ -114,7 +114,7 @@ class KeyVersion:
         return KeyVersion(self.tag, self.number + 1)
 
 
-@dataclass(frozen=True, versions=True)
+@dataclass(frozen=True, slots=True)
 class TenantKeyRecords:
     """What a tenant's folder holds."""
 

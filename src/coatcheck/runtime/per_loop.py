@@ -1,4 +1,4 @@
-"""Connections belong to the event loop that opened them; a store is used from any number of loops."""
+"""Resources, such as connections, that belong to the event loop that opened them."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -14,13 +14,12 @@ _T = TypeVar("_T")
 class PerLoop(Generic[_T]):
     """Keeps one resource for each event loop, opened when the loop first asks for it.
 
-    The resource is closed by :meth:`close`, by the end of its loop (``asyncio.run`` ends the asynchronous
-    generators of its loop), or when this object is dropped: whichever comes first. A forked child has none of its
-    parent's, and leaves them to it.
+    It is closed by :meth:`close`, by the end of its loop (``asyncio.run`` ends the asynchronous generators of its loop),
+    or when this object is garbage: whichever comes first. A forked child opens its own and leaves the parent's alone.
 
     Args:
-        opened: An asynchronous generator that yields the resource once and closes it afterwards. It must not
-            wait for anything before it yields, so that two tasks of one loop cannot open two.
+        opened: An asynchronous generator that yields the resource once and closes it afterwards. It must not await
+            anything before it yields, so that two tasks of one loop cannot open two resources.
     """
 
     def __init__(self, opened: Callable[[], AsyncGenerator[_T, None]]) -> None:
@@ -29,7 +28,7 @@ class PerLoop(Generic[_T]):
         after_fork(self._start_anew)
 
     async def get(self) -> _T:
-        """The running loop's resource."""
+        """Return the running loop's resource; open it if there is none."""
         loop = asyncio.get_running_loop()
         found = self._resources.get(loop)
         if found is None:
@@ -57,8 +56,8 @@ class PerLoop(Generic[_T]):
 
     def _keep_apart(self) -> None:
         self._resources: dict[asyncio.AbstractEventLoop, tuple[_T, AsyncGenerator[_T, None]]] = {}
-        # Held by the finalizer as well: the garbage collector finalises what is in a cycle with this object in any order,
-        # and a resource must not go before the generator that closes it.
+        # The finalizer refers to it as well: the garbage collector finalises the objects of a cycle in any order, and a
+        # resource must not go before the generator that closes it.
         self._dropped = finalize(self, self._resources.clear)
         self._dropped.atexit = False
 

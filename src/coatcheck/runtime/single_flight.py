@@ -1,4 +1,4 @@
-"""Many who want the same thing at the same time cause it to be done once."""
+"""Sharing of one call by all who ask for the same thing at the same time."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,13 +9,13 @@ from coatcheck.runtime.portal import on_loop
 
 _T = TypeVar("_T")
 _Result = tuple[_T] | Exception | None
-"""The result, alone in its tuple; or the error; None if the work was cancelled."""
+"""The result in a tuple; or the error; None if the work was cancelled."""
 
 
 class SingleFlight(Generic[_T]):
-    """One call at a time for each key and event loop; whoever asks meanwhile gets the same result or error.
+    """Runs one call at a time for each key and event loop; callers that arrive meanwhile get the same result or error.
 
-    The first who asks does the work, in its own task. If it is cancelled, so is the work, and the next begins anew.
+    The first caller does the work in its own task. If it is cancelled, so is the work, and the next caller starts over.
     """
 
     def __init__(self) -> None:
