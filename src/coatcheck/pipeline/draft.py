@@ -1,4 +1,4 @@
-"""A payload that has yet to be kept in a store."""
+"""A payload that has yet to be stored."""
 
 from dataclasses import dataclass
 
@@ -19,9 +19,9 @@ class Draft:
     object_id: bytes
     payload: bytes
     whole: Encoded | None = None
-    """The payload after the codecs, if that was needed."""
+    """The payload after the codecs, if it was computed."""
     envelope: bytes = b""
-    """The object; empty until it is needed."""
+    """The object's bytes; empty until they are computed."""
     base: Base | None = None
     """The payload that the object is a delta against."""
     sketch: Sketch | None = None
@@ -40,21 +40,29 @@ class Draft:
         return Member(self.object_id, self.base.place, self.base.bases)
 
     def known_bases(self) -> tuple[bytes, ...] | None:
-        """Return the bases of the object if it is known to be in the store; else None."""
+        """Return the bases of the object if it is known to be in the store; None if not."""
         return self.scope.state.bases_of(self.object_id)
 
     def header(self, codecs: tuple[str, ...]) -> EnvelopeHeader:
-        """Return the object's header."""
+        """Return the object's header.
+
+        Args:
+            codecs: Names of the applied codecs, in order.
+        """
         suite, key_id, run_tag, _ = self.scope.sealing
         return EnvelopeHeader(suite, key_id, run_tag, codecs, len(self.payload), self.member.bases)
 
     def holds(self, header: EnvelopeHeader) -> bool:
-        """Tell if the header of an object with this name fits the payload."""
+        """Return True if the header of an object with this name fits the payload."""
         suite, key_id, run_tag, _ = self.scope.sealing
         return header[:3] == (suite, key_id, run_tag) and header.size == len(self.payload)
 
     def reference(self, bases: tuple[bytes, ...]) -> Reference:
-        """Return the reference to the object that is there, with the bases of that object."""
+        """Return the reference to the object.
+
+        Args:
+            bases: The bases of the object in the store, which another writer may have made.
+        """
         suite, key_id, run_tag, sealer = self.scope.sealing
         reference = Reference(
             suite=suite,
