@@ -1,4 +1,4 @@
-"""Finding the runs of a tenant that have checkpoints."""
+"""Search for the runs of a tenant that have checkpoints."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from coatcheck.storage.scoped_store import ChainStore
 
 @dataclass(slots=True)
 class Run:
-    """A run, and what there is of it in the stores of a chain."""
+    """A run with its checkpoints in the stores of a chain."""
 
     tags: list[str]
-    """The tags that name it in the stores, by key."""
+    """Its tags in the stores, one for each key."""
     checkpoints: int = 0
     objects: int = 0
-    """All that is stored of it, records among them."""
+    """Number of stored objects, including records."""
     size: int = 0
-    """Bytes of those."""
+    """Bytes of those objects."""
     latest: Checkpoint | None = None
     """None if its record cannot be read."""
 
     def facts(self) -> dict[str, Any]:
-        """Return all of it as JSON values."""
+        """Return all fields as JSON values."""
         latest = self.latest.model_dump(mode="json") if self.latest else None
         return {
             "run": self.latest.run if self.latest else None,
@@ -42,12 +42,17 @@ class Run:
 
 
 async def find_runs(chain: Chain, tenant: str, progress: Callable[[str, int], None]) -> list[Run]:
-    """Return the runs of a tenant that have checkpoints, the one that was saved to last first.
+    """Return the runs of a tenant that have checkpoints, the most recently saved first.
 
-    Every object of the tenant's checkpoints is listed, and one record of each run read.
+    Lists all objects of the tenant's checkpoints, and reads one record of each run.
+
+    Args:
+        chain: The chain with the stores.
+        tenant: The tenant's name.
+        progress: Called in the event loop, once per page.
 
     Raises:
-        CoatcheckError: A store cannot or will not be listed, or a key cannot be had.
+        CoatcheckError: A store cannot or will not be listed, or a key cannot be loaded.
     """
     prefixes = ScopePrefixes(chain.sealings)
     found: dict[str, Run] = {}
@@ -85,7 +90,7 @@ async def _latest(store: ChainStore, prefixes: ScopePrefixes, prefix: str) -> Ch
 
 
 def _add(found: dict[str, Run], run: Run) -> None:
-    """Count together what a rotation, or a move to another store, has put below several prefixes."""
+    """Add up the parts of one run that are below several prefixes after a rotation or a move to another store."""
     name = run.latest.run if run.latest else ""
     known = found.setdefault(f"run {name}" if name else run.tags[0], run)
     if known is run:
