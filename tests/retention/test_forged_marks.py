@@ -152,7 +152,7 @@ async def test_more_planted_leases_than_anybody_can_look_at_are_said_to_be_so() 
     await store.replace(prefix + SWEEP_MARK, b"")
     for number in range(1001):
         await store.replace(prefix + lease(ID, number), b"")
-    with pytest.raises(StoreUnavailable, match="most of which no sweep made"):
+    with pytest.raises(StoreUnavailable, match="most of them are not from sweeps"):
         await chain_on(store).encode(payload("run"), scope_of("run"))
     await store.age(LONG)
     report = await sweep_of(store, Live()).run()

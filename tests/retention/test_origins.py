@@ -160,7 +160,7 @@ async def test_two_engines_whose_scopes_begin_alike() -> None:
     store = AgedStore(MemoryStore())
     await put(store, "run", engine=first)
     await sweep_of(store, Placed("run", engine=first)).run()
-    with pytest.raises(ConfigError, match="begin alike"):
+    with pytest.raises(ConfigError, match="have the same code in scopes"):
         await sweep_of(store, Placed("run", engine=second)).run()
 
 

@@ -1,4 +1,4 @@
-"""Runs of checkpoints that go on under another key: after a rotation one run is in as many scopes as there are keys."""
+"""Runs of checkpoints that continue under another key: after a rotation, a run has one scope for each key."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -17,13 +17,13 @@ from coatcheck.storage.records import Records
 
 
 class OtherKeys:
-    """Finds what age alone would take although its run is young under another key. For one task.
+    """Finds scopes that are old, but whose run is young under another key. For one task.
 
     Args:
-        store: Where the records are.
-        prefixes: Of the tenants.
+        store: The store with the records.
+        prefixes: The prefixes of the tenants.
         engine: The engine of the scopes.
-        rules: How old a run may become.
+        rules: Say how old a run may become.
         limiter: Admits each request.
     """
 
@@ -36,13 +36,17 @@ class OtherKeys:
         self._rules = rules
 
     async def young(self, index: Index, now: datetime) -> AsyncIterator[str]:
-        """Yield the prefixes of old scopes whose run has a younger one. One small request for each old scope, if any.
+        """Yield the prefixes of old scopes whose run has a young scope. One small request for each old scope, if any.
 
         A scope whose newest record cannot be read is judged by its own age.
 
+        Args:
+            index: The listed scopes.
+            now: The time by the store's clock.
+
         Raises:
-            KeyUnavailable: A key of a tenant cannot be had.
-            StoreError: The store cannot or will not give a record.
+            KeyUnavailable: A key of a tenant cannot be loaded.
+            StoreError: The store cannot or will not return a record.
         """
         async for facts, _ in index.scopes():
             if not facts.records or facts.newest is None or not self._rules.is_idle(facts.newest, now):

@@ -1,4 +1,4 @@
-"""The sweep: list the store, ask the engine, mark what nobody knows, and delete what was marked a grace ago."""
+"""The sweep: list the store, ask the engine, mark scopes that it does not know, and delete those whose grace is over."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ _LISTINGS: Final = 3
 _LIVE_AT_ONCE: Final = 1000
 _TOLD_EVERY: Final = 1000
 _MOST_FAILURES: Final = 20
-"""Scopes in a row that the store or a key failed for: then it is not the scopes."""
+"""Scopes in a row that failed, after which the sweep ends: the fault is then not in the scopes."""
 _CLOCKS: Final = "sweep/clock-"
 _LEFT_FOR: Final = timedelta(days=1)
 _LEFT_AT_ONCE: Final = 100
@@ -43,29 +43,29 @@ _log = logging.getLogger("coatcheck")
 
 
 class Sweep:
-    """Frees what no run can reach any more. ``docs/retention.md`` says how, and why nothing else is lost.
+    """Deletes objects that no run can reach any more. ``docs/retention.md`` says how, and why nothing else is lost.
 
-    Nothing is kept between two sweeps but what stands in the store, so a sweep can be interrupted at any moment and begun
-    again anywhere. Any number of them may run at once.
+    All state between sweeps is in the store, so a sweep can be interrupted at any time and started again anywhere. Any
+    number of sweeps may run at once. For one event loop.
 
     Args:
-        store: Swept.
-        prefixes: Of the chain whose payloads they are.
-        live: Knows what is still needed; None where age alone decides, as with checkpoints.
-        engine: Whose scopes to look at, as :class:`~coatcheck.scope.Scope` has it; those of other engines, and those of
-            tenants, are not even listed.
-        tenants: Whose scopes to look at, likewise.
-        rules: How long to wait.
-        max_share: Of all objects, 0 to 1: if more than that would be marked or deleted, something is taken to be wrong.
+        store: The store to sweep.
+        prefixes: The prefixes of the chain that wrote the payloads.
+        live: Knows the live scopes; None if age alone decides, as with checkpoints.
+        engine: The engine whose scopes to sweep, as in :class:`~coatcheck.scope.Scope`. Scopes of other engines, and tenant
+            scopes, are not even listed.
+        tenants: The tenants whose scopes to sweep.
+        rules: The times and numbers by which it decides.
+        max_share: Share of all objects, 0 to 1. If more would be deleted, now or after the grace, the sweep is refused.
         progress: Called in the event loop, often.
         limiter: Admits each request.
-        part: Look only at scopes whose own tag (the second one in a key) has these hexadecimal digits behind the engine's.
-        begun: When the sweep that this is a part of began, by the store's clock; None for now.
-        moved: The engine's cluster or namespace may be another one than the store was swept for before.
-        no_runs: Tenants of which it is right that the engine shows nothing at all.
+        part: Sweep only scopes whose run tag (the second tag in a key) has these hexadecimal digits after the engine's code.
+        begun: Start of the whole sweep of which this is a part, by the store's clock; None for now.
+        moved: True if the engine's cluster or namespace may differ from those of earlier sweeps.
+        no_runs: Tenants for which the engine may rightly show no runs at all.
 
     Raises:
-        ConfigError: There is no engine: what callers name themselves is swept under an engine's name of theirs.
+        ConfigError: ``engine`` is empty: scopes that callers name themselves can be swept only if they name an engine.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Sweep:
         self._prefixes = prefixes
         self._live = live
         if not engine:
-            raise ConfigError("no engine is named", "Give the scopes an engine: Scope(..., engine='mine').")
+            raise ConfigError("the engine is empty", "Give the scopes an engine: Scope(..., engine='mine').")
         self._engine = engine
         self._tenants = tenants
         self._rules = rules
@@ -103,25 +103,25 @@ class Sweep:
         self._origins = Origins(StoreClient(store, REQUEST_SECONDS, limiter), prefixes, engine)
 
     async def look(self) -> Report:
-        """Return what a sweep would do now. Writes one small object, to learn the store's time, and removes it.
+        """Return what a sweep would do now. Writes one small object, to learn the store's time, and deletes it.
 
         Raises:
             ConfigError: The store was swept for another cluster or namespace before, or the engine shows nothing at all.
-            KeyUnavailable: A key of a tenant cannot be had, so its scopes could not be told apart.
+            KeyUnavailable: A key of a tenant cannot be loaded, so its scopes cannot be recognised.
             StoreError: The store cannot or will not be listed.
             CoatcheckError: The engine cannot be asked.
         """
         return await self._run(delete=False)
 
     async def run(self) -> Report:
-        """Mark, spare and delete. If it ends with an error, what was done until then was right.
+        """Mark, spare and delete. If it ends with an error, all actions until then were right.
 
-        What goes wrong with one scope is a action of that scope, and said in the log.
+        An error in one scope is reported as the action of that scope, and logged.
 
         Raises:
             ConfigError: As :meth:`look`; or two creates of one object succeed in the store.
-            LimitExceeded: More than the share that is allowed is reached by no run. Nothing was done. Or it takes longer
-                than half the grace.
+            LimitExceeded: More than the allowed share of the objects would be deleted, and nothing was done. Or the sweep
+                takes longer than half the grace.
             CoatcheckError: As :meth:`look`.
         """
         return await self._run(delete=True)
@@ -151,7 +151,7 @@ class Sweep:
                 report.found = sorted(found | known)
                 return report
             report.check_share(self._max_share)
-            # Two sweeps could own one scope where creates are not conditional.
+            # Without conditional creates, two sweeps could own one scope.
             await check_create_conditions(self._store)
             await self._origins.remember(origins, found & origins.keys())
             await clean_up(self._store, now)
@@ -160,7 +160,7 @@ class Sweep:
             return done
 
     async def _known_origins(self) -> tuple[Mapping[str, Origin], set[str]]:
-        """Return the origins of runs, and the tenants of earlier sweeps. A part leaves that to the whole."""
+        """Return the origins of runs, and the tenants of earlier sweeps. For a part of a sweep, the whole checks them."""
         if isinstance(self._live, LiveRuns):
             origins: Mapping[str, Origin] = await self._live.origins()
         elif self._live is None:
@@ -205,7 +205,7 @@ class Sweep:
             yield entry
 
     async def _read_marks(self, index: Index) -> None:
-        """Tell the authentic marks from others. One bounded request for each."""
+        """Read all marks, one bounded request for each."""
         marks = Marks(StoreClient(self._store, REQUEST_SECONDS, self._limiter), self._prefixes)
         batch: list[tuple[str, Mapping[str, datetime]]] = []
 
@@ -226,7 +226,7 @@ class Sweep:
         await read()
 
     async def _has_candidates(self, index: Index, now: datetime) -> bool:
-        """Whether it makes a difference what the engine says."""
+        """Return True if the engine's answer makes a difference for any scope."""
         quiet = (Action.YOUNG, Action.WAITING, Action.UNDER_WAY, Action.FORGED)
         async for facts, _ in index.scopes():
             if facts.marks.due is not None or self._rules.judge(facts, needed=False, now=now) not in quiet:
@@ -234,7 +234,7 @@ class Sweep:
         return False
 
     async def _ask(self, live: LiveScopes, index: Index) -> None:
-        """Note what is needed. It is asked after the listing, so what began meanwhile is no worse than unlisted."""
+        """Ask the engine for live scopes. This is done after the listing: a run that began in between is safe anyway."""
         async for count in noted(live, self._prefixes, index):
             self._progress("live scopes found", count)
         if isinstance(live, LiveRuns):
@@ -295,13 +295,22 @@ class Sweep:
         return report
 
     def _check_time(self, clock: StoreClock) -> None:
-        """What was old when the listing began must still be older than a tombstone by far when that is written."""
+        """Check that the listing is recent: scopes that were old in it must be much older than a mark that is written."""
         if clock.elapsed > self._rules.grace.total_seconds() / 2:
-            raise LimitExceeded("the sweep takes longer than half its grace", "Use a longer grace.")
+            raise LimitExceeded(
+                "the sweep takes longer than half its grace",
+                "Use a longer grace, or a higher rate of requests.",
+            )
 
 
 async def noted(live: LiveScopes, prefixes: ScopePrefixes, index: Index) -> AsyncIterator[int]:
-    """Put what is live into an index; tell now and then how much it is so far."""
+    """Add live scopes to an index, and yield their number so far now and then.
+
+    Args:
+        live: Knows the live scopes.
+        prefixes: Finds the prefixes of a scope.
+        index: Receives them.
+    """
     count = 0
     batch: list[str] = []
     async for prefix in live.prefixes(prefixes):
@@ -319,17 +328,17 @@ async def noted(live: LiveScopes, prefixes: ScopePrefixes, index: Index) -> Asyn
 async def check_shown(
     index: Index, store: Store, prefixes: ScopePrefixes, engine: str, tenants: Collection[str]
 ) -> None:
-    """See that the engine shows something of each tenant that has scopes.
+    """Check that the engine shows a live scope of each tenant that has scopes in the store.
 
     Args:
-        index: In which all is noted that the engine shows.
-        store: With the scopes.
-        prefixes: Of the tenants.
-        engine: Whose scopes.
-        tenants: Of which it would be strange.
+        index: All live scopes of the engine.
+        store: The store with the scopes.
+        prefixes: The prefixes of the tenants.
+        engine: The engine's name.
+        tenants: The tenants to check.
 
     Raises:
-        ConfigError: It shows nothing of one.
+        ConfigError: It shows none for one of them.
         StoreError: The store cannot or will not be listed.
     """
     client = StoreClient(store, REQUEST_SECONDS)
@@ -341,15 +350,15 @@ async def check_shown(
             begin = f"{prefix}{engine_code(engine):02x}"
             if await client.list_first(begin, 1):
                 raise ConfigError(
-                    f"the engine shows nothing at all for {tenant!r}, for which the store has payloads that it wrote; "
-                    "nothing was done",
-                    "Check the server, the namespace, and what the credentials may see. If its runs are rightly gone, say "
-                    f"so: --no-runs {tenant}.",
+                    f"the engine shows no runs at all for {tenant!r}, but the store has payloads of such runs; nothing was "
+                    "done",
+                    "Check the server, the namespace, and the permissions of the credentials. If its runs are rightly gone, "
+                    f"use --no-runs {tenant}.",
                 )
 
 
 def _tell_nobody(what: str, done: int) -> None:
-    """No progress is shown."""
+    """Ignore progress."""
 
 
 async def _treated(reaper: Reaper, facts: ScopeFacts, action: Action, *, needed: bool) -> Reaped:
@@ -361,7 +370,11 @@ async def _treated(reaper: Reaper, facts: ScopeFacts, action: Action, *, needed:
 
 
 async def clean_up(store: Store, now: datetime) -> None:
-    """Remove what sweeps wrote to try the store, and left there when they were killed long ago.
+    """Delete probe objects that sweeps left when they were killed more than a day ago.
+
+    Args:
+        store: The store.
+        now: The time by the store's clock.
 
     Raises:
         StoreUnavailable: The store cannot do it.
@@ -375,7 +388,7 @@ async def clean_up(store: Store, now: datetime) -> None:
 
 
 async def store_time(store: Store) -> datetime:
-    """Return what time it is by the store's clock: that of an object which is written for it, and removed again.
+    """Return the time by the store's clock. Writes an object to learn it, and deletes it.
 
     Raises:
         StoreError: The store cannot or will not do it.
@@ -387,7 +400,9 @@ async def store_time(store: Store) -> datetime:
         entries = await client.list_first(key, 1)
         if not entries:
             raise StoreUnavailable(
-                "the store does not list what was just written to it", "Check what else deletes from it.", key
+                "the store does not list an object that was just written",
+                "Check what else deletes from it.",
+                key,
             )
         return entries[0].modified
     finally:

@@ -1,4 +1,4 @@
-"""What a sweep found, and did."""
+"""The results of a sweep, by action."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,25 +10,31 @@ from coatcheck.retention.rules import Action
 
 @dataclass(slots=True)
 class Tally:
-    """Scopes of which the same became, together."""
+    """Totals over scopes with the same action."""
 
     scopes: int = 0
     objects: int = 0
-    """Records of checkpoints among them; not what a sweep writes."""
+    """Number of objects, including records of checkpoints, without marks of sweeps."""
     size: int = 0
-    """Bytes."""
+    """Bytes of those objects."""
     oldest: datetime | None = None
-    """When the oldest object of them was written."""
+    """Time of writing of the oldest object."""
     newest: datetime | None = None
+    """Time of writing of the newest object."""
     next: datetime | None = None
-    """When the first of them may be marked, deleted or taken over, where it is only a matter of time."""
+    """Earliest time at which one of them may be marked, deleted or taken over; None if that does not depend on time."""
 
     def add(self, facts: ScopeFacts, next_step: datetime | None = None) -> None:
-        """Count one more scope."""
+        """Count one more scope.
+
+        Args:
+            facts: The scope.
+            next_step: Time of its next action, if that depends on time.
+        """
         self.add_all(Tally(1, facts.objects, facts.size, facts.oldest, facts.newest, next_step))
 
     def add_all(self, other: "Tally") -> None:
-        """Count the scopes of another tally, too."""
+        """Add the scopes of another tally."""
         self.scopes += other.scopes
         self.objects += other.objects
         self.size += other.size
@@ -39,32 +45,32 @@ class Tally:
 
 @dataclass(slots=True)
 class Report:
-    """Of one sweep."""
+    """The report of one sweep."""
 
     now: datetime
-    """When it began, by the store's clock."""
+    """Start of the sweep, by the store's clock."""
     dry: bool
-    """Whether nothing was done: then the tallies say what would be."""
+    """True if nothing was done: the tallies then show the actions that would be taken."""
     tallies: dict[Action, Tally] = field(default_factory=dict)
     deleted: int = 0
-    """Objects that are gone."""
+    """Number of deleted objects."""
     freed: int = 0
-    """Bytes of those."""
+    """Bytes of deleted objects."""
     versions_left: bool = False
-    """The store may keep versions of what was deleted: see :meth:`Store.delete_versions`."""
+    """True if the store may keep versions of deleted objects: see :meth:`Store.delete_versions`."""
     denied: int = 0
-    """Objects that the store did not allow to delete."""
+    """Number of objects that the store did not allow to delete."""
     forged: int = 0
-    """Marks that no sweep made, or that somebody put back. They were ignored."""
+    """Number of marks that no sweep made, or that were copied back. They were ignored."""
     found: list[str] = field(default_factory=list)
-    """The tenants of which the store has something."""
+    """Tenants with objects in the store, or with an earlier sweep."""
 
     def of(self, action: Action) -> Tally:
-        """Of the scopes of which this became."""
+        """Return the tally of this action."""
         return self.tallies.setdefault(action, Tally())
 
     def add(self, other: "Report") -> None:
-        """Take in what another part of the same sweep found, and did."""
+        """Add the report of another part of the same sweep."""
         for action, tally in other.tallies.items():
             self.of(action).add_all(tally)
         self.deleted += other.deleted
@@ -75,27 +81,30 @@ class Report:
         self.found = sorted({*self.found, *other.found})
 
     def check_share(self, allowed: float) -> None:
-        """See that not too much is on its way out.
+        """Check that not too large a share of the objects is to be deleted.
+
+        Args:
+            allowed: The allowed share, 0 to 1.
 
         Raises:
-            LimitExceeded: :attr:`share` is above what is allowed.
+            LimitExceeded: :attr:`share` is above it.
         """
         if self.share > allowed:
             waiting = self.of(Action.WAITING).objects
             raise LimitExceeded(
-                f"{self.share:.0%} of {self.objects:,} objects are in scopes that the engine does not know, more than "
-                f"the {allowed:.0%} that are allowed; {waiting:,} of them were marked before; nothing was done",
+                f"{self.share:.0%} of {self.objects:,} objects are in scopes that the engine does not know, but only "
+                f"{allowed:.0%} are allowed; {waiting:,} of them were marked before; nothing was done",
                 "Check namespaces, keys and the store. If it is right, allow a larger share (--max-share).",
             )
 
     @property
     def objects(self) -> int:
-        """In all scopes that were looked at."""
+        """Number of objects in all scopes."""
         return sum(tally.objects for tally in self.tallies.values())
 
     @property
     def share(self) -> float:
-        """The share of objects in scopes that are on their way out, also those that wait: 0 to 1."""
+        """Share of objects in scopes that are to be deleted, now or after the grace: 0 to 1."""
         doomed = sum(
             tally.objects for action, tally in self.tallies.items() if Action(action).leads_to_deletion
         )
