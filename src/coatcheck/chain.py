@@ -94,7 +94,7 @@ class Chain:
 
     @property
     def sync(self) -> "SyncChain":
-        """The chain for code that cannot await."""
+        """The same chain for code that cannot await."""
         return SyncChain(self)
 
     @property
@@ -417,9 +417,9 @@ class Chain:
 class SyncChain(SyncFace[Chain]):
     """A :class:`Chain` for code that cannot await: :attr:`Chain.sync`.
 
-    Each method takes, gives and raises what the one of :class:`Chain` does. Whatever needs no I/O is answered in the calling
-    thread; the rest is done on an event loop of coatcheck's own, one for the process, while the calling thread waits. So it
-    may be used in any thread, also where an event loop is running, which it holds up: prefer to await there.
+    Arguments, results and errors are those of :class:`Chain`. Work without I/O is done in the calling thread. The rest is
+    done on coatcheck's own event loop, one for the process, while the calling thread waits. So it may be used in any thread,
+    also in one with a running event loop, which it blocks: await :class:`Chain` there if you can.
     """
 
     __slots__ = ()
@@ -436,7 +436,7 @@ class SyncChain(SyncFace[Chain]):
 
     @contextmanager
     def holding_keys(self, tenant: str) -> Iterator[None]:
-        """See :meth:`Chain.holding_keys`; for ``with``."""
+        """Keep the tenant's key usable as :meth:`Chain.holding_keys` does; for ``with``."""
         with leased():
             if not self._subject.decode_only:
                 self.load_keys(tenant)

@@ -102,11 +102,11 @@ class Sealing(ABC):
         return self.key_ids(tenant)[0]
 
     def is_loaded(self, tenant: str, key_id: bytes | None) -> bool:  # noqa: ARG002 - most have nothing to load
-        """Tell, without I/O, if a key need not be loaded now: then :meth:`load` or :meth:`load_primary` is not awaited.
+        """Return True if a key need not be loaded now, so that the ``load`` methods are not awaited. Does no I/O.
 
         Args:
-            tenant: Whose it is.
-            key_id: Which; the primary where it is None.
+            tenant: The tenant's name.
+            key_id: The key's id; None for the primary.
         """
         return not self.loads_keys
 

@@ -85,18 +85,18 @@ class SealingPolicy:
         return self.for_new(scope)
 
     async def load_primary(self, tenant: str) -> None:
-        """Get the key ready that the tenant's new payloads are sealed under, if there is anything to get.
+        """Load the key that seals the tenant's new payloads, if keys have to be loaded.
 
         Raises:
-            KeyUnavailable: There is no key to be had.
-            StoreError: The store that keys are kept in cannot or will not give one.
+            KeyUnavailable: The tenant's key cannot be loaded now.
+            StoreError: The store with the keys cannot or will not return it.
         """
         if self.loads_keys and not self.sealing.is_loaded(tenant, None):
             await on_loop()
             await self.sealing.load_primary(tenant)
 
     async def load_all(self, tenant: str) -> None:
-        """Get all keys of the tenant ready, if there is anything to get; raises as :meth:`load_primary`."""
+        """Load all keys of the tenant, if keys have to be loaded. Raises as :meth:`load_primary`."""
         if self.loads_keys:
             await on_loop()
             await self.sealing.load_all(tenant)

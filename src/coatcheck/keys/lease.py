@@ -69,7 +69,7 @@ class KeyLease:
 
 @contextmanager
 def leased() -> Iterator[None]:
-    """Have what is loaded within the block until it ends; within another such block, until that ends."""
+    """Keep keys that are loaded in the block usable until it ends; in a nested block, until the outer one ends."""
     if current_lease() is not None:
         yield
         return

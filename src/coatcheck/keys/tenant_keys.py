@@ -159,16 +159,16 @@ class TenantKeys(KeySource):
         await self._loading.run(f"all/{tenant}", lambda: self._load_all(tenant))
 
     async def rotate(self, tenant: str, *, new: bool = False) -> KeyInfo:
-        """Make a new key for a tenant: it seals what is new, the ones before it only open.
+        """Make a new key for a tenant. It seals new payloads; the older keys only open.
 
         Other processes use the previous key until it is ``max_age`` old in their caches. Raises as :meth:`load_primary`.
 
         Args:
-            tenant: Its name.
-            new: Also make the first key of a tenant that has none.
+            tenant: The tenant's name.
+            new: True to make the first key of a tenant that has none.
 
         Returns:
-            The new primary; if another process rotated at the same moment, the one that it made.
+            The new primary; if another process rotated at the same moment, possibly the one that it made.
 
         Raises:
             ConfigError: The tenant has no key, and ``new`` is false: its name may be misspelt.
@@ -199,7 +199,7 @@ class TenantKeys(KeySource):
         return destroyed
 
     async def list(self, tenant: str | None = None) -> "list[KeyInfo]":
-        """Return the keys there are, of a tenant or of all; unwraps none of them, and makes nothing."""
+        """Return the keys of a tenant, or of all tenants, without unwrapping them. Makes no key. Raises as :meth:`load_all`."""
         if tenant is None:
             tags = await self._key_store.tags()
         else:
@@ -313,7 +313,7 @@ class TenantKeys(KeySource):
         return records
 
     async def _has_names(self) -> bool:
-        """Tell if a tenant's folder can be named, or must be; nothing is made to find out."""
+        """Return True if the name of a tenant's folder can be computed, or has to be. Writes nothing."""
         return (
             self._names is not None
             or await self._key_store.names() is not None

@@ -40,11 +40,11 @@ class Uploader:
         self._deltas = deltas
 
     async def store(self, draft: Draft, begun: float | None = None) -> Reference:
-        """Make an object durable, unless it is there already; then return the reference to it.
+        """Make an object durable, unless it is already, and return the reference to it.
 
         Args:
             draft: The object.
-            begun: When work on it began, in seconds of ``time.monotonic``, for its deadline; None if it begins now.
+            begun: Start of the work on it, for the deadline, in seconds of ``time.monotonic``; None for now.
 
         Raises:
             StoreError: The store cannot or will not take it.

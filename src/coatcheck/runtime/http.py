@@ -229,8 +229,8 @@ def _untrusted(endpoint: str, error: Exception) -> ConfigError:
     said = getattr(error, "verify_message", "") or type(error).__name__
     return ConfigError(
         f"the certificate of {endpoint} is not accepted: {said}",
-        "If its issuer is your own, name the issuer's certificate: ca_bundle= of the store or its URL, or the setting ca_bundle; "
-        "else check host and port.",
+        "If you issued it yourself, pass the issuer's certificate: ca_bundle= of the store or its URL, or the setting "
+        "ca_bundle; else check host and port.",
     )
 
 

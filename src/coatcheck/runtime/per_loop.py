@@ -40,9 +40,9 @@ class PerLoop(Generic[_T]):
         return found[0]
 
     async def close(self) -> None:
-        """Close the resources of all loops; those of loops that run elsewhere are closed over there.
+        """Close the resources of all loops, each on its own loop.
 
-        What belongs to a loop that waits for this is closed as soon as that goes on.
+        A resource of a loop that waits for this call is closed as soon as that loop continues.
         """
         here = asyncio.get_running_loop()
         for loop in list(self._resources):

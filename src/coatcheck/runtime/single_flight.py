@@ -24,7 +24,7 @@ class SingleFlight(Generic[_T]):
         ] = WeakKeyDictionary()
 
     async def run(self, key: str, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """The result of ``work``, or of the call of it that is under way for ``key``."""
+        """Return the result of ``work``, or of the call that is under way for ``key``; raises the error of that call."""
         loop = await on_loop()
         flights = self._flights.setdefault(loop, {})
         outcome: _Result[_T] = None

@@ -56,11 +56,11 @@ class StoreClient:
 
     @asynccontextmanager
     async def within(self, size: int, begun: float | None = None) -> AsyncIterator[None]:
-        """Bound several calls one after the other by what one of ``size`` bytes may take.
+        """Limit the time of several calls in sequence to that of one call of ``size`` bytes.
 
         Args:
-            size: Bytes.
-            begun: When the first of them began, in seconds of ``time.monotonic``; None if that is now.
+            size: Bytes of all of them together.
+            begun: Start of the first call in seconds of ``time.monotonic``; None for now.
 
         Raises:
             StoreUnavailable: They took longer.

@@ -151,7 +151,7 @@ _limiters: Final = _Limiters()
 def limiter_of(store: Store) -> Limiter:
     """Return the limiter of this store object. Each has its own, so a store that hangs does not block others.
 
-    The background loop of synchronous calls has another one.
+    The background loop of synchronous calls uses another one.
     """
     return _limiters.of(store)[0]
 

@@ -109,14 +109,14 @@ class Prefetch:
             await window.listed(self._client.seconds_for(0) * _SHARE_OF_DEADLINE)
 
     async def list_scope(self, state: ScopeState) -> None:
-        """Wait a moment for the listing of the scope; begin one, unless there was one before."""
+        """Wait a moment for the listing of the scope; start it if there was none before."""
         await on_loop()
         window = self._window_of(state)
         if window is not None:
             await window.listed(self._client.seconds_for(0) * _SHARE_OF_DEADLINE)
 
     async def close(self, states: Iterable[ScopeState]) -> None:
-        """Give up what is under way for these scopes on this event loop."""
+        """Cancel the prefetch of these scopes on this event loop."""
         loop = await on_loop()
         windows = [window for state in states if (window := state.windows.pop(loop, None)) is not None]
         await asyncio.gather(
