@@ -23,7 +23,7 @@ from benchmarks.harness.command import arguments, show
 from benchmarks.harness.records import Record, note
 from coatcheck import Encrypt, FileStore, Key, Keyring, Scope
 from coatcheck.retention.live import LiveRuns
-from coatcheck.retention.rules import Rules
+from coatcheck.retention.rules import RetentionRules
 from coatcheck.retention.sweep import Sweep
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sweep_marks import SWEEP_MARK, SweepMark, opened_mark, seal_mark
@@ -98,7 +98,7 @@ async def sweep(folder: Path, objects: int, *, look: bool) -> dict[str, float]:
         HalfOfThem(objects // EACH),
         engine=ENGINE,
         tenants=(TENANT,),
-        rules=Rules(grace=GRACE, idle=GRACE),
+        rules=RetentionRules(grace=GRACE, idle=GRACE),
         max_share=1,
     )
     begun, cpu = time.perf_counter(), time.process_time()

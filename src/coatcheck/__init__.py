@@ -1,7 +1,7 @@
 """coatcheck: hand in the payload, keep the ticket.
 
-A claim-check payload codec toolkit for durable execution engines. Everything public can be imported from here;
-each name is loaded on first use, so this import stays small and pulls in no optional dependency.
+A claim-check payload codec toolkit for durable execution engines. Import everything public from here.
+Each name is loaded on first use, so this import is fast and needs no optional dependency.
 """
 
 from typing import TYPE_CHECKING
@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     from coatcheck.retention.live import RunTag as RunTag
     from coatcheck.retention.live import Series as Series
     from coatcheck.retention.live import run_tags_in as run_tags_in
-    from coatcheck.retention.report import Report as Report
-    from coatcheck.retention.rules import Rules as Rules
+    from coatcheck.retention.rules import RetentionRules as RetentionRules
     from coatcheck.retention.sweep import Sweep as Sweep
+    from coatcheck.retention.tally import Report as Report
     from coatcheck.scope import Scope as Scope
     from coatcheck.settings.model import Settings as Settings
     from coatcheck.storage.cache import CacheStats as CacheStats
@@ -112,8 +112,8 @@ _HOMES = {
     "offload": ("Offload",),
     "pipeline.upload": ("Upload",),
     "retention.live": ("LiveRuns", "Origin", "RunTag", "Series", "run_tags_in"),
-    "retention.report": ("Report",),
-    "retention.rules": ("Rules",),
+    "retention.tally": ("Report",),
+    "retention.rules": ("RetentionRules",),
     "retention.sweep": ("Sweep",),
     "scope": ("Scope",),
     "settings.model": ("Settings",),

@@ -34,18 +34,18 @@ from coatcheck.telemetry import counting_errors
 class Chain:
     """Codecs in order, then at most one sealing, then at most one :class:`Offload`.
 
-    ``Chain(Zstd(), Encrypt(keyring), Offload(store))`` compresses, encrypts, and keeps what is still large in
-    the store. The same chain object serves any number of engines, tasks, threads and event loops at once.
+    ``Chain(Zstd(), Encrypt(keyring), Offload(store))`` compresses and encrypts payloads, and keeps large ones in the
+    store. One chain object serves any number of engines, tasks, threads and event loops at once.
 
     Args:
-        *steps: The steps, in the order in which a payload passes them.
-        decode_only: Let payloads through unchanged on the way in, and still read everything on the way back:
-            the first step of a roll-out, and the way to roll back.
-        max_payload: Bytes. No payload above it is taken or given back, whatever an envelope says of itself.
-        cache: Of opened payloads; all chains of a process share one of 256 MiB unless they are given another.
+        *steps: The steps, in the order of encoding.
+        decode_only: Return new payloads unchanged, but decode everything: the first step of a roll-out, and the way to
+            roll back.
+        max_payload: Bytes. Larger payloads are neither encoded nor decoded, whatever size an envelope claims.
+        cache: Cache for opened payloads. By default all chains of a process share one of 256 MiB.
 
     Raises:
-        ConfigError: The steps are of the wrong kind, or in an order that cannot work.
+        ConfigError: A step is of the wrong type or in the wrong place.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Chain:
         codecs, sealing, offload = _sort_steps(steps)
         if decode_only and sealing is not None and not sealing.accept_plain:
             raise ConfigError(
-                "a decode_only chain leaves payloads in the clear, and accept_plain=False would refuse them",
+                "a decode_only chain writes payloads in the clear, but accept_plain=False refuses to read them",
                 "Set accept_plain=True everywhere before rolling back.",
             )
         self.cache = cache
@@ -79,10 +79,10 @@ class Chain:
 
     @classmethod
     def from_settings(cls) -> "Chain":
-        """The chain that ``coatcheck.toml`` and the ``COATCHECK_*`` variables describe (:mod:`coatcheck.settings.model`).
+        """Build the chain from ``coatcheck.toml`` and the ``COATCHECK_*`` variables (:mod:`coatcheck.settings.model`).
 
         Raises:
-            ConfigError: A setting is wrong, or there is no key where encryption is on, as it is by default.
+            ConfigError: A setting is wrong, or encryption is on, as it is by default, and there is no key.
         """
         from coatcheck.settings.model import Settings  # noqa: PLC0415 - settings build a chain: they import this module
 
@@ -93,27 +93,27 @@ class Chain:
 
     @property
     def sync(self) -> "SyncChain":
-        """The chain for code that cannot await."""
+        """The same chain for code that cannot await."""
         return SyncChain(self)
 
     @property
     def encrypts(self) -> bool:
-        """Whether nothing that passes the chain can be read without a key."""
+        """True if everything that the chain writes is encrypted."""
         return self._policy.encrypts and not self.decode_only
 
     @property
     def loads_keys(self) -> bool:
-        """Tell if keys have to be loaded, so that sealing can fail for the want of one."""
+        """True if keys have to be loaded, so that sealing fails while one cannot be."""
         return self._policy.loads_keys and not self.decode_only
 
     @property
     def sealings(self) -> tuple[Sealing, ...]:
-        """What something that the chain opens may be sealed with, the one for what is new first."""
+        """The sealings that the chain can open; the first one seals new payloads."""
         return self._policy.accepted
 
     @property
     def store(self) -> Store:
-        """Where new objects are written.
+        """The store for new objects.
 
         Raises:
             ConfigError: The chain has no :class:`Offload`.
@@ -122,9 +122,9 @@ class Chain:
 
     @property
     def stores(self) -> tuple[ChainStore, ...]:
-        """The stores that payloads are read from, the one for new objects first; raises as :attr:`store`."""
+        """The stores that payloads are read from, the one for new objects first. Raises as :attr:`store`."""
         if not self._stores:
-            raise ConfigError("this chain has no store", "Add Offload(store) to it.")
+            raise ConfigError("the chain has no store", "Add Offload(store) to it.")
         return tuple(self._stores.values())
 
     @property
@@ -133,20 +133,20 @@ class Chain:
         return bool(self._stores) and not self.decode_only
 
     async def encode(self, data: bytes, scope: Scope, *, inline: bool = False) -> bytes:
-        """Return what to journal in place of ``data``: an envelope, or a reference to an object that is now durable.
+        """Return the bytes to journal instead of ``data``: an envelope, or a reference to an object that is now durable.
 
         The same payload in the same scope gives the same object, so encoding it again stores nothing new.
-        A chain without keys leaves a payload as it is where sealing it inline would only make it larger.
+        A chain without keys returns a payload unchanged if sealing it inline would only make it larger.
 
         Args:
             data: The payload.
-            scope: Whose it is.
-            inline: Whether it stays in what is returned, whatever its size, so that no store is asked.
+            scope: The scope that it belongs to.
+            inline: True to keep it out of the store, whatever its size.
 
         Raises:
             LimitExceeded: ``data`` is larger than ``max_payload``.
-            KeyUnavailable: The tenant's key has to be loaded and cannot be had now.
-            StoreError: It has to be offloaded and the store cannot or will not take it.
+            KeyUnavailable: The tenant's key cannot be loaded now.
+            StoreError: The payload has to be offloaded and the store cannot or will not take it.
         """
         if self.decode_only:
             return data
@@ -165,7 +165,11 @@ class Chain:
             )
 
     def seal_inline(self, data: bytes, scope: Scope) -> bytes:
-        """As :meth:`encode` with ``inline``, for hooks that cannot wait. Safe to call in any thread.
+        """Encode inline without awaiting, for hooks that cannot. Safe to call from any thread.
+
+        Args:
+            data: The payload, of any size up to ``max_payload``.
+            scope: The scope that it belongs to.
 
         Raises:
             LimitExceeded: ``data`` is larger than ``max_payload``.
@@ -176,18 +180,18 @@ class Chain:
     def begin_upload(
         self, data: bytes, scope: Scope, *, always: bool = False, is_replay: bool = False
     ) -> bytes | Upload:
-        """As :meth:`encode`, for hooks that cannot wait: return what to journal, or an upload that has to end before.
+        """Encode without awaiting, for hooks that cannot: return the bytes to journal, or an upload to finish before that.
 
-        Above 48 KB no more is computed than a hash, so it may be called on an event loop. Safe to call in any thread.
+        Above 48 KB it computes no more than a hash, so it may run on an event loop. Safe to call from any thread.
 
         Args:
             data: The payload.
-            scope: Whose it is.
-            always: Whether it becomes an object whatever its size.
-            is_replay: As said by :meth:`replaying`.
+            scope: The scope that it belongs to.
+            always: True to make it an object, whatever its size.
+            is_replay: True if the engine replays the run: see :meth:`replaying`.
 
         Raises:
-            ConfigError: It shall become an object, and the chain has no :class:`Offload` or is ``decode_only``.
+            ConfigError: ``always`` is set, and the chain has no :class:`Offload` or is ``decode_only``.
             LimitExceeded: ``data`` is larger than ``max_payload``.
             KeyUnavailable: As :meth:`seal_inline`.
         """
@@ -210,10 +214,14 @@ class Chain:
         return Upload(self._encoder.draft(data, scoped), self._encoder, self._uploader)
 
     async def decode(self, data: bytes, scope: Scope) -> bytes:
-        """The payload that ``data`` stands for; ``data`` itself if it is not ours.
+        """Return the payload for journaled ``data``; ``data`` itself if no chain wrote it.
+
+        Args:
+            data: An envelope, a reference, or anything else.
+            scope: The scope that it belongs to.
 
         Raises:
-            CoatcheckError: As :meth:`open`, and as :meth:`check_plain`.
+            CoatcheckError: As :meth:`open` and :meth:`check_plain`.
         """
         if is_ours(data):
             return await self.open(data, scope)
@@ -222,16 +230,16 @@ class Chain:
 
     @property
     def accepts_plain(self) -> bool:
-        """Tell if payloads that no chain wrote are taken as they are."""
+        """True if payloads that no chain wrote are accepted unchanged."""
         return self._policy.sealing.accept_plain
 
     def check_plain(self, what: str) -> None:
-        """Refuse something that no chain wrote, unless this one takes it as it is.
+        """Refuse a payload that no chain wrote, unless this chain accepts them.
 
-        Every integration calls it for whatever arrives and is not ours, before anybody sees it.
+        Every integration calls this for each such payload, before user code sees it.
 
         Args:
-            what: Names it in the error: "the input of the handler".
+            what: Its name in the error: "the input of the handler".
 
         Raises:
             IntegrityError: The chain has ``Encrypt(..., accept_plain=False)``.
@@ -239,37 +247,44 @@ class Chain:
         if not self.accepts_plain:
             with counting_errors("decode"):
                 raise IntegrityError(
-                    f"{what} came in the clear, and this chain takes only what is sealed",
-                    "Give whoever wrote it the same chain. While that is being rolled out, and for histories from before, "
+                    f"{what} is in the clear, and this chain accepts only sealed payloads",
+                    "Use the same chain where it was written. During a roll-out, and for older histories, "
                     "use Encrypt(keyring, accept_plain=True).",
                 )
 
     def check_readers(self, read_also: Collection[object]) -> None:
-        """Refuse readers of other formats, which authenticate nothing, if this chain takes only what is sealed.
+        """Refuse readers of other formats, which authenticate nothing, if this chain accepts only sealed payloads.
+
+        Args:
+            read_also: The readers that an integration was given.
 
         Raises:
             ConfigError: The chain has ``Encrypt(..., accept_plain=False)``, and there is a reader.
         """
         if read_also and not self.accepts_plain:
             raise ConfigError(
-                "what read_also reads is authenticated by nobody, and accept_plain=False takes only what is sealed",
-                "Set accept_plain=False once nothing of the other format is read any more.",
+                "read_also reads unauthenticated payloads, but accept_plain=False accepts only sealed ones",
+                "Set accept_plain=False only when nothing in the other format is read any more.",
             )
 
     async def open(self, data: bytes, scope: Scope) -> bytes:
-        """The payload in an envelope or behind a reference, byte for byte what :meth:`encode` was given.
+        """Return the payload of an envelope or a reference, byte for byte as :meth:`encode` received it.
 
-        A scope without a run opens what was sealed for any run of its tenant: that is for tools, such as a
-        codec server, that an operator trusts with the tenant.
+        A scope without a run opens the payloads of all runs of its tenant: for tools, such as a codec server, that an
+        operator trusts with the tenant.
+
+        Args:
+            data: An envelope or a reference.
+            scope: The scope that it belongs to.
 
         Raises:
-            FormatError: ``data`` is no envelope or reference, or of a version or with a codec not known here.
-            IntegrityError: It is not what was sealed, or was sealed for another tenant or run.
+            FormatError: ``data`` is not an envelope or reference, or its version or codec is unknown.
+            IntegrityError: It was changed since it was sealed, or was sealed for another tenant or run.
             KeyUnavailable: The key that it was sealed under is not in the keyring, or cannot be loaded now.
-            ConfigError: A reference names a store that the chain does not have.
-            PayloadNotFound: The object that a reference names is gone, or one that it is a delta against.
+            ConfigError: The reference names a store that the chain does not have.
+            PayloadNotFound: The object of the reference is gone, or one that it is a delta against.
             LimitExceeded: The payload is larger than ``max_payload``.
-            StoreError: The store cannot or will not give the object.
+            StoreError: The store cannot or will not return the object.
         """
         with counting_errors("decode"):
             if is_reference(data):
@@ -279,32 +294,47 @@ class Chain:
             return await off_loop(len(data), DECODE_INLINE_UP_TO, self._decoder.open_inline, data, scope)
 
     def open_inline(self, data: bytes, scope: Scope) -> bytes:
-        """As :meth:`open`, for an envelope, and hooks that cannot wait. Safe to call in any thread.
+        """Return the payload of an envelope without awaiting, for hooks that cannot. Safe to call from any thread.
+
+        Args:
+            data: An envelope.
+            scope: The scope that it belongs to.
 
         Raises:
-            FormatError: ``data`` is no envelope: it may be a reference.
-            CoatcheckError: As :meth:`open`; KeyUnavailable also where the key is not loaded.
+            FormatError: ``data`` is not an envelope; it may be a reference.
+            CoatcheckError: As :meth:`open`; KeyUnavailable also if the key is not loaded.
         """
         with counting_errors("decode"):
             return self._decoder.open_inline(data, scope)
 
     async def open_object(self, scope: ScopedStore, object_id: bytes, data: bytes) -> bytes:
-        """Return the payload of an object that was fetched already, for tools that look at a store; raises as :meth:`open`."""
+        """Return the payload of an object that is already fetched, for tools that inspect a store. Raises as :meth:`open`.
+
+        Args:
+            scope: The scope that the object is in.
+            object_id: The object's id.
+            data: The object's bytes.
+        """
         return await self._decoder.open_object(scope, object_id, data)
 
     async def open_reference(self, reference: Reference, scope: Scope) -> bytes:
-        """The payload behind a reference, as :meth:`open`. It is verified before anything is fetched."""
+        """Return the payload of a reference, which is verified before anything is fetched. Raises as :meth:`open`."""
         with counting_errors("decode"):
             return await self._decoder.open_reference(reference, scope)
 
     async def put(self, data: bytes, scope: Scope) -> Reference:
-        """Keep ``data`` in the store, whatever its size; :meth:`open_reference` brings it back.
+        """Store ``data``, whatever its size, and return a reference for :meth:`open_reference`.
 
-        As with :meth:`encode`, the object is durable when this returns, and the same payload is the same object.
+        As with :meth:`encode`, the object is durable when this returns, and the same payload gives the same object.
+
+        Args:
+            data: The payload.
+            scope: The scope that it belongs to.
 
         Raises:
             ConfigError: The chain has no :class:`Offload`, or is ``decode_only``.
             LimitExceeded: ``data`` is larger than ``max_payload``.
+            KeyUnavailable: The tenant's key cannot be loaded now.
             StoreError: The store cannot or will not take it.
         """
         self._check_writes()
@@ -314,49 +344,47 @@ class Chain:
             return await self._uploader.store(draft)
 
     async def replaying(self, scope: Scope) -> None:
-        """Say that an engine is about to go through a run of ``scope`` from its start once more.
+        """Announce that an engine is about to replay a run of ``scope`` from its start.
 
-        A process that knows nothing of the scope yet will list it before it writes to it, where it would else offer
-        the store objects that are already there, and fetches from the first object on. Makes no request by itself, but
-        for the tenant's key; a key that cannot be had is no error here. For integrations whose engine tells them;
-        without it a replay is right as well.
+        A process that knows nothing about the scope then lists it before it writes, instead of offering the store
+        objects that it already has, and prefetches from the first object on. This method makes no request except for the
+        tenant's key, and a key that cannot be loaded is no error here. For integrations whose engine announces replays;
+        without it a replay is correct, but slower.
         """
         if self.offloads:
             with suppress(KeyUnavailable, StoreError):
                 self.stores[0].scope(await self._policy.load_for_new(scope)).state.is_replayed = True
 
     async def load_keys(self, tenant: str) -> None:
-        """Get ready for :meth:`seal_inline` and :meth:`begin_upload`, where an engine's hook cannot wait.
+        """Load the tenant's key for :meth:`seal_inline` and :meth:`begin_upload`, which cannot await it.
 
-        Nothing to do with a :class:`~coatcheck.Keyring`. With :class:`~coatcheck.TenantKeys` the key that was loaded
-        holds for their ``max_age``, and within :meth:`holding_keys` for as long as that; without it, or after, those
-        raise ``KeyUnavailable``, which is worth retrying once this was awaited again. :meth:`encode` and :meth:`open` need no
-        such call.
+        Does nothing with a :class:`~coatcheck.Keyring`. With :class:`~coatcheck.TenantKeys`, the key stays usable for
+        their ``max_age`` seconds, and within :meth:`holding_keys` until the block ends. Otherwise those methods raise
+        ``KeyUnavailable``: await this again, and retry. :meth:`encode` and :meth:`open` load keys themselves.
 
         Raises:
-            KeyUnavailable: The tenant's key cannot be had now.
-            StoreError: The store that keys are kept in cannot or will not give it.
+            KeyUnavailable: The tenant's key cannot be loaded now.
+            StoreError: The store with the keys cannot or will not return it.
         """
         await self._policy.load_primary(tenant)
 
     @asynccontextmanager
     async def holding_keys(self, tenant: str) -> AsyncIterator[None]:
-        """Load the tenant's key, and have it for the length of the block, whatever its ``max_age``.
+        """Load the tenant's key, and keep it usable until the block ends, whatever its ``max_age``.
 
-        For code that does something which must not be done twice, and has its result sealed afterwards: inside of the
-        block that does not fail for the want of a key. Nested blocks share what was loaded. Nothing to do with a
-        :class:`~coatcheck.Keyring`.
+        For code that must not run twice and whose result is sealed afterwards: within the block, sealing cannot fail for
+        lack of a key. Nested blocks share the loaded keys. Does nothing with a :class:`~coatcheck.Keyring`.
 
         Raises:
-            KeyUnavailable: The tenant's key cannot be had now. Nothing of the block has been done.
-            StoreError: The store that keys are kept in cannot or will not give it.
+            KeyUnavailable: The tenant's key cannot be loaded now. The block has not been entered.
+            StoreError: The store with the keys cannot or will not return it.
         """
         with leased():
             await self._load_for(tenant)
             yield
 
     def ledger(self, scope: Scope) -> Ledger:
-        """The small named records that are kept next to the objects of a scope.
+        """Return the small named records next to the objects of a scope.
 
         Raises:
             ConfigError: The chain has no :class:`Offload`.
@@ -364,7 +392,7 @@ class Chain:
         return Ledger(self._policy, tuple(self._stores.values()), scope)
 
     async def close(self) -> None:
-        """Close the stores, and let go of loaded keys. The chain can be used again; its stores open again."""
+        """Close the stores and drop loaded keys. The chain can be used again; its stores reopen."""
         await all_at_once(store.close() for store in self._stores.values())
         await self._policy.sealing.close()
 
@@ -374,7 +402,7 @@ class Chain:
 
     def _check_writes(self) -> None:
         if self.decode_only:
-            raise ConfigError("this chain is decode_only, and would have to write", "Use one that writes.")
+            raise ConfigError("a decode_only chain cannot write", "Use a chain without decode_only.")
 
     async def __aenter__(self) -> Self:
         return self
@@ -388,9 +416,9 @@ class Chain:
 class SyncChain(SyncFace[Chain]):
     """A :class:`Chain` for code that cannot await: :attr:`Chain.sync`.
 
-    Each method takes, gives and raises what the one of :class:`Chain` does. Whatever needs no I/O is answered in the calling
-    thread; the rest is done on an event loop of coatcheck's own, one for the process, while the calling thread waits. So it
-    may be used in any thread, also where an event loop is running, which it holds up: prefer to await there.
+    Arguments, results and errors are those of :class:`Chain`. Work without I/O is done in the calling thread. The rest is
+    done on coatcheck's own event loop, one for the process, while the calling thread waits. So it may be used in any thread,
+    also in one with a running event loop, which it blocks: await :class:`Chain` there if you can.
     """
 
     __slots__ = ()
@@ -407,7 +435,7 @@ class SyncChain(SyncFace[Chain]):
 
     @contextmanager
     def holding_keys(self, tenant: str) -> Iterator[None]:
-        """See :meth:`Chain.holding_keys`; for ``with``."""
+        """Keep the tenant's key usable as :meth:`Chain.holding_keys` does; for ``with``."""
         with leased():
             if not self._subject.decode_only:
                 self.load_keys(tenant)
@@ -429,5 +457,5 @@ def _sort_steps(
         elif isinstance(step, Offload) and offload is None:
             offload = step
         else:
-            raise ConfigError(f"{step!r} stands in the wrong place of the chain, or is no step", order)
+            raise ConfigError(f"{step!r} is in the wrong place of the chain, or is not a step", order)
     return tuple(codecs), sealing, offload

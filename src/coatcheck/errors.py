@@ -1,32 +1,32 @@
-"""Everything that coatcheck raises.
+"""All errors that coatcheck raises.
 
 CoatcheckError
 ├── ConfigError          the chain, a keyring or a store is set up wrongly
-├── FormatError          bytes that are no envelope or reference of a version known here
+├── FormatError          the bytes are not an envelope or reference of a known version
 ├── IntegrityError       tampered, swapped, damaged, or sealed under another key
-├── KeyUnavailable       sealed under a key that the keyring does not hold, or that cannot be had now
-├── PayloadNotFound      the object is gone (also a KeyError)
-├── LimitExceeded        larger than a limit that was set
-├── CheckpointConflict   two writers of one run: the other one saved since this one last looked
-└── StoreError           the store did not do what it was asked
-    ├── StoreUnavailable   it may later: down, throttled, timed out, disk full
-    └── StoreDenied        it will not: credentials or permissions
+├── KeyUnavailable       sealed under a key that is not in the keyring, or cannot be loaded now
+├── PayloadNotFound      the object does not exist (also a KeyError)
+├── LimitExceeded        larger than a configured limit
+├── CheckpointConflict   another writer saved to the same run
+└── StoreError           the store failed
+    ├── StoreUnavailable   for now: down, throttled, timed out, disk full
+    └── StoreDenied        until someone fixes it: credentials or permissions
 """
 
 from typing import ClassVar, Self
 
 
 class CoatcheckError(Exception):
-    """The root: says what happened, to which object, and what to do.
+    """The base class of all errors. The message says what happened, to which object, and what to do.
 
     Args:
-        what: What happened, without a full stop. Never holds payload bytes or key material.
-        todo: What the reader can do about it, a sentence.
-        object_id: The object it happened to, in hexadecimal; empty where there is none.
+        what: What happened, without a full stop. Never contains payload bytes or key material.
+        todo: What the reader can do about it, in full sentences.
+        object_id: The affected object, in hexadecimal; empty if there is none.
     """
 
     retryable: ClassVar[bool] = False
-    """Whether the same call can succeed later without a change of code or configuration."""
+    """True if the same call can succeed later without a change of code or configuration."""
 
     def __init__(self, what: str, todo: str = "", object_id: str = "") -> None:
         super().__init__(what, todo, object_id)
@@ -35,7 +35,11 @@ class CoatcheckError(Exception):
         self.object_id = object_id
 
     def about(self, object_id: str) -> Self:
-        """The same error, naming the object unless it already names one."""
+        """Name the object in this error unless it already names one, and return it.
+
+        Args:
+            object_id: In hexadecimal, or another key in the store.
+        """
         self.object_id = self.object_id or object_id
         self.args = (self.what, self.todo, self.object_id, *self.args[3:])
         return self
@@ -50,42 +54,42 @@ class ConfigError(CoatcheckError):
 
 
 class FormatError(CoatcheckError):
-    """The bytes are no envelope or reference, or one of a version that this release cannot read."""
+    """The bytes are not an envelope or reference, or are of a version that this release cannot read."""
 
 
 class IntegrityError(CoatcheckError):
-    """The bytes are not what was sealed: tampered, swapped, truncated, damaged, or under another key."""
+    """The bytes are not the ones that were sealed: tampered, swapped, truncated, damaged, or under another key."""
 
 
 class KeyUnavailable(CoatcheckError):  # noqa: N818 - it is a state, not a mistake
-    """The payload was sealed under a key that the keyring does not hold, or that cannot be had from its KMS now.
+    """The payload was sealed under a key that is not in the keyring, or that the KMS does not give now.
 
-    An operator can add it, or enable it; a key that was destroyed on purpose is gone for good, and the message says so.
+    An operator can add or enable the key. If it was destroyed on purpose it is gone for good, and the message says so.
     """
 
     retryable = True
 
 
 class PayloadNotFound(CoatcheckError, KeyError):  # noqa: N818 - it names what happened
-    """The store has no such object. An operator may restore it."""
+    """The object does not exist. An operator may be able to restore it."""
 
     retryable = True
 
 
 class LimitExceeded(CoatcheckError):  # noqa: N818 - it names what happened
-    """Something is larger than a limit that was set."""
+    """Something is larger than a configured limit."""
 
 
 class CheckpointConflict(CoatcheckError):  # noqa: N818 - it names what happened
-    """Another writer saved to the run since this one last looked, or deleted it. Neither's state is lost.
+    """Another writer has saved to the run or deleted it since this one last read it. No state is lost.
 
-    Retrying does not help: one of the two writers is one too many, or did not know of the other.
+    Retrying does not help: two writers use one run, and should not, or do not know of each other.
 
     Args:
         what: As in :class:`CoatcheckError`.
         todo: As in :class:`CoatcheckError`.
         object_id: As in :class:`CoatcheckError`.
-        reference: The text of a reference to the state that could not be saved; empty if there is none.
+        reference: The reference to the state that was not saved, as text; empty if there is none.
     """
 
     def __init__(self, what: str, todo: str = "", object_id: str = "", reference: str = "") -> None:
@@ -95,17 +99,17 @@ class CheckpointConflict(CoatcheckError):  # noqa: N818 - it names what happened
 
 
 class StoreError(CoatcheckError):
-    """The store did not do what it was asked."""
+    """The store failed to do what it was asked."""
 
 
 class StoreUnavailable(StoreError):  # noqa: N818 - it names what happened
-    """The store cannot answer now: down, throttled, timed out, or full. Worth retrying.
+    """The store is down, throttled, timed out, or full. Retrying can help.
 
     Args:
         what: As in :class:`CoatcheckError`.
         todo: As in :class:`CoatcheckError`.
         object_id: As in :class:`CoatcheckError`.
-        retry_after: Seconds that the store asked to be left alone (``Retry-After``); None if it did not say.
+        retry_after: Seconds to wait, as requested by the store (``Retry-After``); None if it did not say.
     """
 
     retryable = True
@@ -123,11 +127,11 @@ class StoreDenied(StoreError):  # noqa: N818 - it names what happened
 
 
 def readable_error(error: BaseException) -> CoatcheckError | None:
-    """Return the error of coatcheck whose message this exception has; None if it has another one.
+    """Return the coatcheck error that this exception shows the message of; None if there is none.
 
-    That is the error itself, or the one that an integration raised an engine's exception from. Its message holds no
-    payload, so an engine may journal it in the clear where messages of other errors are sealed: who has to read it is
-    often who lacks the key.
+    This is the exception itself, or the cause from which an integration raised an engine's exception. The message
+    contains no payload, so an engine may journal it in the clear, while messages of other errors are sealed. The person
+    who has to read it often has no key.
     """
     if isinstance(error, CoatcheckError):
         return error

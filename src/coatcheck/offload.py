@@ -1,4 +1,4 @@
-"""Which payloads go to a store, and to which."""
+"""Configuration of the step that moves large payloads to a store."""
 
 import re
 from collections.abc import Mapping
@@ -11,23 +11,23 @@ from coatcheck.storage.client import DEFAULT_DEADLINE
 MAX_PAYLOAD = 256 * 2**20
 """Bytes: 256 MiB."""
 DEFAULT_THRESHOLD = 2048
-"""Bytes. A history of 51,200 events reaches 50 MB if its events average 1 KB, and payloads stand in about every
-third event: below 2 KB a payload, a Temporal history meets its event limit before its size limit."""
+"""Bytes. A Temporal history of 51,200 events reaches 50 MB if its events average 1 KB, and about every third event
+carries a payload: with payloads below 2 KB, a history reaches its event limit before its size limit."""
 
 
 class Offload:
-    """Keep payloads above a size in a store and journal a reference to them. The last step of a chain.
+    """Moves payloads above a size to a store and journals a reference instead. The last step of a chain.
 
     Args:
-        store: Where new objects are written, and read from.
-        over: Bytes; payloads that are larger after the codecs are offloaded, others are sealed inline.
-        alias: What references call ``store``: 1 to 32 characters of ``a-z 0-9 _ -``. It must keep its meaning
-            for as long as any journal refers to it; a few characters keep references small.
-        read_also: Other stores by their aliases, read but never written: where payloads were kept before.
-        deadline: Seconds that one call to a store may take, all its attempts together.
+        store: The store for new objects; also read from.
+        over: Bytes. Payloads that are larger than this after the codecs are offloaded; others are sealed inline.
+        alias: The name of ``store`` in references: 1 to 32 characters of ``a-z 0-9 _ -``. It must mean the same store
+            as long as any journal refers to it. Short names keep references small.
+        read_also: Former stores by alias: read, but never written.
+        deadline: Seconds for one call to a store, including all retries.
 
     Raises:
-        ConfigError: An alias is malformed or given twice, or ``over`` is negative.
+        ConfigError: An alias is malformed or used twice, or ``over`` is negative.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Offload:
         deadline: float = DEFAULT_DEADLINE,
     ) -> None:
         if over < 0:
-            raise ConfigError(f"a threshold of {over} bytes makes no sense", "Use 0 to offload everything.")
+            raise ConfigError(f"over is {over} bytes, which is negative", "Use 0 to offload everything.")
         others = read_also or {}
         if alias in others:
-            raise ConfigError(f"two stores have the alias {alias!r}", "Give each store an alias of its own.")
+            raise ConfigError(f"two stores have the alias {alias!r}", "Give each store its own alias.")
         self.over = over
         self.alias = alias
         self.stores: dict[str, Store] = {alias: store, **others}

@@ -1,4 +1,4 @@
-"""Whose payload it is."""
+"""The tenant and run that a payload belongs to."""
 
 import hashlib
 import re
@@ -8,7 +8,7 @@ from typing import Final
 from coatcheck.errors import ConfigError
 
 ENGINES: Final = ("", "temporal", "restate", "inngest", "checkpoints")
-"""Who names the runs, each by its code: the first byte of its run tags (``docs/wire-format.md``). The first is the caller."""
+"""Engines that name runs, by code: the first byte of their run tags (``docs/wire-format.md``). 0 is the caller itself."""
 _THIRD_PARTY: Final = 0x80
 _ENGINE: Final = re.compile(r"[a-z0-9-]{0,32}")
 
@@ -27,16 +27,16 @@ class Scope:
     Object ids, keys, dedupe and deltas never cross a scope, so a whole scope can be deleted at once.
 
     Args:
-        tenant: Who owns the payload: a Temporal namespace, a customer. Not empty.
+        tenant: The owner of the payload: a Temporal namespace, a customer. Not empty.
         run: The run family: a Temporal workflow ID, a Restate invocation or object key, an Inngest run ID.
-            ``None`` is the tenant scope, for payloads of which the engine does not say whose they are.
-        series: What the engine starts such runs for again and again, handing each what the last one gave back: a Temporal
-            schedule. A run of a series opens what belongs to any other run of it.
-        engine: The engine that calls the run so: ``temporal``, or another name of ``a-z 0-9 -``. Two engines that use the
-            same name for a run mean two runs. Empty where the caller names runs.
+            ``None`` is the tenant scope, for payloads that the engine does not assign to a run.
+        series: The thing for which the engine starts such runs repeatedly, passing each the result of the one before: a
+            Temporal schedule. Each run of a series can open the payloads of the others.
+        engine: The engine that named the run: ``temporal``, or another name of ``a-z 0-9 -``. The same run name in two
+            engines means two runs. Empty if the caller names the runs.
 
     Raises:
-        ConfigError: A name is an empty string or malformed, or there is a series without a run.
+        ConfigError: A name is empty or malformed, or there is a series without a run.
     """
 
     tenant: str
@@ -47,12 +47,12 @@ class Scope:
     def __post_init__(self) -> None:
         if not self.tenant or self.run == "" or self.series == "":
             raise ConfigError(
-                "a scope needs a tenant, and a run and a series that are not empty",
-                "Pass run=None for payloads that belong to the whole tenant.",
+                "a scope has an empty tenant, run or series",
+                "Name them, or pass run=None for payloads that belong to the whole tenant.",
             )
         if self.run is None and self.series is not None:
             raise ConfigError("a series requires a run", "Name the run.")
         if not _ENGINE.fullmatch(self.engine):
             raise ConfigError(
-                f"{self.engine[:80]!r} is not an engine's name", "Use 1 to 32 characters of a-z 0-9 -."
+                f"{self.engine[:80]!r} is not an engine name", "Use 1 to 32 characters of a-z 0-9 -."
             )

@@ -1,7 +1,7 @@
-"""Metrics and spans, by OpenTelemetry's API; where the process has no SDK they go nowhere.
+"""Metrics and spans, through OpenTelemetry's API; without an SDK in the process they go nowhere.
 
-Nothing here says what a payload holds, nor whose it is: only counts, bytes, seconds, outcomes and error types, and in
-spans object ids. Names and units follow OpenTelemetry's semantic conventions. ``docs/telemetry.md`` lists them.
+They reveal neither the content nor the owner of a payload: only counts, bytes, seconds, outcomes and error types, and
+object ids in spans. Names and units follow OpenTelemetry's semantic conventions. ``docs/telemetry.md`` lists them.
 """
 
 import time
@@ -17,20 +17,20 @@ from coatcheck._version import __version__
 
 
 class Outcome(StrEnum):
-    """What became of a payload."""
+    """The way in which a payload was encoded or decoded."""
 
     INLINE = "inline"
-    """It stands in the journal itself, sealed."""
+    """It is in the journal itself, sealed."""
     PASSED = "passed"
-    """It was left as it is: nothing to gain, and nothing secret."""
+    """It was left unchanged: compression gains nothing, and the chain does not encrypt."""
     OFFLOADED = "offloaded"
     """It was stored whole."""
     DELTA = "delta"
     """It was stored as a delta."""
     FOUND = "found"
-    """The store had it."""
+    """The store already had it."""
     KNOWN = "known"
-    """It was known to be in the store, or in the cache: no request was made."""
+    """It was known to be in the store, or it was cached: no request was made."""
     FETCHED = "fetched"
     """It was read from the store."""
 
@@ -45,39 +45,60 @@ _tracer = trace.get_tracer("coatcheck", __version__)
 _payloads = _meter.create_counter("coatcheck.payloads", "{payload}", "Payloads that passed a chain.")
 _payload_size = _meter.create_counter("coatcheck.payload.io", "By", "Bytes of those payloads.")
 _journal_size = _meter.create_counter(
-    "coatcheck.journal.io", "By", "Bytes that stand in the journal for them."
+    "coatcheck.journal.io", "By", "Bytes in the journal for those payloads."
 )
 _store_size = _meter.create_counter("coatcheck.store.io", "By", "Bytes written to and read from stores.")
 _store_seconds = _meter.create_histogram(
-    "coatcheck.store.duration", "s", "One call of a store, with its retries and its wait for a place."
+    "coatcheck.store.duration", "s", "One call to a store, including retries and the wait in its queue."
 )
-_errors = _meter.create_counter("coatcheck.errors", "{error}", "Payloads that could not pass.")
+_errors = _meter.create_counter("coatcheck.errors", "{error}", "Payloads that failed to encode or decode.")
 
 
 def observe_cache(size: Callable[[], int], hits: Callable[[], int], misses: Callable[[], int]) -> None:
-    """Show what the process's cache holds and has done, whenever metrics are collected; ``size`` in bytes."""
+    """Register metrics of the process's cache. The functions are called whenever metrics are collected.
+
+    Args:
+        size: Returns the bytes of memory in use.
+        hits: Returns the number of lookups that found a payload.
+        misses: Returns the number of lookups that found none.
+    """
 
     def reading(read: Callable[[], int]) -> Callable[[object], Sequence[metrics.Observation]]:
         return lambda _: [metrics.Observation(read())]
 
     _meter.create_observable_up_down_counter(
-        "coatcheck.cache.size", [reading(size)], "By", "Opened payloads in the process's cache."
+        "coatcheck.cache.size",
+        [reading(size)],
+        "By",
+        "Memory used by the process's cache of opened payloads.",
     )
     _meter.create_observable_counter(
-        "coatcheck.cache.hits", [reading(hits)], "{lookup}", "Payloads that the cache had."
+        "coatcheck.cache.hits", [reading(hits)], "{lookup}", "Payloads found in the cache."
     )
     _meter.create_observable_counter(
-        "coatcheck.cache.misses", [reading(misses)], "{lookup}", "Payloads that the cache lacked."
+        "coatcheck.cache.misses", [reading(misses)], "{lookup}", "Payloads not found in the cache."
     )
 
 
 def encoded(outcome: Outcome, payload: int, journal: int) -> None:
-    """A payload passed on its way in; sizes in bytes."""
+    """Count a payload that was encoded.
+
+    Args:
+        outcome: The way in which it was encoded.
+        payload: Bytes of the payload.
+        journal: Bytes that go into the journal.
+    """
     _count(_ENCODE, outcome, payload, journal)
 
 
 def decoded(outcome: Outcome, payload: int, journal: int) -> None:
-    """A payload passed on its way back; sizes in bytes."""
+    """Count a payload that was decoded.
+
+    Args:
+        outcome: The way in which it was decoded.
+        payload: Bytes of the payload.
+        journal: Bytes that were in the journal.
+    """
     _count(_DECODE, outcome, payload, journal)
 
 
@@ -88,7 +109,11 @@ def _count(direction: dict[str, str], outcome: Outcome, payload: int, journal: i
 
 
 class counting_errors:  # noqa: N801 - used as a function; a generator would cost ten times as much
-    """Count what keeps a payload from passing on its way in (``encode``) or back (``decode``)."""
+    """Count errors while a payload is encoded or decoded.
+
+    Args:
+        direction: ``encode`` or ``decode``.
+    """
 
     __slots__ = ("_direction",)
 
@@ -106,7 +131,12 @@ class counting_errors:  # noqa: N801 - used as a function; a generator would cos
 
 
 def span(name: str, **attributes: str | int) -> AbstractContextManager[object]:
-    """Work on one payload that a store has a part in; ``attributes`` without their prefix."""
+    """Return a span for work on one payload that involves a store.
+
+    Args:
+        name: ``encode`` or ``decode``; the span's name without its prefix.
+        **attributes: The span's attributes without their prefix.
+    """
     if _is_nobody_tracing():
         return _NO_SPAN
     named = {f"coatcheck.{key}": value for key, value in attributes.items()}
@@ -114,11 +144,11 @@ def span(name: str, **attributes: str | int) -> AbstractContextManager[object]:
 
 
 class StoreCall:
-    """Measures one call of a store, its retries included, and gives it a span.
+    """Measures one call to a store, including retries, in a span.
 
     Args:
         operation: ``create``, ``get``, ...
-        store: Which; only its type is told.
+        store: The store; only its type is recorded.
     """
 
     __slots__ = ("_attributes", "_begin", "_span", "size")
@@ -128,7 +158,7 @@ class StoreCall:
         self._span = _NO_SPAN
         self._begin = 0.0
         self.size = 0
-        """Bytes that were moved; set by the caller."""
+        """Bytes that were transferred; set by the caller."""
 
     def __enter__(self) -> Self:
         if not _is_nobody_tracing():
@@ -153,5 +183,5 @@ class StoreCall:
 
 
 def _is_nobody_tracing() -> bool:
-    """Whether the process has no SDK for traces: a span that goes nowhere would still take 4 microseconds."""
+    """Return True if the process has no SDK for traces: a span that goes nowhere would still take 4 microseconds."""
     return isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)

@@ -336,7 +336,7 @@ async def test_a_chain_that_cannot_keep_states_is_refused() -> None:
         await of(MemoryStore(), max_payload=10).save(bytes(11), 1)
 
 
-async def test_states_of_a_run_are_one_lineage_also_across_processes() -> None:
+async def test_states_of_a_run_are_one_delta_chain_also_across_processes() -> None:
     store = MemoryStore()
     states = growing(24)
     checkpoints = of(store)
@@ -754,7 +754,7 @@ class Life:
         return self.records[-1]
 
     async def save(self, step: int, form: int) -> None:
-        # Half of them as bytes: both kinds are one lineage.
+        # Half of them as bytes: both kinds are one delta chain.
         state = FORMS[form] if form % 2 else pack(FORMS[form])
         self.expect(step, pack(state))
         self.saved.append((await self.writer.save(state, step), pack(state)))

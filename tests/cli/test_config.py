@@ -73,7 +73,7 @@ def test_what_is_set_where_is_said_and_nothing_secret(
 def test_json_has_the_same() -> None:
     found = json.loads(shown("--json"))
     assert found["file"] is None
-    assert "COATCHECK_KEYS holds no key" in found["keys"]
+    assert "COATCHECK_KEYS contains no key" in found["keys"]
     assert {"setting": "encrypt", "value": "true", "from": "default"} in found["settings"]
 
 

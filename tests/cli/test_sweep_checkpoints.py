@@ -96,7 +96,7 @@ def test_more_than_the_share_stops_it(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "this keeps everything"),
+        ((), "these rules keep everything"),
         (("--keep-days", "3", "--grace", "1h"), "is too short to be safe"),
         (("--keep-last", "2", "--grace", "soon"), "no time such as|not a time such as"),
     ],

@@ -61,9 +61,7 @@ def test_what_is_dead_is_marked_and_then_deleted(
     assert marked.scopes == {"live": 1, "marked": 1}
     assert run("restate", *options, "--delete", "--json").scopes == {"live": 1, "waiting": 1}
     age(payloads, 8, tenant)
-    assert "more than the 0% that are allowed" in refusal(
-        "restate", *options[:2], "--max-share", "0", "--delete"
-    )
+    assert "but only 0% are allowed" in refusal("restate", *options[:2], "--max-share", "0", "--delete")
     deleted = run("restate", *options, "--admin", restate_server.admin, "--delete", "--json")
     assert deleted.scopes == {"live": 1, "deleted": 1}
     assert deleted.figures["total", "objects deleted"] == 1

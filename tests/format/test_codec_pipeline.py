@@ -1,4 +1,4 @@
-"""Codecs undone: a line of objects gives what each of them gives after the other, or says where it stops."""
+"""Codecs undone: a chain of objects gives what each of them gives after the other, or says where it stops."""
 
 import random
 
@@ -15,7 +15,7 @@ from tests.chains import Reverse
 CHAINS: list[tuple[Codec, ...]] = [(Zstd(),), (Zstd(), Reverse()), (Zstd(), Zstd())]
 
 
-def transforms(codecs: tuple[Codec, ...]) -> CodecPipeline:
+def pipeline(codecs: tuple[Codec, ...]) -> CodecPipeline:
     return CodecPipeline(codecs, 2**24)
 
 
@@ -24,9 +24,9 @@ def body(encoded: Encoded, member: Member, size: int) -> Body:
     return Body(member.object_id, header, encoded.body)
 
 
-def lineage(codecs: tuple[Codec, ...], payloads: list[bytes]) -> list[Body]:
-    """A lineage of payloads, each the delta that its place asks for."""
-    at, member = transforms(codecs), Member(bytes(32))
+def stored(codecs: tuple[Codec, ...], payloads: list[bytes]) -> list[Body]:
+    """The objects of payloads, each the delta that its place asks for."""
+    at, member = pipeline(codecs), Member(bytes(32))
     bodies = [body(at.encode(payloads[0]), member, len(payloads[0]))]
     for n, payload in enumerate(payloads[1:], 1):
         place, bases = member.next()
@@ -37,7 +37,7 @@ def lineage(codecs: tuple[Codec, ...], payloads: list[bytes]) -> list[Body]:
     return bodies
 
 
-def line(bodies: list[Body], last: int) -> list[Body]:
+def delta_chain(bodies: list[Body], last: int) -> list[Body]:
     return [bodies[last], *(bodies[base[0]] for base in bodies[last].header.bases)]
 
 
@@ -47,31 +47,31 @@ def growing(count: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("codecs", CHAINS, ids=repr)
-def test_every_payload_of_a_lineage_comes_back_with_its_place(codecs: tuple[Codec, ...]) -> None:
+def test_every_payload_of_a_delta_chain_comes_back_with_its_place(codecs: tuple[Codec, ...]) -> None:
     payloads = growing(20)
-    bodies = lineage(codecs, payloads)
+    bodies = stored(codecs, payloads)
     for last, payload in enumerate(payloads):
-        way = line(bodies, last)
-        assert transforms(codecs).decode_line(way, None) == (payload, last)
+        way = delta_chain(bodies, last)
+        assert pipeline(codecs).decode_chain(way, None) == (payload, last)
         if way[1:]:
             base = payloads[way[0].header.bases[0][0]]
-            assert transforms(codecs).decode_line(way[:1], base) == (payload, last)
+            assert pipeline(codecs).decode_chain(way[:1], base) == (payload, last)
 
 
 @pytest.mark.parametrize("last", [1, 11])
 def test_a_line_of_one_codec_is_decoded_in_one_go(last: int, monkeypatch: pytest.MonkeyPatch) -> None:
     payloads = growing(12)
-    way = line(lineage((Zstd(),), payloads), last)
+    way = delta_chain(stored((Zstd(),), payloads), last)
     monkeypatch.delattr(Zstd, "decode")
     monkeypatch.delattr(Zstd, "decode_delta")
-    assert transforms((Zstd(),)).decode_line(way, None) == (payloads[last], last)
+    assert pipeline((Zstd(),)).decode_chain(way, None) == (payloads[last], last)
 
 
 @given(st.lists(st.binary(min_size=8, max_size=300), min_size=2, max_size=9))
 def test_payloads_that_have_nothing_in_common_come_back_as_well(payloads: list[bytes]) -> None:
-    bodies = lineage((Zstd(),), payloads)
+    bodies = stored((Zstd(),), payloads)
     for last, payload in enumerate(payloads):
-        assert transforms((Zstd(),)).decode_line(line(bodies, last), None) == (payload, last)
+        assert pipeline((Zstd(),)).decode_chain(delta_chain(bodies, last), None) == (payload, last)
 
 
 @pytest.mark.parametrize("codecs", CHAINS, ids=repr)
@@ -79,10 +79,10 @@ def test_payloads_that_have_nothing_in_common_come_back_as_well(payloads: list[b
 def test_a_payload_that_is_not_as_large_as_its_header_says_is_an_error(
     codecs: tuple[Codec, ...], more: int
 ) -> None:
-    target, *others = line(lineage(codecs, growing(12)), 11)
+    target, *others = delta_chain(stored(codecs, growing(12)), 11)
     header = target.header._replace(size=target.header.size + more)
     with pytest.raises((FormatError, LimitExceeded), match=target.object_id.hex()):
-        transforms(codecs).decode_line([target._replace(header=header), *others], None)
+        pipeline(codecs).decode_chain([target._replace(header=header), *others], None)
 
 
 @pytest.mark.parametrize("codecs", CHAINS, ids=repr)
@@ -92,8 +92,8 @@ def test_a_payload_that_is_not_as_large_as_its_header_says_is_an_error(
     + [("place", at) for at in range(3)],
 )
 def test_what_is_amiss_is_named(codecs: tuple[Codec, ...], damage: str, at: int) -> None:
-    """The last of the line stands alone, and has no place."""
-    way = line(lineage(codecs, growing(12)), 11)
+    """The last of the chain stands alone, and has no place."""
+    way = delta_chain(stored(codecs, growing(12)), 11)
     assert len(way) == 4
     found = way[at]
     header = found.header
@@ -104,4 +104,4 @@ def test_what_is_amiss_is_named(codecs: tuple[Codec, ...], damage: str, at: int)
         "place": found._replace(header=header._replace(bases=(*header.bases, bytes(32)))),
     }[damage]
     with pytest.raises((FormatError, LimitExceeded), match=found.object_id.hex()):
-        transforms(codecs).decode_line([*way[:at], spoiled, *way[at + 1 :]], None)
+        pipeline(codecs).decode_chain([*way[:at], spoiled, *way[at + 1 :]], None)

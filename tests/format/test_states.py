@@ -356,9 +356,9 @@ def test_a_type_that_does_not_fit_is_refused() -> None:
             pack(state, as_type)
     kinds: list[Any] = [Client, list[Client], np.ndarray, "no such type", 7, {}]
     for kind in kinds:
-        with pytest.raises(FormatError, match="no type that can be saved"):
+        with pytest.raises(FormatError, match="cannot be saved as JSON"):
             pack([1], kind)
-        with pytest.raises(FormatError, match="no type that can be saved"):
+        with pytest.raises(FormatError, match="cannot be saved as JSON"):
             unpack(b"[1]", kind)
 
 

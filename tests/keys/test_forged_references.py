@@ -128,7 +128,7 @@ async def test_a_key_that_was_made_just_after_a_forgery_is_found(world: World) -
 
 async def test_a_key_that_is_about_to_be_too_old_serves_through_an_outage_until_it_is(world: World) -> None:
     chain, keys = world.process(deadline=1.0)
-    clock = keys._held._clock = Clock()
+    clock = keys._cache._clock = Clock()
     journal = await chain.encode(PAYLOAD, SCOPE)
     world.server.fault = lambda _: world.server.error(503)
     clock.now = keys.max_age * 0.95
@@ -150,7 +150,7 @@ async def test_a_key_that_is_about_to_be_too_old_serves_through_an_outage_until_
 
 async def test_a_key_is_renewed_before_it_is_too_old(world: World) -> None:
     chain, keys = world.process()
-    clock = keys._held._clock = Clock()
+    clock = keys._cache._clock = Clock()
     journal = await chain.encode(PAYLOAD, SCOPE)
     world.forget_calls()
     clock.now = keys.max_age * 0.95
@@ -164,7 +164,7 @@ async def test_a_key_is_renewed_before_it_is_too_old(world: World) -> None:
 
 async def test_a_key_that_was_destroyed_is_let_go_of_when_it_is_renewed(world: World) -> None:
     chain, keys = world.process()
-    clock = keys._held._clock = Clock()
+    clock = keys._cache._clock = Clock()
     journal = await chain.encode(PAYLOAD, SCOPE)
     await world.process()[1].shred(SCOPE.tenant)
     assert await chain.decode(journal, SCOPE) == PAYLOAD

@@ -43,13 +43,13 @@ def test_no_key_in_the_environment_says_how_to_make_one(
     monkeypatch.delenv("COATCHECK_KEYS", raising=False)
     if value is not None:
         monkeypatch.setenv("COATCHECK_KEYS", value)
-    with pytest.raises(ConfigError, match=r"COATCHECK_KEYS holds no key.*coatcheck keys new"):
+    with pytest.raises(ConfigError, match=r"COATCHECK_KEYS contains no key.*coatcheck keys new"):
         Keyring.from_env()
 
 
 def test_a_key_that_is_not_held_is_named_with_those_that_are() -> None:
     with pytest.raises(
-        KeyUnavailable, match=rf"{OTHER_KEY.id.hex()}; the keyring holds {KEY.id.hex()}"
+        KeyUnavailable, match=rf"{OTHER_KEY.id.hex()}; the keyring has {KEY.id.hex()}"
     ) as caught:
         Keyring(KEY).find(OTHER_KEY.id)
     assert caught.value.retryable

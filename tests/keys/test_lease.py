@@ -19,50 +19,50 @@ class Clock:
         return self.now
 
 
-def held_by(clock: Clock) -> tuple[KeyCache, Key]:
-    held, key = KeyCache(AGE, clock), Key.generate()
-    held.hold(TENANT, key, primary=True)
-    return held, key
+def cached_by(clock: Clock) -> tuple[KeyCache, Key]:
+    cache, key = KeyCache(AGE, clock), Key.generate()
+    cache.put(TENANT, key, primary=True)
+    return cache, key
 
 
 def test_what_an_attempt_has_asked_for_it_has_until_its_end_and_others_have_it_for_its_age() -> None:
     clock, lease = Clock(), KeyLease()
-    held, key = held_by(clock)
+    cache, key = cached_by(clock)
     with lease.active():
-        assert held.is_fresh(TENANT, None)
+        assert cache.is_fresh(TENANT, None)
         clock.now += 2 * AGE
-        assert held.is_fresh(TENANT, None)
-        assert held.primary_key_id(TENANT) == key.id
-        assert held.key(TENANT, key.id) is key
-        assert held.key_ids(TENANT) == (key.id,)
-    assert held.key(TENANT, key.id) is None
-    assert not held.is_fresh(TENANT, None)
+        assert cache.is_fresh(TENANT, None)
+        assert cache.primary_key_id(TENANT) == key.id
+        assert cache.key(TENANT, key.id) is key
+        assert cache.key_ids(TENANT) == (key.id,)
+    assert cache.key(TENANT, key.id) is None
+    assert not cache.is_fresh(TENANT, None)
     with KeyLease().active():
-        assert held.primary_key_id(TENANT) is None
+        assert cache.primary_key_id(TENANT) is None
     with lease.active():
         lease.end()
-        assert held.primary_key_id(TENANT) is None
-        held.hold(TENANT, key, primary=True)
-        assert held.key(TENANT, key.id) is key
+        assert cache.primary_key_id(TENANT) is None
+        cache.put(TENANT, key, primary=True)
+        assert cache.key(TENANT, key.id) is key
         clock.now += 2 * AGE
-        assert held.key(TENANT, key.id) is None, "a task that outlives the attempt keeps nothing"
+        assert cache.key(TENANT, key.id) is None, "a task that outlives the attempt keeps nothing"
 
 
 def test_an_attempt_seals_all_it_has_under_the_key_that_it_began_with() -> None:
     clock = Clock()
-    held, key = held_by(clock)
+    cache, key = cached_by(clock)
     with KeyLease().active():
-        assert held.primary_key_id(TENANT) == key.id
+        assert cache.primary_key_id(TENANT) == key.id
         rotated = Key.generate()
-        held.hold(TENANT, rotated, primary=True)
-        assert held.primary_key_id(TENANT) == key.id
-        assert held.key_ids(TENANT) == (key.id, rotated.id)
-    assert held.primary_key_id(TENANT) == rotated.id
+        cache.put(TENANT, rotated, primary=True)
+        assert cache.primary_key_id(TENANT) == key.id
+        assert cache.key_ids(TENANT) == (key.id, rotated.id)
+    assert cache.primary_key_id(TENANT) == rotated.id
 
 
 def test_the_keys_of_two_sources_are_not_confused() -> None:
     clock = Clock()
-    (one, key), (other, another) = held_by(clock), held_by(clock)
+    (one, key), (other, another) = cached_by(clock), cached_by(clock)
     with KeyLease().active():
         assert (one.primary_key_id(TENANT), other.primary_key_id(TENANT)) == (key.id, another.id)
         clock.now += 2 * AGE

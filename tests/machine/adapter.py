@@ -9,7 +9,7 @@ from coatcheck import Chain, Checkpoints, Encrypt, Key, Keyring, Offload, Payloa
 from coatcheck.contracts.store import DEFAULT_LIMIT, StoredObject
 from coatcheck.format.reference import Reference
 from coatcheck.retention.live import LiveRuns, Origin, RunTag, Series
-from coatcheck.retention.rules import Rules
+from coatcheck.retention.rules import RetentionRules
 from coatcheck.retention.sweep import DEFAULT_MAX_SHARE, Sweep
 from coatcheck.storage.prefixes import ScopePrefixes
 
@@ -137,7 +137,7 @@ def sweep_of(chain: Chain, engine: str, cluster: str, shown: Shown, *, careful: 
         _Engine(engine, cluster, shown),
         engine=engine,
         tenants=(TENANT,),
-        rules=Rules(grace=GRACE, idle=GRACE),
+        rules=RetentionRules(grace=GRACE, idle=GRACE),
         max_share=DEFAULT_MAX_SHARE if careful else 1,
         no_runs=() if careful else (TENANT,),
     )
@@ -152,7 +152,7 @@ def checkpoint_sweep_of(chain: Chain, keep_days: int | None, keep_last: int) -> 
         None,
         engine="checkpoints",
         tenants=(TENANT,),
-        rules=Rules(grace=GRACE, idle=idle, keep_last=keep_last),
+        rules=RetentionRules(grace=GRACE, idle=idle, keep_last=keep_last),
         max_share=1,
     )
 

@@ -193,7 +193,7 @@ async def test_a_replay_of_a_run_that_stored_nothing_yet_goes_on_with_it() -> No
     assert store.creates == 5
 
 
-async def test_a_worker_that_recovered_goes_on_with_the_same_lineage() -> None:
+async def test_a_worker_that_recovered_goes_on_with_the_same_delta_chain() -> None:
     store = Counting()
     forms = turns(24)
     chain = chain_on(store)
@@ -228,12 +228,12 @@ async def test_what_a_restored_payload_is_built_on_stays_in_memory_compressed() 
     root = max(n for n, journal in enumerate(journals) if not Reference.from_bytes(journal).bases)
     cold = chain_on(store)
     await cold.open(journals[root + 59], SCOPE)
-    line = [root + place for place in (58, 56, 48, 32, 0)]
-    stored = [len(await store.get(await key_of(store, journals[n]))) for n in line]
+    delta_chain = [root + place for place in (58, 56, 48, 32, 0)]
+    stored = [len(await store.get(await key_of(store, journals[n]))) for n in delta_chain]
     beside = cost_of(b"") + sum(_BODY_COST + bits * _BASE_COST for bits in (4, 3, 2, 1, 0))
     assert 0.9 < (cold.cache.stats.size - len(forms[root + 59]) - beside) / sum(stored) < 1
     store.reset()
-    for n in line:
+    for n in delta_chain:
         assert await cold.open(journals[n], SCOPE) == forms[n]
     assert store.gets == 0
 
@@ -428,7 +428,7 @@ async def test_a_listing_that_is_denied_is_said_once_and_done_without(
             assert await cold.open(journal, SCOPE) == form
         other = await chain.encode(turns(1, seed=9)[0], Scope("other", "run"))
         await cold.open(other, Scope("other", "run"))
-    assert len([record for record in caplog.records if "may not be listed" in record.message]) == 1
+    assert len([record for record in caplog.records if "listing the store is denied" in record.message]) == 1
 
 
 async def test_a_listing_that_fails_costs_nothing_but_speed() -> None:

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from coatcheck import Chain, Encrypt, Key, Keyring, MemoryStore, Offload, PayloadCache, Scope, Store, Zstd
 from coatcheck.format.suites import ScopeSealer
 from coatcheck.retention.live import LiveRuns
-from coatcheck.retention.report import Report
-from coatcheck.retention.rules import Rules
+from coatcheck.retention.rules import RetentionRules
 from coatcheck.retention.sweep import Sweep, store_time
+from coatcheck.retention.tally import Report
 from coatcheck.storage.client import StoreClient
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sweep_marks import SWEEP_MARK, SweepMark, lease, read_mark, seal_mark
@@ -19,7 +19,7 @@ TENANT = "tenant"
 ENGINE = "temporal"
 GRACE = timedelta(days=7)
 LONG = timedelta(days=8)
-RULES = Rules(grace=GRACE, idle=GRACE)
+RULES = RetentionRules(grace=GRACE, idle=GRACE)
 KEY = Key(bytes(range(32)))
 ORIGIN = "/sweep-origin-"
 PATIENCE = 60.0
@@ -59,7 +59,7 @@ def sweep_of(
     store: Store,
     live: LiveRuns | None,
     *,
-    rules: Rules = RULES,
+    rules: RetentionRules = RULES,
     tenants: tuple[str, ...] = (TENANT,),
     keyring: Keyring | None = None,
     max_share: float = 1,
@@ -68,10 +68,10 @@ def sweep_of(
     moved: bool = False,
 ) -> Sweep:
     """A sweep that minds no share, and no engine that shows nothing, unless it is told to."""
-    addresses = ScopePrefixes(chain_on(store, keyring).sealings)
+    prefixes = ScopePrefixes(chain_on(store, keyring).sealings)
     return Sweep(
         store,
-        addresses,
+        prefixes,
         live,
         engine=engine or (live.engine if live else "checkpoints"),
         tenants=tenants,
@@ -84,9 +84,9 @@ def sweep_of(
 
 async def sealer_of(prefix: str) -> ScopeSealer:
     """What a sweep seals its marks in a scope with."""
-    addresses = ScopePrefixes(chain_on(MemoryStore()).sealings)
-    await addresses.of_tenant(TENANT)
-    return await addresses.sealer_at(prefix)
+    prefixes = ScopePrefixes(chain_on(MemoryStore()).sealings)
+    await prefixes.of_tenant(TENANT)
+    return await prefixes.sealer_at(prefix)
 
 
 async def marked(store: Store, prefix: str, made: datetime | None = None) -> SweepMark:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from coatcheck import MemoryStore
-from coatcheck.retention.report import Report
+from coatcheck.retention.tally import Report
 from tests.retention import calendars
 from tests.retention.sweeping import GRACE, scope_of
 from tests.retention.world import Asker, Run, Worker, World

@@ -8,7 +8,7 @@ import pytest
 
 from coatcheck import Chain, MemoryStore, Offload, PayloadCache, Store, StoredObject, StoreUnavailable, Zstd
 from coatcheck.errors import StoreDenied
-from coatcheck.retention.rules import Action, Rules
+from coatcheck.retention.rules import Action, RetentionRules
 from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sweep_marks import (
@@ -152,7 +152,7 @@ async def test_more_planted_leases_than_anybody_can_look_at_are_said_to_be_so() 
     await store.replace(prefix + SWEEP_MARK, b"")
     for number in range(1001):
         await store.replace(prefix + lease(ID, number), b"")
-    with pytest.raises(StoreUnavailable, match="most of which no sweep made"):
+    with pytest.raises(StoreUnavailable, match="most of them are not from sweeps"):
         await chain_on(store).encode(payload("run"), scope_of("run"))
     await store.age(LONG)
     report = await sweep_of(store, Live()).run()
@@ -295,7 +295,7 @@ async def test_two_sweeps_with_different_graces_leave_no_half() -> None:
     sealed = seal_mark(scope, name, SweepMark(mark.id, mark.made + LONG, mark.until))
     await store.create(prefix + name, sealed)
     await store.age(timedelta(hours=2))
-    longer = Rules(grace=GRACE * 10, idle=GRACE * 10)
+    longer = RetentionRules(grace=GRACE * 10, idle=GRACE * 10)
     assert (await sweep_of(store, Live(), rules=longer).run()).deleted == 3
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from coatcheck import FormatError, LimitExceeded, MemoryStore, PayloadNotFound
 from coatcheck.retention.index import Index
 from coatcheck.retention.live_snapshot import RecordedScopes, forget, forget_older, parts, record
-from coatcheck.retention.report import Report
 from coatcheck.retention.rules import Action
 from coatcheck.retention.sweep import Sweep, store_time
+from coatcheck.retention.tally import Report
 from coatcheck.scope import engine_code
 from coatcheck.storage.prefixes import ScopePrefixes
 from tests.retention.aged_store import AgedStore
@@ -123,7 +123,7 @@ def part_of(store: AgedStore, live: Live, part: str, *, begun: datetime) -> Swee
     sweep = sweep_of(store, live)
     return Sweep(
         store,
-        sweep._addresses,
+        sweep._prefixes,
         live,
         engine=ENGINE,
         tenants=(TENANT,),

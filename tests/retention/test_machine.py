@@ -48,7 +48,7 @@ class Machine(RuleBasedStateMachine):
         self.world.lead_clocks(self.patch)
         self.workers = [Worker(self.world) for _ in range(2)]
         self.sweepers: list[Asker] = []
-        self.addresses = ScopePrefixes(self.workers[0].chain.sealings)
+        self.prefixes = ScopePrefixes(self.workers[0].chain.sealings)
 
     def teardown(self) -> None:
         try:
@@ -211,7 +211,7 @@ class Machine(RuleBasedStateMachine):
             for encoded, _ in run.journal:
                 assert is_reference(encoded)
                 reference = Reference.from_bytes(encoded)
-                (prefix,) = self.world.loop.run_until_complete(self.addresses.of(scope_of(run.workflow)))
+                (prefix,) = self.world.loop.run_until_complete(self.prefixes.of(scope_of(run.workflow)))
                 for object_id in (reference.object_id, *reference.bases):
                     assert prefix + object_id.hex() in self.world.objects
 
@@ -228,7 +228,7 @@ class Machine(RuleBasedStateMachine):
         needed = {
             prefix
             for run in self.world.runs
-            for prefix in self.world.loop.run_until_complete(self.addresses.of(scope_of(run.workflow)))
+            for prefix in self.world.loop.run_until_complete(self.prefixes.of(scope_of(run.workflow)))
         }
         left = {key for key in self.world.objects if key.rpartition("/")[0] + "/" not in needed}
         assert not {key for key in left if len(key.rpartition("/")[2]) == 64}

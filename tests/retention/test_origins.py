@@ -9,7 +9,7 @@ import pytest
 from coatcheck import Checkpoints, Key, Keyring, MemoryStore, Scope, Store
 from coatcheck.errors import CoatcheckError, ConfigError, LimitExceeded
 from coatcheck.retention.live import Origin
-from coatcheck.retention.rules import Action, Rules
+from coatcheck.retention.rules import Action, RetentionRules
 from coatcheck.retention.sweep import DEFAULT_MAX_SHARE
 from coatcheck.storage.prefixes import ScopePrefixes
 from tests.chains import history
@@ -160,7 +160,7 @@ async def test_two_engines_whose_scopes_begin_alike() -> None:
     store = AgedStore(MemoryStore())
     await put(store, "run", engine=first)
     await sweep_of(store, Placed("run", engine=first)).run()
-    with pytest.raises(ConfigError, match="begin alike"):
+    with pytest.raises(ConfigError, match="have the same code in scopes"):
         await sweep_of(store, Placed("run", engine=second)).run()
 
 
@@ -183,14 +183,14 @@ async def test_a_sweep_of_one_engine_marked_what_another_had_written() -> None:
     for _ in range(2):
         await store.age(LONG)
         assert (await sweep_of(store, None, engine="inngest").run()).objects <= 1
-    addresses = ScopePrefixes(chain_on(store).sealings)
-    inngests = set(await keys_of(store, await addresses.of(Scope(TENANT, "run", engine="inngest"))))
+    prefixes = ScopePrefixes(chain_on(store).sealings)
+    inngests = set(await keys_of(store, await prefixes.of(Scope(TENANT, "run", engine="inngest"))))
     left = set(await keys_of(store))
     assert everything - left == {key for key in everything if key.split("/")[1].startswith("03")}
     assert inngests == set()
     for _ in range(2):
         await store.age(LONG)
-        rules = Rules(grace=GRACE, idle=None, keep_last=1)
+        rules = RetentionRules(grace=GRACE, idle=None, keep_last=1)
         await sweep_of(store, None, rules=rules).run()
     assert [one.step for one in await history(agent)] == [4]
     gone = left - set(await keys_of(store))

@@ -82,7 +82,7 @@ async def races(store: AgedStore, numbers: range) -> Counter[str]:
 
     async def race(run: str) -> list[bytes]:
         scope = scope_of(run)
-        (prefix,) = await sweeper._addresses.of(scope)
+        (prefix,) = await sweeper._prefixes.of(scope)
         if chances.random() < _EARLY:
             # Before or after: scopes are claimed one after the other.
             await asyncio.sleep(chances.uniform(0, _SWEEP))

@@ -15,7 +15,7 @@ from coatcheck.errors import ConfigError, StoreDenied, StoreError
 from coatcheck.retention import rate_limit as pace
 from coatcheck.retention.index import Index
 from coatcheck.retention.live_snapshot import RecordedScopes, record
-from coatcheck.retention.rules import Action, Rules
+from coatcheck.retention.rules import Action, RetentionRules
 from coatcheck.retention.sweep import Sweep, noted
 from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.storage.client import StoreClient
@@ -160,7 +160,7 @@ async def test_a_store_that_ignores_create_conditions_is_not_swept() -> None:
     await put(store, "dead")
     await store.age(LONG)
     before = await keys_of(store)
-    with pytest.raises(ConfigError, match="does not refuse to create"):
+    with pytest.raises(ConfigError, match="creates an object that already exists"):
         await sweep_of(store, Live()).run()
     assert [key for key in await keys_of(store) if not key.startswith("sweep/")] == before
 
@@ -182,16 +182,16 @@ async def test_a_run_of_a_hundred_thousand_checkpoints_was_never_trimmed() -> No
     for step in range(count - keep, count):
         await saved.save(random.Random(step).randbytes(900), step)
     chain = chain_on(store)
-    addresses = ScopePrefixes(chain.sealings)
-    (prefix,) = await addresses.of(Scope(TENANT, "large", engine="checkpoints"))
-    records = Records(StoreClient(store), await addresses.sealer_at(prefix))
+    prefixes = ScopePrefixes(chain.sealings)
+    (prefix,) = await prefixes.of(Scope(TENANT, "large", engine="checkpoints"))
+    records = Records(StoreClient(store), await prefixes.sealer_at(prefix))
     for step in range(count - keep):
         await store.inner.replace(records.key(Position(0, step)), b"an old one")
     small = Checkpoints(chain_on(store), run="small", tenant=TENANT)
     for step in range(5):
         await small.save(random.Random(step).randbytes(900), step)
     report = await swept_twice(
-        sweep_of(store, None, rules=Rules(grace=GRACE, idle=None, keep_last=keep)), store
+        sweep_of(store, None, rules=RetentionRules(grace=GRACE, idle=None, keep_last=keep)), store
     )
     assert report.of(Action.TRIM).scopes == 2
     assert [one.step for one in await history(small)] == [3, 4]
@@ -215,7 +215,9 @@ async def test_a_record_that_was_damaged_on_its_way_is_fetched_once_more() -> No
     saved = Checkpoints(chain_on(store), run="run", tenant=TENANT)
     for step in range(5):
         await saved.save(random.Random(step).randbytes(900), step)
-    report = await swept_twice(sweep_of(store, None, rules=Rules(grace=GRACE, idle=None, keep_last=2)), store)
+    report = await swept_twice(
+        sweep_of(store, None, rules=RetentionRules(grace=GRACE, idle=None, keep_last=2)), store
+    )
     assert (report.of(Action.TRIM).scopes, store.damaged) == (1, 1)
 
 
@@ -291,10 +293,10 @@ class Beat:
 
 
 async def test_judging_millions_of_scopes_kept_the_worker_from_its_heartbeat() -> None:
-    addresses = ScopePrefixes(chain_on(MemoryStore()).sealings)
-    (tenant,) = await addresses.of_tenant(TENANT)
+    prefixes = ScopePrefixes(chain_on(MemoryStore()).sealings)
+    (tenant,) = await prefixes.of_tenant(TENANT)
     store = Many(SCOPES, tenant)
-    (place,) = await addresses.own_places(TENANT)
+    (place,) = await prefixes.own_places(TENANT)
     beat = Beat()
     beating = asyncio.ensure_future(beat.go_on())
     try:
@@ -308,7 +310,7 @@ async def test_judging_millions_of_scopes_kept_the_worker_from_its_heartbeat() -
         live = RecordedScopes(store, TENANT, "sweep", "")
         sweep = Sweep(
             store,
-            addresses,
+            prefixes,
             live,
             engine=ENGINE,
             tenants=(TENANT,),
@@ -319,7 +321,7 @@ async def test_judging_millions_of_scopes_kept_the_worker_from_its_heartbeat() -
         for work in (sweep.look, sweep.run):
             assert (await work()).of(Action.LIVE).scopes == SCOPES
         with Index() as index:
-            assert [count async for count in noted(live, addresses, index)][-1] == SCOPES
+            assert [count async for count in noted(live, prefixes, index)][-1] == SCOPES
     finally:
         beating.cancel()
     print(f"{SCOPES:,} scopes: the loop was held up for {beat.longest:.3f} s at most")  # noqa: T201 - the figure is wanted

@@ -8,7 +8,7 @@ import pytest
 
 from coatcheck import Chain, Checkpoints, Encrypt, Keyring, Offload, PayloadCache, Store
 from coatcheck.errors import CheckpointConflict, StoreUnavailable
-from coatcheck.retention.rules import Action, Rules
+from coatcheck.retention.rules import Action, RetentionRules
 from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.storage.sweep_marks import SWEEP_LEASE
 from coatcheck.stores.cached import CachedStore
@@ -27,7 +27,7 @@ from tests.retention.sweeping import (
     sweep_of,
 )
 
-CHECKPOINTS = Rules(grace=GRACE, idle=GRACE)
+CHECKPOINTS = RetentionRules(grace=GRACE, idle=GRACE)
 
 
 def state(seed: int) -> bytes:
@@ -62,7 +62,7 @@ async def test_what_was_fetched_ahead_of_a_sweep() -> None:
     await sweep_of(store, Live()).run()
     await store.age(LONG)
     sweep = sweep_of(store, Live())
-    (prefix,) = await sweep._addresses.of(scope)
+    (prefix,) = await sweep._prefixes.of(scope)
     await claimed(store, prefix)  # a sweep is at it
     chain = chain_on(store)
     await chain.replaying(scope)

@@ -20,7 +20,7 @@ from coatcheck import (
 )
 from coatcheck.errors import CoatcheckError, ConfigError, KeyUnavailable, LimitExceeded, StoreDenied
 from coatcheck.retention.live import LiveRuns
-from coatcheck.retention.rules import Action, Rules
+from coatcheck.retention.rules import Action, RetentionRules
 from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sweep_marks import SWEEP_ALIVE
@@ -248,7 +248,7 @@ async def test_without_a_key_of_the_tenant_nothing_is_decided() -> None:
     await store.age(LONG)
     chain = Chain(Lost(Keyring(KEY)), Offload(store))
     sweep = sweep_of(store, Live())
-    sweep._addresses._sealings = chain.sealings
+    sweep._prefixes._sealings = chain.sealings
     before = await keys_of(store)
     with pytest.raises(KeyUnavailable):
         await sweep.run()
@@ -269,4 +269,4 @@ async def test_a_store_that_may_not_be_listed_is_not_swept() -> None:
 
 def test_a_grace_that_is_too_short_is_refused() -> None:
     with pytest.raises(ConfigError):
-        Rules(grace=timedelta(hours=23), idle=LONG)
+        RetentionRules(grace=timedelta(hours=23), idle=LONG)

@@ -21,15 +21,15 @@ from coatcheck import (
 )
 from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.errors import ConfigError
-from coatcheck.retention.report import Report
-from coatcheck.retention.rules import Action, Rules
+from coatcheck.retention.rules import Action, RetentionRules
+from coatcheck.retention.tally import Report
 from coatcheck.storage.sweep_marks import SWEEP_DELETING, SWEEP_LEASE
 from tests.chains import history
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import GRACE, KEY, LONG, TENANT, chain_on, keys_of, sweep_of
 
 KEEP = 3
-RULES = Rules(grace=GRACE, idle=None, keep_last=KEEP)
+RULES = RetentionRules(grace=GRACE, idle=None, keep_last=KEEP)
 
 
 def states(count: int, run: str = "run") -> list[bytes]:
@@ -44,11 +44,11 @@ async def saved(store: Store, count: int, run: str = "run") -> None:
         await checkpoints.save(state, step)
 
 
-async def sweep(store: Store, rules: Rules = RULES) -> Report:
+async def sweep(store: Store, rules: RetentionRules = RULES) -> Report:
     return await sweep_of(store, None, rules=rules).run()
 
 
-async def swept_twice(store: AgedStore, rules: Rules = RULES) -> Report:
+async def swept_twice(store: AgedStore, rules: RetentionRules = RULES) -> Report:
     await store.age(LONG)
     await sweep(store, rules)
     await store.age(LONG)
@@ -64,7 +64,7 @@ def read(store: Store, run: str = "run") -> Checkpoints:
 async def test_the_latest_restore_and_the_others_are_gone(count: int, keep: int) -> None:
     store = AgedStore(MemoryStore())
     await saved(store, count)
-    report = await swept_twice(store, Rules(grace=GRACE, idle=None, keep_last=keep))
+    report = await swept_twice(store, RetentionRules(grace=GRACE, idle=None, keep_last=keep))
     left = await history(read(store))
     assert [checkpoint.step for checkpoint in left] == list(range(max(0, count - keep), count))
     for checkpoint in left:
@@ -77,7 +77,7 @@ async def test_the_latest_restore_and_the_others_are_gone(count: int, keep: int)
 async def test_a_state_that_is_no_longer_kept_is_not_found() -> None:
     store = AgedStore(MemoryStore())
     await saved(store, 8)
-    # The first and the fifth of a lineage are bases of the last three; the fourth is one of none of them.
+    # The first and the fifth of a delta chain are bases of the last three; the fourth is one of none of them.
     gone = (await read(store).at(3)).reference
     await swept_twice(store)
     with pytest.raises(PayloadNotFound):
@@ -107,7 +107,7 @@ async def test_a_trimmed_run_is_not_marked_again_and_goes_on() -> None:
 
 
 async def test_old_runs_go_whole_and_younger_ones_are_trimmed() -> None:
-    rules = Rules(grace=GRACE, idle=timedelta(days=20), keep_last=KEEP)
+    rules = RetentionRules(grace=GRACE, idle=timedelta(days=20), keep_last=KEEP)
     store = AgedStore(MemoryStore())
     await saved(store, 6, "old")
     await store.age(LONG)
@@ -122,16 +122,16 @@ async def test_a_run_that_may_be_kept_longer_than_it_was_marked_for_is_kept() ->
     store = AgedStore(MemoryStore())
     await saved(store, 6)
     await store.age(LONG)
-    await sweep(store, Rules(grace=GRACE, idle=GRACE))
+    await sweep(store, RetentionRules(grace=GRACE, idle=GRACE))
     await store.age(LONG)
-    longer = Rules(grace=GRACE, idle=timedelta(days=365))
+    longer = RetentionRules(grace=GRACE, idle=timedelta(days=365))
     assert (await sweep(store, longer)).of(Action.YOUNG).scopes == 1
     assert len(await history(read(store))) == 6
 
 
 async def test_a_rotation_made_old_checkpoints_of_a_run_that_went_on_look_idle() -> None:
     """Under each key a run has a scope of its own; it was judged as if it were another run."""
-    store, rules = AgedStore(MemoryStore()), Rules(grace=GRACE, idle=timedelta(days=10))
+    store, rules = AgedStore(MemoryStore()), RetentionRules(grace=GRACE, idle=timedelta(days=10))
     new = Keyring(Key(bytes(range(32, 64))), KEY)
 
     def run(name: str, keyring: Keyring | None = None) -> Checkpoints:
@@ -219,7 +219,7 @@ async def test_a_sweep_that_is_cut_off_at_any_request_is_finished_by_the_next(en
         assert [one.step for one in left][-KEEP:] == [3, 4, 5]
         begun = any(SWEEP_DELETING in key for key in await keys_of(store))
         await store.age(timedelta(hours=2))
-        rules = Rules(grace=GRACE, idle=GRACE) if engine and begun else RULES
+        rules = RetentionRules(grace=GRACE, idle=GRACE) if engine and begun else RULES
         await sweep(store, rules)
         left = await history(read(store))
         assert [one.step for one in left] == [3, 4, 5]
@@ -262,4 +262,4 @@ async def test_writers_against_a_sweep_that_trims() -> None:
 def test_rules_that_keep_everything_or_nonsense_are_refused() -> None:
     for idle, keep_last in ((None, 0), (None, -1), (None, 1_000_000), (timedelta(hours=1), 0)):
         with pytest.raises(ConfigError):
-            Rules(grace=GRACE, idle=idle, keep_last=keep_last)
+            RetentionRules(grace=GRACE, idle=idle, keep_last=keep_last)

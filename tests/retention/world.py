@@ -16,9 +16,9 @@ import pytest
 from coatcheck import Chain, Encrypt, Key, Keyring, Offload, PayloadCache, PayloadNotFound, Scope, Store, Zstd
 from coatcheck.contracts.store import DEFAULT_LIMIT, StoredObject, check_key
 from coatcheck.retention.live import LiveRuns
-from coatcheck.retention.report import Report
-from coatcheck.retention.rules import Rules
+from coatcheck.retention.rules import RetentionRules
 from coatcheck.retention.sweep import Sweep
+from coatcheck.retention.tally import Report
 from coatcheck.storage import conditions
 from coatcheck.storage.prefixes import ScopePrefixes
 from tests.retention import calendars
@@ -267,11 +267,11 @@ class World:
         self.elapsed += span
 
     def sweep(self, asker: Asker) -> Awaitable[Report]:
-        addresses = ScopePrefixes(Worker(self).chain.sealings)
-        rules = Rules(grace=GRACE, idle=GRACE)
+        prefixes = ScopePrefixes(Worker(self).chain.sealings)
+        rules = RetentionRules(grace=GRACE, idle=GRACE)
         return Sweep(
             asker.store,
-            addresses,
+            prefixes,
             _Visible(self, asker),
             engine=ENGINE,
             tenants=(TENANT,),

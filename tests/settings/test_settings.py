@@ -52,7 +52,7 @@ def wrong() -> list[str]:
 def test_without_any_setting_there_must_be_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = Settings.load()
     assert loaded.encrypt
-    with pytest.raises(ConfigError, match=r"COATCHECK_KEYS holds no key.*coatcheck keys new"):
+    with pytest.raises(ConfigError, match=r"COATCHECK_KEYS contains no key.*coatcheck keys new"):
         loaded.chain()
     monkeypatch.setenv("COATCHECK_KEYS", Key.generate().to_text())
     chain = loaded.chain()
@@ -330,7 +330,7 @@ async def test_accept_plain_arrives(write: Write, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("COATCHECK_KEYS", Key.generate().to_text())
     assert await Settings.load().chain().decode(b"plain", SCOPE) == b"plain"
     write("accept_plain = false")
-    with pytest.raises(IntegrityError, match="came in the clear"):
+    with pytest.raises(IntegrityError, match="is in the clear"):
         await Settings.load().chain().decode(b"plain", SCOPE)
     monkeypatch.delenv("COATCHECK_KEYS")
     write("accept_plain = false\nencrypt = false")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from coatcheck.storage.base_index import BaseIndex, Member, sketch
 
 
-def lineage_of(count: int) -> list[Member]:
+def members_of(count: int) -> list[Member]:
     members = [Member(bytes([0] * 32))]
     for n in range(1, count):
         place, bases = members[-1].next()
@@ -18,7 +18,7 @@ def lineage_of(count: int) -> list[Member]:
 
 
 def test_the_base_of_place_i_is_at_i_with_its_lowest_bit_cleared() -> None:
-    members = lineage_of(300)
+    members = members_of(300)
     for place, member in enumerate(members):
         assert member.place == place
         assert len(member.bases) == place.bit_count()
@@ -43,19 +43,19 @@ def text(seed: int, size: int) -> bytes:
     return random.Random(seed).randbytes(size // 2).hex().encode()
 
 
-def found(lineage: BaseIndex, data: bytes) -> bytes | None:
-    like = lineage.most_like(sketch(data))
+def found(index: BaseIndex, data: bytes) -> bytes | None:
+    like = index.most_like(sketch(data))
     return like.object_id if like else None
 
 
 def filled(*payloads: bytes) -> BaseIndex:
-    lineage = BaseIndex()
+    index = BaseIndex()
     for n, payload in enumerate(payloads):
-        lineage.add(Member(bytes([n])), sketch(payload))
-    return lineage
+        index.add(Member(bytes([n])), sketch(payload))
+    return index
 
 
-def test_an_empty_lineage_and_a_stranger_find_nothing() -> None:
+def test_an_empty_index_and_a_stranger_find_nothing() -> None:
     assert found(BaseIndex(), text(1, 100_000)) is None
     assert found(filled(text(1, 100_000)), text(2, 100_000)) is None
 
@@ -74,32 +74,32 @@ def test_a_payload_that_was_cut_from_the_front_is_recognised() -> None:
 
 def test_one_that_was_changed_in_many_places_is_recognised() -> None:
     data = bytearray(text(1, 2_000_000))
-    lineage = filled(bytes(data), text(2, 2_000_000))
+    index = filled(bytes(data), text(2, 2_000_000))
     for position in random.Random(3).sample(range(len(data)), 20):
         data[position] ^= 1
-    assert found(lineage, bytes(data)) == bytes([0])
+    assert found(index, bytes(data)) == bytes([0])
 
 
 def test_two_agents_in_one_run_do_not_mix() -> None:
     prompt = text(0, 60_000)
     agents: list[list[bytes]] = [[prompt + text(n, 40_000)] for n in (1, 2)]
-    lineage = filled(agents[0][0], agents[1][0])
+    index = filled(agents[0][0], agents[1][0])
     for turn in range(10):
         for agent, forms in enumerate(agents):
             grown = forms[-1] + text(100 * turn + agent, 9_000)
             expected = bytes([agent]) if turn == 0 else bytes([agent, turn - 1])
-            assert found(lineage, grown) == expected
-            lineage.add(Member(bytes([agent, turn])), sketch(grown))
+            assert found(index, grown) == expected
+            index.add(Member(bytes([agent, turn])), sketch(grown))
             forms.append(grown)
 
 
 def test_what_is_remembered_is_bounded_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("coatcheck.storage.base_index._MAX_REMEMBERED", 20)
     payloads = [text(n, 100_000) for n in range(20)]
-    lineage = filled(*payloads)
-    assert len(lineage._latest) <= 20
-    assert found(lineage, payloads[-1]) == bytes([19])
-    assert found(lineage, payloads[0]) is None
+    index = filled(*payloads)
+    assert len(index._latest) <= 20
+    assert found(index, payloads[-1]) == bytes([19])
+    assert found(index, payloads[0]) is None
 
 
 @given(st.binary(max_size=3000))

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from coatcheck.errors import ConfigError
-from coatcheck.retention.rules import Rules
+from coatcheck.retention.rules import RetentionRules
 from coatcheck.retention.sweep import DEFAULT_MAX_SHARE
 
 TASK_QUEUE: Final = "coatcheck-sweep"
@@ -56,10 +56,10 @@ class SweepOptions:
             )
         self.rules()
 
-    def rules(self) -> Rules:
+    def rules(self) -> RetentionRules:
         """How long to wait."""
         grace = timedelta(days=self.grace_days)
-        return Rules(grace=grace, idle=grace)
+        return RetentionRules(grace=grace, idle=grace)
 
 
 @dataclass(frozen=True, slots=True)

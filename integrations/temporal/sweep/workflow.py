@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 from coatcheck.errors import LimitExceeded
 from coatcheck.integrations.temporal.sweep.options import ACT, ASK, FORGET, LOOK, Part, SweepOptions
 from coatcheck.retention.live_snapshot import parts
-from coatcheck.retention.report import Report
+from coatcheck.retention.tally import Report
 from coatcheck.runtime.concurrency import all_at_once
 
 HEARTBEAT_TIMEOUT: Final = timedelta(seconds=20)

@@ -1,4 +1,4 @@
-"""Finding the runs of a tenant that have checkpoints."""
+"""Search for the runs of a tenant that have checkpoints."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from coatcheck.storage.scoped_store import ChainStore
 
 @dataclass(slots=True)
 class Run:
-    """A run, and what there is of it in the stores of a chain."""
+    """A run with its checkpoints in the stores of a chain."""
 
     tags: list[str]
-    """The tags that name it in the stores, by key."""
+    """Its tags in the stores, one for each key."""
     checkpoints: int = 0
     objects: int = 0
-    """All that is stored of it, records among them."""
+    """Number of stored objects, including records."""
     size: int = 0
-    """Bytes of those."""
+    """Bytes of those objects."""
     latest: Checkpoint | None = None
     """None if its record cannot be read."""
 
     def facts(self) -> dict[str, Any]:
-        """Return all of it as JSON values."""
+        """Return all fields as JSON values."""
         latest = self.latest.model_dump(mode="json") if self.latest else None
         return {
             "run": self.latest.run if self.latest else None,
@@ -42,20 +42,25 @@ class Run:
 
 
 async def find_runs(chain: Chain, tenant: str, progress: Callable[[str, int], None]) -> list[Run]:
-    """Return the runs of a tenant that have checkpoints, the one that was saved to last first.
+    """Return the runs of a tenant that have checkpoints, the most recently saved first.
 
-    Every object of the tenant's checkpoints is listed, and one record of each run read.
+    Lists all objects of the tenant's checkpoints, and reads one record of each run.
+
+    Args:
+        chain: The chain with the stores.
+        tenant: The tenant's name.
+        progress: Called in the event loop, once per page.
 
     Raises:
-        CoatcheckError: A store cannot or will not be listed, or a key cannot be had.
+        CoatcheckError: A store cannot or will not be listed, or a key cannot be loaded.
     """
-    addresses = ScopePrefixes(chain.sealings)
+    prefixes = ScopePrefixes(chain.sealings)
     found: dict[str, Run] = {}
     listed = 0
     engine = engine_code("checkpoints").to_bytes().hex()
     for store in chain.stores:
         scopes: dict[str, Run] = {}
-        for start in await addresses.of_tenant(tenant):
+        for start in await prefixes.of_tenant(tenant):
             async for page in store.client.pages(start + engine):
                 for stored in page:
                     place = split(stored.key)
@@ -69,13 +74,13 @@ async def find_runs(chain: Chain, tenant: str, progress: Callable[[str, int], No
                 progress("objects listed", listed)
         for prefix, run in scopes.items():
             if run.checkpoints:
-                run.latest = await _latest(store, addresses, prefix)
+                run.latest = await _latest(store, prefixes, prefix)
                 _add(found, run)
     return sorted(found.values(), key=_when, reverse=True)
 
 
-async def _latest(store: ChainStore, addresses: ScopePrefixes, prefix: str) -> Checkpoint | None:
-    records = Records(store.client, await addresses.sealer_at(prefix))
+async def _latest(store: ChainStore, prefixes: ScopePrefixes, prefix: str) -> Checkpoint | None:
+    records = Records(store.client, await prefixes.sealer_at(prefix))
     for entry in await records.newest(1):
         try:
             return Checkpoint.from_record(entry, await records.get(entry))
@@ -85,7 +90,7 @@ async def _latest(store: ChainStore, addresses: ScopePrefixes, prefix: str) -> C
 
 
 def _add(found: dict[str, Run], run: Run) -> None:
-    """Count together what a rotation, or a move to another store, has put below several prefixes."""
+    """Add up the parts of one run that are below several prefixes after a rotation or a move to another store."""
     name = run.latest.run if run.latest else ""
     known = found.setdefault(f"run {name}" if name else run.tags[0], run)
     if known is run:

@@ -1,4 +1,4 @@
-"""What is in a store: how much, whose, how old, and what deltas save."""
+"""Usage of a store: amounts by kind, tenant and age, and the savings of deltas."""
 
 import random
 from collections import defaultdict
@@ -23,56 +23,56 @@ AGES: Final = {
     "30d": timedelta(days=30),
     "90d": timedelta(days=90),
 }
-"""Up to which age, by name. What is older is called :data:`OLDER`."""
+"""Upper limits of the age classes. Everything older is in the class :data:`OLDER`."""
 OLDER: Final = "older"
 _AT_ONCE: Final = 16
 _TOLD_EVERY: Final = 1000
 
 
 class Kind(StrEnum):
-    """What something in a store is."""
+    """The kind of an object in a store."""
 
     OBJECT = "object"
     """A payload."""
     RECORD = "record"
-    """Of a checkpoint."""
+    """The record of a checkpoint."""
     MARK = "mark"
-    """A sweep's, or a writer's answer to one."""
+    """A mark of a sweep, or a writer's answer to one."""
     OTHER = "other"
-    """Wrapped keys, and what coatcheck did not write."""
+    """A wrapped key, or an object that coatcheck did not write."""
 
 
 @dataclass(slots=True)
 class Amount:
-    """Several of them."""
+    """Number and size of some objects."""
 
     count: int = 0
     size: int = 0
     """Bytes."""
 
     def add(self, size: int) -> None:
-        """Count one more."""
+        """Add one object of ``size`` bytes."""
         self.count += 1
         self.size += size
 
 
 @dataclass(slots=True)
 class Sample:
-    """What the headers of some objects say, each as likely to be among them as any other."""
+    """Amounts from the headers of a uniform random sample of objects."""
 
     whole: Amount = field(default_factory=Amount)
-    """Objects that need no other."""
+    """Objects without bases."""
     whole_payloads: int = 0
-    """Bytes of the payloads in those."""
+    """Bytes of their payloads."""
     deltas: Amount = field(default_factory=Amount)
     delta_payloads: int = 0
-    """Bytes of the payloads in those."""
+    """Bytes of their payloads."""
 
     @property
     def saved(self) -> float | None:
-        """Bytes that deltas save for each byte that objects take; None where no whole object tells what they would take.
+        """Bytes that deltas save for each stored byte; None if the sample has no whole object to compare with.
 
-        Each delta is taken to compress, as a whole, as the whole objects of the sample do.
+        Assumes that the payloads of deltas would compress like the whole objects of the sample.
         """
         stored = self.whole.size + self.deltas.size
         if not self.whole_payloads or not stored:
@@ -82,23 +82,23 @@ class Sample:
 
 @dataclass(slots=True)
 class Usage:
-    """Of one store."""
+    """Usage of one store."""
 
     by_kind: defaultdict[Kind, Amount] = field(default_factory=lambda: defaultdict(Amount))
     by_tenant: defaultdict[str, Amount] = field(default_factory=lambda: defaultdict(Amount))
-    """By name where it is known, else by what stands for it in keys. Without what is of no tenant."""
+    """Amounts by tenant: its name if known, else its tag in keys. Objects of no tenant are left out."""
     by_age: dict[str, Amount] = field(default_factory=lambda: {name: Amount() for name in (*AGES, OLDER)})
-    """Of objects and records."""
+    """Amounts of objects and records by age class."""
     sample: Sample = field(default_factory=Sample)
 
 
 class Census:
-    """Lists a whole store, and reads a few of its objects. Memory grows with the number of tenants alone.
+    """Lists a whole store, and reads a few of its objects. Memory grows only with the number of tenants.
 
     Args:
-        store: Looked at.
-        tenants: Their names, by what their keys begin with.
-        sample: How many objects to read for what deltas save.
+        store: The store to list.
+        tenants: Names of tenants by the prefix of their keys.
+        sample: Number of objects to read for :class:`Sample`.
         progress: Called in the event loop, often.
     """
 
@@ -117,13 +117,13 @@ class Census:
         self._progress = progress
 
     async def usage(self, now: datetime) -> Usage:
-        """What there is.
+        """Return the usage of the store.
 
         Args:
-            now: From which ages are counted.
+            now: The time from which ages are counted.
 
         Raises:
-            StoreError: The store cannot or will not be listed, or give an object.
+            StoreError: The store cannot or will not be listed, or return an object.
         """
         usage = Usage()
         chosen: list[StoredObject] = []
@@ -160,7 +160,7 @@ class Census:
         try:
             header = Envelope.from_bytes(await self._client.get(entry.key, entry.size)).header
         except (PayloadNotFound, FormatError):
-            return  # deleted since it was listed, or damaged: `coatcheck verify` tells of that
+            return  # deleted since it was listed, or damaged, which `coatcheck verify` reports
         if header.bases:
             sample.deltas.add(entry.size)
             sample.delta_payloads += header.size

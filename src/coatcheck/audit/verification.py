@@ -1,4 +1,4 @@
-"""Opening all that is in a store, to see that it can be brought back."""
+"""Verification that everything in a store can be opened."""
 
 import asyncio
 import random
@@ -24,49 +24,49 @@ _AT_ONCE: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that cannot be brought back."""
+    """An object or record that cannot be opened."""
 
     key: str
-    """Of the object or the record, below the store's prefix."""
+    """The key of the object or record, below the store's prefix."""
     error: CoatcheckError
 
 
 @dataclass(slots=True)
 class Findings:
-    """Result of one verification."""
+    """The result of one verification."""
 
     objects: int = 0
-    """Opened, and found to hold what their names say."""
+    """Objects that were opened and have the payloads that their names say."""
     records: int = 0
-    """Opened; their objects are there."""
+    """Records that were opened and whose objects exist."""
     stored_bytes: int = 0
-    """Of objects and records that were looked at."""
+    """Bytes of these objects and records."""
     payload_bytes: int = 0
-    """Of the payloads in the objects."""
+    """Bytes of the payloads in these objects."""
     left_out: int = 0
     """Objects and records that are not in the sample."""
     gone: int = 0
-    """Deleted between the listing and the look, as by a sweep."""
+    """Objects and records that were deleted after they were listed, for example by a sweep."""
     unnamed: int = 0
-    """Objects and records that belong to none of the tenants under none of the keys: of others, or under a key that is missing."""
+    """Objects and records that belong to none of the tenants under any of the keys: of others, or under a missing key."""
     problems: list[Problem] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
-        """True if nothing was there to be looked at, so that nothing was shown."""
+        """True if there was nothing to verify, so that the result proves nothing."""
         return not (self.objects or self.records or self.left_out or self.gone or self.problems)
 
 
 class Verification:
-    """Opens every object, or a sample: each is authentic, its bases are there, and its payload is the one it is named by.
+    """Opens all objects, or a sample: each must be authentic, have its bases, and contain the payload that its name says.
 
-    Reads only, and holds no more than a few objects at once beside the chain's cache.
+    Only reads. Keeps a few objects in memory beside the chain's cache. For one event loop.
 
     Args:
-        chain: Whose payloads, in all of its stores.
-        tenants: Whose to look at.
-        scopes: Only those of these runs; none for all, the tenant's own scope among them.
-        sample: Share of the objects to look at, 0 to 1.
+        chain: The chain; all of its stores are verified.
+        tenants: Names of the tenants to verify.
+        scopes: Verify only these scopes; empty for all, including the tenant scopes.
+        sample: Share of the objects to open, 0 to 1.
         progress: Called in the event loop, often.
     """
 
@@ -80,7 +80,7 @@ class Verification:
         progress: Progress | None = None,
     ) -> None:
         self._chain = chain
-        self._addresses = ScopePrefixes(chain.sealings)
+        self._prefixes = ScopePrefixes(chain.sealings)
         self._tenants = tenants
         self._scopes = scopes
         self._sample = sample
@@ -88,12 +88,12 @@ class Verification:
         self._sealers: dict[str, ScopeSealer] = {}
 
     async def findings(self) -> Findings:
-        """Look at everything.
+        """Verify everything, and return the result.
 
         Raises:
             ConfigError: The chain has no store.
-            KeyUnavailable: A key of a tenant cannot be had.
-            StoreError: A store cannot or will not be listed, or give something.
+            KeyUnavailable: A key of a tenant cannot be loaded.
+            StoreError: A store cannot or will not be listed, or return an object.
         """
         found = Findings()
         places = asyncio.Semaphore(_AT_ONCE)
@@ -123,14 +123,14 @@ class Verification:
     async def _listed(
         self, store: ChainStore, found: Findings
     ) -> AsyncIterator[tuple[str, str, StoredObject]]:
-        """Objects and records with their scope's prefix and their name in it."""
+        """Yield objects and records with their scope's prefix and their name in it."""
         if self._scopes:
-            starts = [prefix for scope in self._scopes for prefix in await self._addresses.of(scope)]
+            starts = [prefix for scope in self._scopes for prefix in await self._prefixes.of(scope)]
             known = starts
         else:
-            # All of it: what these tenants and keys do not name is worth knowing as well.
+            # List everything: objects that belong to none of these tenants and keys are worth knowing as well.
             starts = [""]
-            known = [prefix for tenant in self._tenants for prefix in await self._addresses.of_tenant(tenant)]
+            known = [prefix for tenant in self._tenants for prefix in await self._prefixes.of_tenant(tenant)]
         for start in starts:
             async for stored in store.client.store.list_objects(start):
                 place = split(stored.key)
@@ -143,8 +143,8 @@ class Verification:
 
     async def _sealer(self, prefix: str) -> ScopeSealer:
         if prefix not in self._sealers:
-            # One will do: the objects of a scope are listed one after the other.
-            self._sealers = {prefix: await self._addresses.sealer_at(prefix)}
+            # One is enough: the objects of a scope are listed one after the other.
+            self._sealers = {prefix: await self._prefixes.sealer_at(prefix)}
         return self._sealers[prefix]
 
     async def _look(
@@ -165,22 +165,24 @@ class Verification:
             found.problems.append(Problem(stored.key, error))
 
     async def _check_object(self, store: ChainStore, of: ScopeSealer, name: str, stored: StoredObject) -> int:
-        """Bytes of the payload."""
+        """Open an object, and return the bytes of its payload."""
         object_id = bytes.fromhex(name)
         try:
             payload = await self._opened(store, of, object_id, stored)
         except (FormatError, IntegrityError):
-            # Once more, as whoever needs it would: a copy may be damaged, or the bytes on their way.
+            # Try again, as any reader would: a copy may be damaged, or the bytes in transit.
             payload = await self._opened(store, of, object_id, stored)
         if await off_loop(len(payload), DECODE_INLINE_UP_TO, of.sealer.object_id, payload) != object_id:
-            raise IntegrityError("the object holds another payload", "Restore the original object.", name)
+            raise IntegrityError(
+                "the object contains another payload than its name says", "Restore the original object.", name
+            )
         return len(payload)
 
     async def _opened(
         self, store: ChainStore, of: ScopeSealer, object_id: bytes, stored: StoredObject
     ) -> bytes:
         try:
-            # A copy would say nothing of the object itself.
+            # A copy would prove nothing about the object itself.
             data = await store.client.get_uncached(stored.key, stored.size, store.limit)
         except PayloadNotFound:
             raise _GoneError from None
@@ -188,7 +190,7 @@ class Verification:
 
 
 class _GoneError(Exception):
-    """It was there when it was listed."""
+    """The object was deleted after it was listed."""
 
 
 async def _check_record(store: ChainStore, of: ScopeSealer, stored: StoredObject) -> None:
@@ -196,7 +198,7 @@ async def _check_record(store: ChainStore, of: ScopeSealer, stored: StoredObject
     entry = records.entry(stored)
     if entry is None:
         raise IntegrityError(
-            "nobody who has the key gave a record this name",
+            "the name of the record is not authentic",
             "Find out who may write to the store, and delete it.",
             stored.key,
         )
@@ -205,7 +207,7 @@ async def _check_record(store: ChainStore, of: ScopeSealer, stored: StoredObject
     except PayloadNotFound:
         raise _GoneError from None
     object_id = Checkpoint.from_record(entry, data).reference.object_id.hex()
-    # Whether it opens, and has its bases, is found out when its own turn comes.
+    # The object itself is verified when it is listed.
     if not await store.client.list_first(of.prefix + object_id, 1):
         raise PayloadNotFound(
             "the state of a checkpoint is gone",

@@ -21,7 +21,7 @@ from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, LimitE
 from coatcheck.format.reference import Reference
 from coatcheck.format.states import Kind
 from coatcheck.runtime.concurrency import all_at_once
-from coatcheck.storage.records import LAST_BRANCH, LAST_STEP, Entry, Ledger, Position, say_once
+from coatcheck.storage.records import LAST_BRANCH, LAST_STEP, Ledger, Position, RecordEntry, say_once
 
 MOST_FORKS: Final = 64
 """Most forks that a record lists. The record at the last of them lists more."""
@@ -85,7 +85,7 @@ class Checkpoint(BaseModel):
         return seen
 
     @classmethod
-    def from_record(cls, entry: Entry, record: bytes) -> Self:
+    def from_record(cls, entry: RecordEntry, record: bytes) -> Self:
         """Parse a record.
 
         Args:
@@ -289,7 +289,7 @@ class CheckpointRecords:
             before = entries[-1].position
             limit = None if limit is None else limit - count
 
-    async def _read(self, entry: Entry) -> "Checkpoint | DamagedCheckpoint":
+    async def _read(self, entry: RecordEntry) -> "Checkpoint | DamagedCheckpoint":
         try:
             return Checkpoint.from_record(entry, await self.ledger.get(entry))
         except (FormatError, IntegrityError, LimitExceeded, PayloadNotFound) as error:

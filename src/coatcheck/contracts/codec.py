@@ -6,11 +6,10 @@ from typing import ClassVar
 
 
 class Codec(ABC):
-    """A reversible transform of bytes. Pure and synchronous: the chain calls it off the event loop.
+    """A reversible transform of bytes. Pure and synchronous: the chain calls it off the event loop for large payloads.
 
-    The law of compatibility: two codecs share a ``name`` if and only if each can decode what the other
-    encodes. The name is written into every envelope; it is all that the decoder is told.
-    Instances must be safe to use from several threads at once.
+    Compatibility: two codecs share a ``name`` if and only if each can decode the output of the other. The name is
+    written into every envelope; the decoder gets no other information. Instances must be thread-safe.
     """
 
     name: ClassVar[str]
@@ -18,49 +17,59 @@ class Codec(ABC):
 
     @abstractmethod
     def encode(self, data: bytes) -> bytes | None:
-        """Transform ``data``; ``None`` where that gains nothing, and the step is then left out."""
+        """Return ``data`` transformed; ``None`` if that gains nothing, and the step is then skipped."""
 
     @abstractmethod
     def decode(self, data: bytes | memoryview, limit: int) -> bytes:
-        """Undo :meth:`encode`, never holding more than ``limit`` bytes of output.
+        """Undo :meth:`encode`.
+
+        Args:
+            data: The output of :meth:`encode`, or anything else.
+            limit: Bytes. Never allocate more than this for the result.
 
         Raises:
-            LimitExceeded: There would be more than ``limit`` bytes.
-            FormatError: ``data`` is not what this codec writes.
+            LimitExceeded: The result is larger than ``limit`` bytes.
+            FormatError: ``data`` is not the output of this codec.
         """
 
 
 class DeltaCodec(Codec):
-    """A codec that can also express a payload by its difference from an earlier one of the same scope.
+    """A codec that can also express a payload as the difference from an earlier one of the same scope.
 
-    A chain uses it so if it is the first of its codecs: only there it meets payloads as they are.
+    A chain makes deltas only if this is its first codec: only there does it see unchanged payloads.
     """
 
     delta_name: ClassVar[str]
-    """The name of the second form in envelopes; :attr:`Codec.name` and its law apply to it as well."""
+    """The name of deltas in envelopes. The same rules apply as for :attr:`Codec.name`."""
 
     @abstractmethod
     def encode_delta(self, data: bytes, base: bytes) -> bytes | None:
-        """``data`` as a difference from ``base``; ``None`` where that cannot be done."""
+        """Return ``data`` as a difference from ``base``; ``None`` if that is not possible."""
 
     @abstractmethod
     def decode_delta(self, data: bytes | memoryview, base: bytes, limit: int) -> bytes:
-        """Undo :meth:`encode_delta` with the same ``base``; raises as :meth:`Codec.decode`."""
+        """Undo :meth:`encode_delta`. Raises as :meth:`Codec.decode`.
+
+        Args:
+            data: The output of :meth:`encode_delta`, or anything else.
+            base: The same base as there.
+            limit: Bytes. Never allocate more than this for the result.
+        """
 
     def decode_deltas(
         self, whole: bytes | memoryview, deltas: Sequence[bytes | memoryview], limits: Sequence[int]
     ) -> bytes:
-        """The last of several payloads: one that was encoded by itself, then deltas, each against the one before.
+        """Return the last payload of a chain: a whole one, then deltas, each against the payload before.
 
-        For codecs that save something if they do it in one go.
+        Override it if the codec can decode all of them faster in one call.
 
         Args:
-            whole: What :meth:`encode` gave.
-            deltas: What :meth:`encode_delta` gave, in order.
-            limits: Of each payload, that of ``whole`` first: one more than there are deltas.
+            whole: The output of :meth:`encode`.
+            deltas: The outputs of :meth:`encode_delta`, in order.
+            limits: Bytes that each payload may have, that of ``whole`` first: one more than there are deltas.
 
         Raises:
-            CoatcheckError: As :meth:`decode_delta`, without saying where.
+            CoatcheckError: As :meth:`decode_delta`, without naming the delta.
         """
         payload = self.decode(whole, limits[0])
         for delta, limit in zip(deltas, limits[1:], strict=True):

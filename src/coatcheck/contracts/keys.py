@@ -17,18 +17,18 @@ HOW_TO_MAKE_ONE = "`coatcheck keys new` makes one: 32 random bytes in base64."
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Key:
-    """A 256-bit key, named by a fingerprint of itself, so that one name can never mean two keys.
+    """A 256-bit key, identified by a fingerprint of itself, so that one id never means two keys.
 
     Args:
         secret: 32 bytes from a cryptographic random source. Not part of the ``repr``.
 
     Raises:
-        ConfigError: ``secret`` has another length.
+        ConfigError: ``secret`` does not have 32 bytes.
     """
 
     secret: bytes = field(repr=False)
     id: bytes = field(init=False)
-    """4 bytes: the start of HMAC-SHA256 under the key over a fixed label, which tells nothing about the key."""
+    """4 bytes: the start of HMAC-SHA256 under the key over a fixed label; reveals nothing about the key."""
 
     def __post_init__(self) -> None:
         if len(self.secret) != KEY_LENGTH:
@@ -38,12 +38,12 @@ class Key:
 
     @classmethod
     def generate(cls) -> "Key":
-        """A new key from the operating system's random source."""
+        """Return a new key from the operating system's random source."""
         return cls(os.urandom(KEY_LENGTH))
 
     @classmethod
     def from_text(cls, text: str) -> "Key":
-        """Read what :meth:`to_text` wrote.
+        """Read the output of :meth:`to_text`.
 
         Raises:
             ConfigError: ``text`` is not 32 bytes in base64. The message does not repeat it.
@@ -55,23 +55,23 @@ class Key:
         return cls(secret)
 
     def to_text(self) -> str:
-        """The secret in URL-safe base64 (RFC 4648, section 5): 44 characters. Keep it where secrets are kept."""
+        """Return the secret in URL-safe base64 (RFC 4648, section 5): 44 characters. Keep it where you keep secrets."""
         return base64.urlsafe_b64encode(self.secret).decode("ascii")
 
 
 class KeySource(ABC):
-    """Where :class:`~coatcheck.Encrypt` finds the keys of each tenant. Safe to use from threads and event loops.
+    """The keys of each tenant, for :class:`~coatcheck.Encrypt`. Safe to use from threads and event loops.
 
-    The synchronous methods do no I/O. Where keys come from somewhere that does, one of the ``load`` methods is awaited
-    first; a key that was loaded can be had for a while.
+    The synchronous methods do no I/O. If loading a key needs I/O, one of the ``load`` methods is awaited first; the key
+    then stays usable for a while.
     """
 
     loads: bool = False
-    """Whether keys have to be loaded; where not, nothing is awaited and the methods that load do nothing."""
+    """True if keys have to be loaded. If False, the ``load`` methods do nothing and are not awaited."""
 
     @abstractmethod
     def primary_key_id(self, tenant: str) -> bytes:
-        """Of the key that the tenant's new payloads are sealed under.
+        """Return the id of the key that seals the tenant's new payloads.
 
         Raises:
             KeyUnavailable: It is not loaded.
@@ -79,7 +79,7 @@ class KeySource(ABC):
 
     @abstractmethod
     def key_ids(self, tenant: str) -> tuple[bytes, ...]:
-        """Of every key that something of the tenant may be sealed under, the primary's first.
+        """Return the ids of all keys that payloads of the tenant may be sealed under, the primary's first.
 
         Raises:
             KeyUnavailable: They are not loaded.
@@ -87,29 +87,29 @@ class KeySource(ABC):
 
     @abstractmethod
     def key(self, tenant: str, key_id: bytes) -> Key:
-        """The tenant's key with this id.
+        """Return the tenant's key with this id.
 
         Raises:
-            KeyUnavailable: There is none, or it is not loaded.
+            KeyUnavailable: It does not exist, or is not loaded.
         """
 
     def is_loaded(self, tenant: str, key_id: bytes | None) -> bool:  # noqa: ARG002 - most have nothing to load
-        """Tell, without I/O, if a key need not be loaded now: then :meth:`load` or :meth:`load_primary` is not awaited.
+        """Return True if a key need not be loaded now, so that the ``load`` methods are not awaited. Does no I/O.
 
         Args:
-            tenant: Whose it is.
-            key_id: Which; the primary where it is None.
+            tenant: The tenant's name.
+            key_id: The key's id; None for the primary.
         """
         return not self.loads
 
     async def load_primary(self, tenant: str) -> None:  # noqa: B027 - most have nothing to load
-        """See that the tenant has a primary key, and that it can be had."""
+        """Load the tenant's primary key; make one if it has none. Raises as :meth:`~coatcheck.Sealing.load_primary`."""
 
     async def load(self, tenant: str, key_id: bytes) -> None:  # noqa: B027 - most have nothing to load
-        """See that a key can be had to open something with."""
+        """Load a key with which to open something. Raises as :meth:`load_primary`."""
 
     async def load_all(self, tenant: str) -> None:  # noqa: B027 - most have nothing to load
-        """See that all keys that the tenant has can be had. Makes none."""
+        """Load all keys of the tenant; make none. Raises as :meth:`load_primary`."""
 
     async def close(self) -> None:  # noqa: B027 - most sources have nothing to let go of
-        """Let go of connections and of keys that were loaded. The source can be used again."""
+        """Close connections and drop loaded keys. The source can be used again."""

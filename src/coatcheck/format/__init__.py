@@ -1,1 +1,1 @@
-"""What stands in journals and in stores, byte by byte, and what of it may be opened for whom. Knows no store."""
+"""The bytes in journals and stores, and the rules about who may open them. Does no I/O."""

@@ -1,4 +1,4 @@
-"""Suite 0: a chain without keys. Finds damage; hides nothing and stops no forger."""
+"""Suite 0: a chain without keys. Detects damage; hides nothing and does not prevent forgery."""
 
 import hashlib
 import hmac
@@ -16,7 +16,7 @@ _DIGEST_LENGTH = 16
 
 
 def _digest(label: str, *fields: bytes | memoryview) -> "hashlib._Hash":
-    """SHA-256 over a domain label and fields that cannot run into each other."""
+    """Return SHA-256 over a domain label and fields, each with its length, so that they cannot run into each other."""
     digest = hashlib.sha256(b"coatcheck/v1/plain/" + label.encode("ascii"))
     for field in fields:
         digest.update(len(field).to_bytes(8, "big"))
@@ -25,7 +25,7 @@ def _digest(label: str, *fields: bytes | memoryview) -> "hashlib._Hash":
 
 
 class Checksum(Sealing):
-    """The sealing of a chain that has no :class:`~coatcheck.Encrypt`: SHA-256 checksums, nothing secret."""
+    """The sealing of a chain without :class:`~coatcheck.Encrypt`: SHA-256 checksums, nothing secret."""
 
     suite = 0
 
@@ -54,7 +54,7 @@ def _check_no_key(key_id: bytes) -> None:
     if key_id != _NO_KEY:
         raise KeyUnavailable(
             f"an unsealed payload names the key {key_id.hex()}",
-            "It was damaged, or not written by coatcheck.",
+            "It is damaged, or was not written by coatcheck.",
         )
 
 
@@ -81,7 +81,7 @@ class _ChecksumSealer(Sealer):
     def check(self, payload: bytes, object_id: bytes) -> None:
         if not hmac.compare_digest(self.object_id(payload), object_id):
             raise IntegrityError(
-                "the object does not hold the payload that it is named by",
+                "the object contains another payload than its name says",
                 "Restore the original object, and find out who wrote this one.",
                 object_id.hex(),
             )

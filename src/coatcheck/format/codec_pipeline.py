@@ -1,4 +1,4 @@
-"""The codecs of a chain, there and back."""
+"""The codecs of a chain, in both directions."""
 
 import re
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ class Encoded(NamedTuple):
 
     body: bytes
     codecs: tuple[str, ...]
-    """The names of those that gained something, in order."""
+    """Names of the codecs that gained something, in order."""
 
 
 class CodecPipeline:
-    """Applies codecs in order, and undoes whichever of them an envelope names.
+    """Applies codecs in order, and undoes those that an envelope names. Safe to use from several threads.
 
     Args:
-        codecs: In the order of the chain.
-        max_payload: Bytes; what no intermediate result may exceed.
+        codecs: The codecs in the order of the chain.
+        max_payload: Bytes that no intermediate result may exceed.
 
     Raises:
         ConfigError: A codec's name is malformed.
@@ -37,24 +37,24 @@ class CodecPipeline:
         self._max_payload = max_payload
         for name in (*self._by_name, *self._by_delta_name):
             if not re.fullmatch(NAME_PATTERN, name):
-                raise ConfigError(f"{name!r} is not a codec's name", "Use 1 to 32 characters of a-z 0-9 _ -.")
+                raise ConfigError(f"{name!r} is not a codec name", "Use 1 to 32 characters of a-z 0-9 _ -.")
 
     @property
     def makes_deltas(self) -> bool:
-        """Whether :meth:`encode_delta` can ever do anything."""
+        """True if :meth:`encode_delta` can return a delta."""
         return self._delta is not None
 
     def encode(self, data: bytes) -> Encoded:
-        """``data`` by itself."""
+        """Return ``data`` encoded as a whole."""
         return self._apply(self._codecs, data)
 
     def encode_delta(self, data: bytes, base: bytes, place: int) -> Encoded | None:
-        """``data`` by its difference from ``base``; None where that cannot be done.
+        """Return ``data`` encoded as its difference from ``base``; None if that is not possible.
 
         Args:
             data: The payload.
             base: An earlier payload of the same scope.
-            place: The payload's place in its lineage, which is kept with it.
+            place: The payload's place in its delta chain, which is stored with it.
         """
         delta = self._delta.encode_delta(data, base) if self._delta else None
         if delta is None or self._delta is None:
@@ -65,16 +65,16 @@ class CodecPipeline:
     def decode(
         self, body: bytes | memoryview, header: EnvelopeHeader, base: bytes | None
     ) -> tuple[bytes, int]:
-        """The payload, and its place in its lineage.
+        """Return the payload, and its place in its delta chain.
 
         Args:
-            body: What was sealed.
-            header: Of the envelope that it was sealed in; names the codecs and the payload's size.
-            base: The payload of the first of ``header.bases``; None if it has none.
+            body: The sealed bytes.
+            header: The header of their envelope; names the codecs and the payload's size.
+            base: The payload of the first of ``header.bases``; None if there is none.
 
         Raises:
-            FormatError: A codec is not in this chain, or does not give what the header says.
-            LimitExceeded: There would be more bytes than the header says.
+            FormatError: A codec is not in this chain, or its result is not as the header says.
+            LimitExceeded: The payload would be larger than the header says.
         """
         self._check_count(header)
         place = 0
@@ -92,17 +92,17 @@ class CodecPipeline:
                 raise _unknown(name)
         if len(body) != header.size:
             raise FormatError(
-                f"the payload has {len(body)} bytes where its header says {header.size}",
-                "Two codecs share a name without being compatible; use the one that it was written with.",
+                f"the payload has {len(body)} bytes, its header says {header.size}",
+                "Two incompatible codecs share a name; use the one that it was written with.",
             )
         return bytes(body), place
 
-    def decode_line(self, bodies: Sequence[Body], base: bytes | None) -> tuple[bytes, int]:
-        """The payload of the first of some objects, and its place in its lineage.
+    def decode_chain(self, bodies: Sequence[Body], base: bytes | None) -> tuple[bytes, int]:
+        """Return the payload of the first of some objects, and its place in its delta chain.
 
         Args:
-            bodies: At least one; each is a delta against the one after it.
-            base: The payload that the last is a delta against; None if that stands alone.
+            bodies: At least one; each is a delta against the next.
+            base: The payload that the last one is a delta against; None if that one is whole.
 
         Raises:
             CoatcheckError: As :meth:`decode`; names the object.
@@ -121,7 +121,7 @@ class CodecPipeline:
         return base, place
 
     def _decode_at_once(self, bodies: Sequence[Body]) -> tuple[bytes, int] | None:
-        """By one call; None where more than one codec is at work, or one after the other will say what is amiss."""
+        """Decode in one call of the codec; None if there are more codecs, or on an error, for which to decode one by one."""
         whole, *others = reversed(bodies)
         codec = self._by_delta_name.get(next(iter(others[0].header.codecs), ""))
         if (
@@ -142,7 +142,12 @@ class CodecPipeline:
         return (payload, place) if len(payload) == bodies[0].header.size else None
 
     def place(self, body: bytes | memoryview, header: EnvelopeHeader) -> int:
-        """The payload's place in its lineage, without decoding it; raises as :meth:`decode`."""
+        """Return the payload's place in its delta chain, without decoding it. Raises as :meth:`decode`.
+
+        Args:
+            body: The sealed bytes.
+            header: The header of their envelope.
+        """
         if not header.bases:
             return 0
         self._check_count(header)
@@ -153,11 +158,11 @@ class CodecPipeline:
         return _take_place(Reader(bytes(body), "delta"), header)
 
     def _check_count(self, header: EnvelopeHeader) -> None:
-        # Each codec may give as much as the payload may have, so a forger must not choose how many there are.
+        # Each codec may return as many bytes as a payload may have, so a forger must not choose their number.
         if len(header.codecs) > max(1, len(self._codecs)):
             raise FormatError(
-                f"the payload went through {len(header.codecs)} codecs, and this chain has {len(self._codecs)}",
-                "Add those that it was written with to the chain.",
+                f"the payload was written with {len(header.codecs)} codecs, this chain has {len(self._codecs)}",
+                "Add the missing codecs to the chain.",
             )
 
     @staticmethod
@@ -174,12 +179,12 @@ class CodecPipeline:
 def _take_place(reader: Reader, header: EnvelopeHeader) -> int:
     place = reader.size()
     if place.bit_count() != len(header.bases):
-        raise reader.error("its place in its lineage does not fit its bases")
+        raise reader.error("its place in its delta chain does not fit its bases")
     return place
 
 
 def _unknown(name: str) -> FormatError:
     return FormatError(
-        f"the payload needs the codec {name!r}, which this chain does not have",
+        f"the payload needs the codec {name!r}, which is not in this chain",
         "Add it to the chain, or upgrade coatcheck.",
     )

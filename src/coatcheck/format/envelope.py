@@ -1,4 +1,4 @@
-"""The envelope: a payload after the codecs, sealed, with all that a reader needs to undo both."""
+"""The envelope: an encoded and sealed payload, with everything that a reader needs to decode it."""
 
 from typing import NamedTuple
 
@@ -12,29 +12,29 @@ from coatcheck.format.wire import (
 )
 
 INLINE = b"\x00"
-"""The context of an envelope that stands in the journal itself."""
+"""The context of an envelope in the journal itself."""
 
 
 def object_context(object_id: bytes) -> bytes:
-    """The context of an envelope that is kept as the object with this id: no object can pass for another."""
+    """Return the context of an envelope that is stored under this id, so that no object can pass for another."""
     return b"\x01" + object_id
 
 
 class EnvelopeHeader(NamedTuple):
-    """What stands before the sealed bytes. All of it is authenticated."""
+    """The part before the sealed bytes. All of it is authenticated."""
 
     suite: int
     key_id: bytes
     run_tag: bytes
     codecs: tuple[str, ...]
-    """Names of the codecs that were applied, in order; undo them from the last to the first."""
+    """Names of the applied codecs, in order; undo them from last to first."""
     size: int
     """Bytes of the payload, before the first codec."""
     bases: tuple[bytes, ...] = ()
-    """Ids of the objects of the same scope that it is a delta against: the nearest first, each one's own after it."""
+    """Ids of the objects of the same scope that the payload is built on, nearest first: each is a delta against the next."""
 
     def to_bytes(self) -> bytes:
-        """The header as it is written (``docs/wire-format.md``, "Envelope")."""
+        """Return the header in its binary form (``docs/wire-format.md``, "Envelope")."""
         return b"".join(
             (
                 Prefix(ENVELOPE, self.suite, self.key_id, self.run_tag).to_bytes(),
@@ -47,7 +47,7 @@ class EnvelopeHeader(NamedTuple):
 
 
 class Body(NamedTuple):
-    """What the envelope of an object held: a payload as the codecs left it. It is authentic."""
+    """An opened object: an authentic payload before the codecs are undone."""
 
     object_id: bytes
     header: EnvelopeHeader
@@ -55,19 +55,19 @@ class Body(NamedTuple):
 
 
 class Envelope(NamedTuple):
-    """An envelope taken apart, not yet opened: nothing in it has been verified."""
+    """A parsed envelope, not yet opened: nothing in it is verified."""
 
     header: EnvelopeHeader
     header_bytes: bytes
     sealed: memoryview
-    """What :meth:`Sealer.seal` wrote."""
+    """The sealed body, after the header."""
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Envelope":
-        """Take ``data`` apart without copying the sealed part.
+        """Parse ``data`` without copying the sealed part.
 
         Raises:
-            FormatError: ``data`` is no envelope of a version known here.
+            FormatError: ``data`` is not an envelope of a known version.
         """
         reader = Reader(data, "envelope")
         prefix = reader.prefix(ENVELOPE)

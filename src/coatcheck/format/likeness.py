@@ -1,4 +1,4 @@
-"""Comparing a state with what comes back of it: by type and value, whatever a class itself calls equal."""
+"""Comparison of a state before and after a round trip: by type and value, whatever ``__eq__`` of a class says."""
 
 import dataclasses
 import math
@@ -15,15 +15,15 @@ from pydantic import BaseModel
 
 _ATOMS: Final = frozenset({str, int, bool, bytes, type(None)})
 _HIDDEN: Final = "[…]"
-"""Stands for a key in a path: keys of a dict can be as secret as values."""
+"""Placeholder for a dict key in a path: keys can be as secret as values."""
 
 
 def difference(old: object, new: object) -> str | None:
-    """Return where two values first differ: ``.messages[3].content``, empty for the values themselves; None if nowhere.
+    """Return the path to the first difference: ``.messages[3].content``, empty for the values themselves; None if equal.
 
-    Names of fields and numbers of items are said, keys of dicts are not. Models, dataclasses and other objects are compared
-    by what they hold, containers by what is in them, and all by their types: ``1`` is neither ``True`` nor ``1.0``.
-    NaN is NaN.
+    The path shows names of fields and indexes of items, but no keys of dicts. Models, dataclasses and other objects are
+    compared by their attributes, containers by their items, and all by their types: ``1`` is neither ``True`` nor
+    ``1.0``. NaN equals NaN.
     """
     kind = type(old)
     if kind is not type(new):
@@ -57,11 +57,11 @@ def _in_model(old: BaseModel, new: BaseModel) -> str | None:
     found = _in_attributes(names, old, new)
     if found is not None:
         return found
-    for held in ("__pydantic_extra__", "__pydantic_private__"):
-        here, there = getattr(old, held) or {}, getattr(new, held) or {}
+    for attribute in ("__pydantic_extra__", "__pydantic_private__"):
+        here, there = getattr(old, attribute) or {}, getattr(new, attribute) or {}
         for name in {**here, **there}:
             # The names of extra fields come from the state, not from the class.
-            shown = f".{name}" if held.endswith("private__") else _HIDDEN
+            shown = f".{name}" if attribute.endswith("private__") else _HIDDEN
             if name not in here or name not in there:
                 return shown
             inside = difference(here[name], there[name])
@@ -82,7 +82,7 @@ def _in_attributes(names: Iterable[str], old: object, new: object) -> str | None
 
 
 def _more(value: object, names: list[str]) -> list[str]:
-    """Attributes of an instance beside its fields, but for what it only remembers."""
+    """Return the attributes of an instance that are neither fields nor cached properties."""
     return [
         name
         for name in getattr(value, "__dict__", ())
@@ -94,7 +94,7 @@ def _in_sequence(old: Any, new: Any) -> str | None:
     if len(old) != len(new):
         return ""
     kinds = set(map(type, old))
-    # A million numbers or texts in milliseconds.
+    # A fast path: a million numbers or strings take milliseconds.
     if (
         kinds == {float}
         and set(map(type, new)) == kinds
@@ -138,11 +138,11 @@ def _is_same_other(old: Any, new: Any) -> bool:
         return False
     if isinstance(old, Decimal) and old.as_tuple() != new.as_tuple():
         return False
-    held = getattr(old, "__dict__", None)
-    if held is not None and difference(held, new.__dict__) is not None:
+    attributes = getattr(old, "__dict__", None)
+    if attributes is not None and difference(attributes, new.__dict__) is not None:
         return False
-    # What has no opinion of its own is what it holds.
-    return ("__eq__" not in _defined(type(old)) and bool(held)) or bool(old == new)
+    # A class without __eq__ is compared by its attributes alone.
+    return ("__eq__" not in _defined(type(old)) and bool(attributes)) or bool(old == new)
 
 
 def _defined(kind: type) -> set[str]:

@@ -1,4 +1,4 @@
-"""The reference: the small record that stays in the journal in place of an offloaded payload."""
+"""The reference: the few bytes in the journal that stand for an offloaded payload."""
 
 import base64
 from typing import Annotated
@@ -24,9 +24,9 @@ _ObjectId = Annotated[bytes, Field(min_length=OBJECT_ID_LENGTH, max_length=OBJEC
 
 
 class Reference(BaseModel):
-    """Enough to find, verify and open an offloaded payload; says nothing about its content but its size.
+    """All that is needed to find, verify and open an offloaded payload; reveals nothing about its content but its size.
 
-    A reference that was parsed is not yet trusted: :meth:`Chain.open` checks the MAC before it does any I/O.
+    A parsed reference is not yet trusted: :meth:`Chain.open` checks the MAC before it does any I/O.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
@@ -38,9 +38,9 @@ class Reference(BaseModel):
     size: Annotated[int, Field(ge=0, lt=2**49)]
     """Bytes of the payload."""
     store: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-    """The alias of the store that holds the object; never a bucket, a path or a URL."""
+    """The alias of the store with the object; never a bucket, a path or a URL."""
     bases: Annotated[tuple[_ObjectId, ...], Field(max_length=255)] = ()
-    """Every object that the payload is a delta against, so that all can be fetched at once."""
+    """All objects that the payload is built on, so that they can be fetched at once."""
     mac: Annotated[bytes, Field(min_length=MAC_LENGTH, max_length=MAC_LENGTH)] = bytes(MAC_LENGTH)
     """Over :meth:`authenticated_bytes`, under the tenant's reference key."""
 
@@ -48,7 +48,7 @@ class Reference(BaseModel):
         return self.to_text()
 
     def authenticated_bytes(self) -> bytes:
-        """Everything but the MAC, as it is written."""
+        """Return the binary form without the MAC."""
         return b"".join(
             (
                 Prefix(REFERENCE, self.suite, self.key_id, self.run_tag).to_bytes(),
@@ -60,18 +60,18 @@ class Reference(BaseModel):
         )
 
     def to_bytes(self) -> bytes:
-        """The compact form that goes into the journal (``docs/wire-format.md``, "Reference").
+        """Return the binary form for the journal (``docs/wire-format.md``, "Reference").
 
-        87 bytes with the alias ``default``, for a payload of up to 2 MiB without bases.
+        It has 87 bytes with the alias ``default``, for a payload of up to 2 MiB without bases.
         """
         return self.authenticated_bytes() + self.mac
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Reference":
-        """Read the compact form. Each reference has exactly one, so any other bytes are refused.
+        """Read the binary form. Each reference has exactly one; any other bytes are refused.
 
         Raises:
-            FormatError: ``data`` is no reference of a version known here.
+            FormatError: ``data`` is not a reference of a known version.
         """
         reader = Reader(data, "reference")
         prefix = reader.prefix(REFERENCE)
@@ -86,31 +86,31 @@ class Reference(BaseModel):
             mac=reader.take(MAC_LENGTH),
         )
         if reader.at != len(data):
-            raise reader.error("something follows its end")
+            raise reader.error("there are bytes after its end")
         return reference
 
     def to_text(self) -> str:
-        """The compact form in URL-safe base64 without padding (RFC 4648, section 5), for queues, logs and arguments.
+        """Return the binary form in URL-safe base64 without padding (RFC 4648, section 5), for queues, logs and arguments.
 
-        116 characters with the alias ``default``, for a payload of up to 2 MiB without bases. ``str()`` gives it too.
+        It has 116 characters with the alias ``default``, for a payload of up to 2 MiB without bases. Same as ``str()``.
         """
         return base64.urlsafe_b64encode(self.to_bytes()).rstrip(b"=").decode("ascii")
 
     @classmethod
     def from_text(cls, text: str) -> "Reference":
-        """Read what :meth:`to_text` wrote. Each reference has exactly one text, so any other is refused.
+        """Read the output of :meth:`to_text`. Each reference has exactly one text; any other is refused.
 
         Raises:
-            FormatError: ``text`` is no reference of a version known here. The message does not repeat it.
+            FormatError: ``text`` is not a reference of a known version. The message does not contain it.
         """
         try:
             data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         except ValueError:
             data = b""
-        # The standard library's decoder skips what it does not know.
+        # The standard library's decoder skips unknown characters.
         if base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii") != text or not data:
             raise FormatError(
                 "malformed reference: it is not URL-safe base64 without padding",
-                "Pass the whole text that str(reference) gave, and nothing else.",
+                "Pass exactly the text that str(reference) returned.",
             )
         return cls.from_bytes(data)

@@ -1,4 +1,4 @@
-"""The form in which dashboards, queries and logs show what was sealed, and the way back to its bytes."""
+"""Envelopes and references as dashboards, queries and logs show them, and the way back to their bytes."""
 
 import base64
 import binascii
@@ -9,17 +9,17 @@ from typing import Final
 from coatcheck.format.wire import MAGIC, is_ours
 
 MARKER: Final = "__coatcheck__"
-"""The key of the JSON object that stands for a value, where only JSON can stand."""
+"""The key of the JSON object that replaces a value where only JSON is allowed."""
 MESSAGE: Final = "coatcheck:"
-"""Prefix of a text that stands for another text, such as the message of an error."""
+"""Prefix of a text that replaces another text, such as an error message."""
 _HEX: Final = re.compile(rf"(?i)(?:0x|\\x)?({MAGIC.hex()}(?:[0-9a-f]{{2}})*)")
 
 
 def sealed_in_text(text: str) -> bytes | None:
-    """Return the envelope or the reference in a text as it is shown somewhere; None if there is none.
+    """Return the envelope or reference in a text as some tool shows it; None if there is none.
 
-    That is base64, URL-safe or not, with padding or without; hexadecimal; ``coatcheck:...``; or ``{"__coatcheck__": "..."}``.
-    Quotes around it do not matter.
+    Accepts base64, URL-safe or not, with or without padding; hexadecimal; ``coatcheck:...``; and
+    ``{"__coatcheck__": "..."}``. Ignores quotes around it.
     """
     text = text.strip()
     if text.startswith("{"):
@@ -33,7 +33,7 @@ def sealed_in_text(text: str) -> bytes | None:
 def _in_object(text: str) -> bytes | None:
     try:
         value = json.loads(text)
-    # RecursionError: JSON may be nested as deep as its writer likes.
+    # RecursionError: JSON can be nested to any depth.
     except (ValueError, RecursionError):
         return None
     inner = value.get(MARKER)

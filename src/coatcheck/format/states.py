@@ -1,4 +1,4 @@
-"""An agent's state as one payload, and back: what comes back equals what went in, or it is refused on the way in.
+"""Conversion of an agent's state to a payload and back. A state that would not come back equal is refused when it is saved.
 
 Bytes stay bytes. Everything else is JSON (``docs/wire-format.md``, "Checkpoints").
 """
@@ -18,36 +18,36 @@ from coatcheck.format.likeness import difference
 Kind = Literal["bytes", "json"]
 
 _JSON_STARTS: Final = frozenset(b'{["-0123456789tfnNI')
-"""What JSON without leading space can begin with; N and I begin NaN and Infinity."""
+"""First bytes of JSON without leading space; N and I begin NaN and Infinity."""
 _ESCAPE: Final = b"\0"
-"""In front of bytes that begin with it, or as JSON does. All others are stored as they are, which spares a copy."""
+"""Put before bytes that begin with it, or like JSON. All other bytes are stored unchanged, which saves a copy."""
 _MAX_DEPTH: Final = 200
-"""Lists and dicts inside each other: as deep as pydantic's parser goes."""
+"""Levels of nested lists and dicts: the limit of pydantic's parser."""
 _INT_BOUND: Final = 10**4299
-"""Integers below it in size have at most 4,299 digits: as many as pydantic's parser takes, sign included."""
+"""Absolute values below it have at most 4,299 digits: the limit of pydantic's parser, which counts the sign."""
 _CONTAINERS: Final = frozenset({dict, list})
 _JSON_TYPES: Final = _CONTAINERS | {str, int, float, bool, type(None)}
 
 _TODO: Final = (
-    "A state is bytes, JSON values (dict with str keys, list, str, int, float, bool, None), a pydantic model, a dataclass,"
-    " or a list or dict of one kind of those; as_type=... says what else it is."
+    "A state must be bytes, JSON values (dict with str keys, list, str, int, float, bool, None), a pydantic model, a"
+    " dataclass, or a list or dict of one type of those; for other types pass as_type=..."
 )
-_LEFT_OUT: Final = "Fields must not be left out, read under other names than written, or hold more than they are declared to."
+_LEFT_OUT: Final = "Fields must not be excluded, read under other names than written, or contain more than their types declare."
 
 
 def pack(state: object, as_type: Any = None) -> bytes:
-    """Return the payload of a state, as it is now.
+    """Return the payload of a state.
 
-    JSON values are looked through for what JSON does not keep; the rest is read back and compared, field by field and by
-    type, since it may leave out what it holds.
+    JSON values are searched for values that JSON does not preserve. Everything else is read back and compared, field by
+    field and by type, since it may leave something out.
 
     Args:
-        state: Bytes, JSON values, a pydantic model, a dataclass, or a list or dict of one kind of those.
-        as_type: The type that it is written and read back as, where its own does not say all.
+        state: Bytes, JSON values, a pydantic model, a dataclass, or a list or dict of one type of those.
+        as_type: The type to write and read it as, if its own type does not say enough.
 
     Raises:
-        FormatError: ``state`` would not come back equal, or nothing can be written as ``as_type``. The message names the
-            field, and says nothing of what it holds.
+        FormatError: ``state`` would not come back equal, or ``as_type`` cannot be written as JSON. The message names the
+            field, but not its content.
     """
     if as_type is None:
         if isinstance(state, bytes | bytearray | memoryview):
@@ -61,7 +61,8 @@ def pack(state: object, as_type: Any = None) -> bytes:
             as_type = _type_of(state) if all(map(_is_typed_class, strange)) else None
             if as_type is None:
                 _refuse(
-                    state, f"what JSON does not keep: {', '.join(sorted(kind.__name__ for kind in strange))}"
+                    state,
+                    f"types that JSON does not preserve: {', '.join(sorted(kind.__name__ for kind in strange))}",
                 )
     return _typed(state, type(state) if as_type is None else as_type)
 
@@ -70,11 +71,11 @@ def unpack(payload: bytes, into: Any = None) -> Any:
     """Return the state in a payload of :func:`pack`.
 
     Args:
-        payload: What :func:`pack` gave.
-        into: A pydantic model, a dataclass, or whatever else pydantic validates; None for bytes and JSON values.
+        payload: The output of :func:`pack`.
+        into: A pydantic model, a dataclass, or any type that pydantic validates; None for bytes and JSON values.
 
     Raises:
-        FormatError: The state does not fit ``into``, or ``payload`` is none of :func:`pack`. The message names the field.
+        FormatError: The state does not fit ``into``, or ``payload`` is not from :func:`pack`. The message names the field.
     """
     if kind_of(payload) == "bytes":
         if into not in (None, bytes):
@@ -85,52 +86,51 @@ def unpack(payload: bytes, into: Any = None) -> Any:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise FormatError(
-            f"the state does not fit {error.title}: mistakes: {error.error_count()}, the first"
+            f"the state does not fit {error.title}: {error.error_count()} errors, the first"
             f"{_at(_path(first['loc'], _adapter(into)))}: {first['type']}",
-            "Give the field a default or a validator for what was saved before, or restore it without into to see what it"
-            " holds.",
+            "Give the field a default or a validator for older states, or restore the state without into to inspect it.",
         ) from None
     except FormatError:
         raise
     except ValueError:
         raise FormatError("the state is not JSON", "It was not saved as a checkpoint.") from None
-    except Exception as error:  # noqa: BLE001 - what a validator of the caller's raises can quote the state
+    except Exception as error:  # noqa: BLE001 - an error of the caller's validator can quote the state
         raise FormatError(
             f"a validator of {_name_of(into)} failed with {type(error).__name__}",
-            "Restore the state without into to see what it holds.",
+            "Restore the state without into to inspect it.",
         ) from None
 
 
 def kind_of(payload: bytes) -> Kind:
-    """Return what a payload of :func:`pack` holds."""
+    """Return the kind of state in a payload of :func:`pack`."""
     return "json" if payload and payload[0] in _JSON_STARTS else "bytes"
 
 
 def size_of(payload: bytes) -> int:
-    """Return the bytes of the state in a payload of :func:`pack`."""
+    """Return the size in bytes of the state in a payload of :func:`pack`."""
     return len(payload) - payload.startswith(_ESCAPE)
 
 
 def _plain(state: object) -> bytes:
-    """The JSON of a state, whatever it is made of."""
+    """Return the JSON of a state of any types."""
     try:
         return to_json(state)
     except (ValueError, RecursionError):
-        # Not chained: it can quote the state.
-        _refuse(state, "what cannot be written as JSON")
+        # The error is not chained: it can quote the state.
+        _refuse(state, "something that cannot be written as JSON")
 
 
 def _typed(state: object, kind: Any) -> bytes:
     adapter = _adapter(kind)
     said = f"the state, a {_name_of(kind)},"
     found: str | None = ""
-    # NaN and the infinities are null in the JSON of most models, which is right for all others, and faster.
+    # The JSON of most models has null for NaN and the infinities. It is faster, and right for all other values.
     for dump in (_as_declared, _with_nan):
         try:
             payload = dump(adapter, state)
-        except Exception:  # noqa: BLE001 - what a serializer of the caller's raises can quote the state
+        except Exception:  # noqa: BLE001 - an error of the caller's serializer can quote the state
             where = _at(_unwritable(state, adapter))
-            raise FormatError(f"{said} does not survive being written as JSON{where}", _TODO) from None
+            raise FormatError(f"{said} cannot be written as JSON{where}", _TODO) from None
         try:
             found = difference(state, adapter.validate_json(payload))
         except ValidationError as error:
@@ -159,7 +159,7 @@ def _is_typed_class(kind: type) -> bool:
 
 
 def _type_of(state: object) -> Any:
-    """The type of a list or dict of models or dataclasses of one kind; None where there are several, or other things."""
+    """Return the type of a list or dict of models or dataclasses of one type; None if it contains anything else."""
     if _is_typed(state):
         return type(state)
     if type(state) is list:
@@ -187,19 +187,21 @@ def _common(values: Iterable[object]) -> Any:
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """The adapter of a type.
+    """Return the adapter of a type.
 
     Raises:
-        FormatError: There is none; the message names the field.
+        FormatError: pydantic cannot make one; the message names the field.
     """
     try:
         return _cached_adapter(kind) if isinstance(kind, Hashable) else TypeAdapter(kind)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it
-        todo = "A field must have a type that pydantic can write and read; keep clients and connections out of the state."
+        todo = (
+            "Use field types that pydantic can write and read; keep clients and connections out of the state."
+        )
         if getattr(error, "code", None) == "typed-dict-version":
-            todo = "Before Python 3.12, a TypedDict has to be that of typing_extensions."
+            todo = "Before Python 3.12, use TypedDict from typing_extensions."
         raise FormatError(
-            f"{_name_of(kind)} is no type that can be saved as JSON{_at(_unsupported(kind))}", todo
+            f"the type {_name_of(kind)} cannot be saved as JSON{_at(_unsupported(kind))}", todo
         ) from None
 
 
@@ -217,7 +219,7 @@ def _at(path: str) -> str:
 
 
 def _unsupported(kind: Any, depth: int = 0) -> str:
-    """Return where in a type the part is that pydantic does not know."""
+    """Return the path to the part of a type that pydantic does not support."""
     if depth > _MAX_DEPTH:
         return ""
     parts: Iterable[tuple[str, Any]]
@@ -237,7 +239,7 @@ def _unsupported(kind: Any, depth: int = 0) -> str:
 
 
 def _unwritable(state: Any, adapter: TypeAdapter[Any]) -> str:
-    """Return where in a state the part is that cannot be written as JSON."""
+    """Return the path to the part of a state that cannot be written as JSON."""
     for said, write, part in _written_parts(state, adapter):
         try:
             write()
@@ -274,7 +276,7 @@ def _part_adapter(part: object) -> TypeAdapter[Any]:
 
 
 def _path(loc: Iterable[int | str], adapter: TypeAdapter[Any]) -> str:
-    """A place in a state as pydantic says it, without the keys of dicts, which can be as secret as values."""
+    """Return the path for a location from pydantic, without keys of dicts, which can be as secret as values."""
     names = _declared(adapter)
     return "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}" if part in names else "[…]" for part in loc
@@ -282,7 +284,7 @@ def _path(loc: Iterable[int | str], adapter: TypeAdapter[Any]) -> str:
 
 
 def _declared(adapter: TypeAdapter[Any]) -> set[str]:
-    """The names of all fields in a type, and their aliases."""
+    """Return the names and aliases of all fields in a type."""
     names: set[str] = set()
     todo: list[Any] = [adapter.core_schema]
     while todo:
@@ -299,12 +301,12 @@ def _declared(adapter: TypeAdapter[Any]) -> set[str]:
 
 
 def _strange(state: object) -> set[type]:
-    """The types in a state that JSON gives back as something else: tuples, objects, keys that are no strings.
+    """Return the types in a state that JSON does not preserve: tuples, objects, keys that are not strings.
 
-    Level by level, and by the set of types in each list and dict: a list of a million floats takes milliseconds.
+    Looks level by level at the set of types in each list and dict: a list of a million floats takes milliseconds.
 
     Raises:
-        FormatError: It is too deep, or an integer too long.
+        FormatError: The state is nested too deeply, or an integer is too long.
     """
     found: set[type] = set()
     level: list[Any] = [[state]]
@@ -319,7 +321,9 @@ def _strange(state: object) -> set[type]:
             if int in types and any(
                 type(value) is int and not -_INT_BOUND < value < _INT_BOUND for value in values
             ):
-                raise FormatError("the state holds an integer of more than 4,299 digits", "Save it as text.")
+                raise FormatError(
+                    "the state contains an integer of more than 4,299 digits", "Save it as text."
+                )
             if types & _CONTAINERS:
                 inside += (value for value in values if type(value) in _CONTAINERS)
         if not inside:
@@ -329,11 +333,11 @@ def _strange(state: object) -> set[type]:
 
 
 def _refuse(state: object, what: str) -> NoReturn:
-    raise FormatError(f"the state, a {type(state).__name__}, holds {what}{_at(_where(state))}", _TODO)
+    raise FormatError(f"the state, a {type(state).__name__}, contains {what}{_at(_where(state))}", _TODO)
 
 
 def _where(state: Any, depth: int = 0) -> str:
-    """Return where in a state the first thing is that is no JSON value."""
+    """Return the path to the first part of a state that is not a JSON value."""
     if depth > _MAX_DEPTH:
         return ""
     parts: Iterable[tuple[str, Any]] = ()

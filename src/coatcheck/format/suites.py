@@ -1,4 +1,4 @@
-"""Which suites a chain seals with and accepts, and whose payloads it opens for whom."""
+"""The suites that a chain seals with and accepts, and the check that a scope may open a payload."""
 
 import hmac
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from coatcheck.scope import Scope
 
 
 class ScopeSealer(NamedTuple):
-    """The sealer of a scope under one key, with what headers say of it."""
+    """The sealer of a scope under one key, with the fields that identify it in headers."""
 
     suite: int
     key_id: bytes
@@ -26,44 +26,48 @@ class ScopeSealer(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """What the keys of the scope's objects start with."""
+        """The start of the keys of the scope's objects."""
         return scope_prefix(self.sealer, self.run_tag)
 
 
 class SealingPolicy:
-    """The one place where it is decided what may be opened.
+    """Decides what may be opened. Safe to use from several threads and event loops.
 
     Args:
-        sealing: What new payloads are sealed with; None for a chain without keys.
+        sealing: Seals new payloads; None for a chain without keys.
     """
 
     def __init__(self, sealing: Sealing | None) -> None:
         self.sealing: Sealing = sealing or Checksum()
         self.loads_keys = self.sealing.loads_keys
-        # A worker meets the same few thousand scopes again and again. Keys that are loaded must be let go of in time.
+        # A worker sees the same few thousand scopes again and again. Loaded keys must not be cached here: they expire.
         self.for_new: Callable[[Scope], ScopeSealer] = (
             self._for_new if self.loads_keys else lru_cache(maxsize=8192)(self._for_new)
         )
-        """Returns the sealer for new payloads of a scope. Raises KeyUnavailable where its key is not loaded."""
+        """Returns the sealer for new payloads of a scope. Raises KeyUnavailable if its key is not loaded."""
         self._accepted: dict[int, Sealing] = {self.sealing.suite: self.sealing}
         if self.sealing.accept_unsealed:
             self._accepted[Checksum.suite] = Checksum()
 
     @property
     def accepted(self) -> tuple[Sealing, ...]:
-        """What something may be sealed with, the one for what is new first."""
+        """The accepted sealings; the first one seals new payloads."""
         return tuple(self._accepted.values())
 
     @property
     def encrypts(self) -> bool:
-        """Whether what is sealed cannot be read without a key."""
+        """True if new payloads are encrypted."""
         return self.sealing.suite != Checksum.suite
 
     def _for_new(self, scope: Scope) -> "ScopeSealer":
         return scope_sealer(self.sealing, scope, self.sealing.primary_key_id(scope.tenant))
 
     def all_for(self, scope: Scope) -> "list[ScopeSealer]":
-        """Return the sealers of a scope under every suite and key that is accepted, the one for new payloads first."""
+        """Return the sealers of a scope under all accepted suites and keys, the one for new payloads first.
+
+        Raises:
+            KeyUnavailable: The tenant's keys are not loaded.
+        """
         return [
             scope_sealer(sealing, scope, key_id)
             for sealing in self._accepted.values()
@@ -71,38 +75,42 @@ class SealingPolicy:
         ]
 
     async def load_for_new(self, scope: Scope) -> ScopeSealer:
-        """Return the sealer for new payloads of a scope, once its key is loaded.
+        """Load the scope's key, and return the sealer for new payloads.
 
         Raises:
-            KeyUnavailable: The tenant's key cannot be had now.
-            StoreError: The store that keys are kept in cannot or will not give it.
+            KeyUnavailable: The tenant's key cannot be loaded now.
+            StoreError: The store with the keys cannot or will not return it.
         """
         await self.load_primary(scope.tenant)
         return self.for_new(scope)
 
     async def load_primary(self, tenant: str) -> None:
-        """Get the key ready that the tenant's new payloads are sealed under, if there is anything to get.
+        """Load the key that seals the tenant's new payloads, if keys have to be loaded.
 
         Raises:
-            KeyUnavailable: There is no key to be had.
-            StoreError: The store that keys are kept in cannot or will not give one.
+            KeyUnavailable: The tenant's key cannot be loaded now.
+            StoreError: The store with the keys cannot or will not return it.
         """
         if self.loads_keys and not self.sealing.is_loaded(tenant, None):
             await on_loop()
             await self.sealing.load_primary(tenant)
 
     async def load_all(self, tenant: str) -> None:
-        """Get all keys of the tenant ready, if there is anything to get; raises as :meth:`load_primary`."""
+        """Load all keys of the tenant, if keys have to be loaded. Raises as :meth:`load_primary`."""
         if self.loads_keys:
             await on_loop()
             await self.sealing.load_all(tenant)
 
     async def load(self, sealed: EnvelopeHeader | Reference, tenant: str) -> None:
-        """Get the key ready that ``sealed`` names, if there is anything to get.
+        """Load the key that ``sealed`` names, if keys have to be loaded.
+
+        Args:
+            sealed: A header or a reference, not yet verified.
+            tenant: The tenant's name.
 
         Raises:
-            KeyUnavailable: The tenant has no such key, or it cannot be had.
-            StoreError: The store that keys are kept in cannot or will not give it.
+            KeyUnavailable: The tenant has no such key, or it cannot be loaded now.
+            StoreError: The store with the keys cannot or will not return it.
         """
         if self.loads_keys and sealed.suite == self.sealing.suite:
             if self.sealing.is_loaded(tenant, sealed.key_id):
@@ -111,12 +119,16 @@ class SealingPolicy:
             await self.sealing.load(tenant, sealed.key_id)
 
     def sealer_for(self, sealed: EnvelopeHeader | Reference, scope: Scope) -> Sealer:
-        """The sealer that ``sealed`` names, if its suite is accepted and ``scope`` may open its run.
+        """Return the sealer that ``sealed`` names, if its suite is accepted and ``scope`` may open its run.
+
+        Args:
+            sealed: A header or a reference, not yet verified.
+            scope: The scope that wants to open it.
 
         Raises:
-            IntegrityError: It was sealed for another run, or not sealed at all where it must be.
+            IntegrityError: It was sealed for another run, or it is unsealed and must be sealed.
             KeyUnavailable: Its key is not in the keyring, or there is no keyring.
-            FormatError: Its suite is not known here.
+            FormatError: Its suite is unknown.
         """
         sealing = self._accepted.get(sealed.suite)
         if sealing is None:
@@ -128,12 +140,16 @@ class SealingPolicy:
         ):
             raise IntegrityError(
                 "the payload was sealed for another run, or another tenant",
-                "Decode it in the scope it was written for (Temporal: namespace and workflow ID).",
+                "Decode it in the scope that it was written for (Temporal: namespace and workflow ID).",
             )
         return sealing.sealer(scope.tenant, sealed.run_tag, sealed.key_id)
 
     def verify(self, reference: Reference, scope: Scope) -> ScopeSealer:
-        """Return the sealer of a reference that is authentic.
+        """Check that a reference is authentic, and return its sealer.
+
+        Args:
+            reference: The reference.
+            scope: The scope that wants to open it.
 
         Raises:
             IntegrityError: It was forged, damaged, or written for another tenant or run.
@@ -150,17 +166,22 @@ class SealingPolicy:
 
 
 def _is_of(run_tag: bytes, scope: Scope, own: bytes) -> bool:
-    """Whether it is the run's own tag, or that of another run of its series."""
+    """Return True if ``run_tag`` is the scope's own tag, or that of another run of its series."""
     if scope.series is None:
         return run_tag == own
     return run_tag[:SERIES_TAG_LENGTH] == own[:SERIES_TAG_LENGTH]
 
 
 def scope_sealer(sealing: Sealing, scope: Scope, key_id: bytes) -> ScopeSealer:
-    """The sealer of a scope under one key of a suite.
+    """Return the sealer of a scope under one key of a suite.
+
+    Args:
+        sealing: The suite with its keys.
+        scope: The scope.
+        key_id: The key's id, 4 bytes.
 
     Raises:
-        KeyUnavailable: There is no such key.
+        KeyUnavailable: There is no such key, or it is not loaded.
     """
     run_tag = sealing.run_tag(scope, key_id)
     return ScopeSealer(sealing.suite, key_id, run_tag, sealing.sealer(scope.tenant, run_tag, key_id))
@@ -169,14 +190,12 @@ def scope_sealer(sealing: Sealing, scope: Scope, key_id: bytes) -> ScopeSealer:
 def _refusal(suite: int) -> CoatcheckError:
     if suite == Checksum.suite:
         return IntegrityError(
-            "the payload was never sealed, and this chain takes only sealed ones",
-            "While encryption is being introduced, use Encrypt(keyring, accept_unsealed=True).",
+            "the payload is not encrypted, and this chain accepts only encrypted ones",
+            "While you introduce encryption, use Encrypt(keyring, accept_unsealed=True).",
         )
     if suite in SUITES:
         return KeyUnavailable(
             f"the payload is encrypted ({SUITES[suite]}), and this chain has no keys",
             "Add Encrypt(keyring) to the chain.",
         )
-    return FormatError(
-        f"the payload is sealed with suite {suite}, which is not known here", "Upgrade coatcheck."
-    )
+    return FormatError(f"the payload is sealed with the unknown suite {suite}", "Upgrade coatcheck.")

@@ -1,4 +1,4 @@
-"""The keys that tenants' keys are derived from: one that seals, and any number that only open."""
+"""Master keys from which tenants' keys are derived: one that seals and opens, and others that only open."""
 
 import os
 import stat
@@ -7,17 +7,17 @@ from pathlib import Path
 from coatcheck.contracts.keys import HOW_TO_MAKE_ONE, Key, KeySource
 from coatcheck.errors import ConfigError, KeyUnavailable
 
-_HOW_TO_MAKE_A_FILE = "`coatcheck keys new` makes a key; put it in a file of mode 600, one key a line."
+_HOW_TO_MAKE_A_FILE = "`coatcheck keys new` makes a key. Put it in a file with mode 600, one key per line."
 
 
 class Keyring(KeySource):
-    """One primary key, which seals and opens, and decrypt-only keys, found by id and never by trying.
+    """One primary key, which seals and opens, and decrypt-only keys. Keys are found by id, never by trying.
 
-    To rotate: put the new key first and keep the old ones for as long as anything sealed under them may be read.
+    To rotate, put the new key first, and keep the old ones as long as payloads that were sealed under them are read.
 
     Args:
-        primary: Seals everything new.
-        decrypt_only: Open what was sealed under them before.
+        primary: Seals new payloads.
+        *decrypt_only: Open payloads that were sealed under them.
 
     Raises:
         ConfigError: Two different keys have the same id (a chance of one in four billion).
@@ -35,26 +35,26 @@ class Keyring(KeySource):
 
     @classmethod
     def from_env(cls, variable: str = "COATCHECK_KEYS") -> "Keyring":
-        """The keys in an environment variable, separated by commas, the primary first.
+        """Read the keys in an environment variable, separated by commas, the primary first.
 
         Raises:
-            ConfigError: The variable is not set, or holds something that is no key.
+            ConfigError: The variable is not set, or contains something that is not a key.
         """
         texts = [text for text in os.environ.get(variable, "").split(",") if text.strip()]
         if not texts:
             raise ConfigError(
-                f"the environment variable {variable} holds no key",
+                f"the environment variable {variable} contains no key",
                 f"Set it to one or more keys, separated by commas, the primary first. {HOW_TO_MAKE_ONE}",
             )
         return cls(*map(Key.from_text, texts))
 
     @classmethod
     def from_file(cls, path: str | Path) -> "Keyring":
-        """The keys in a file, one a line, the primary first. Empty lines and what follows a ``#`` do not count.
+        """Read the keys in a file, one per line, the primary first. Empty lines and text after ``#`` are ignored.
 
         Raises:
-            ConfigError: The file cannot be read, or others than its owner may read or change it, or it holds no key or
-                something that is no key.
+            ConfigError: The file cannot be read, others than its owner have access, or it contains no key or something
+                that is not a key.
         """
         path = Path(path)
         try:
@@ -63,37 +63,37 @@ class Keyring(KeySource):
                 text = file.read().decode("ascii")
         except OSError as error:
             raise ConfigError(
-                f"the file of keys {path} cannot be read: {error.strerror}", _HOW_TO_MAKE_A_FILE
+                f"the key file {path} cannot be read: {error.strerror}", _HOW_TO_MAKE_A_FILE
             ) from None
         except UnicodeDecodeError:
-            raise ConfigError(f"{path} is no file of keys", _HOW_TO_MAKE_A_FILE) from None
+            raise ConfigError(f"{path} is not a key file", _HOW_TO_MAKE_A_FILE) from None
         if others:
             raise ConfigError(
-                f"others than its owner have access to the file of keys {path}", f"Run: chmod 600 {path}"
+                f"others than its owner have access to the key file {path}", f"Run: chmod 600 {path}"
             )
         lines = [line.partition("#")[0].strip() for line in text.splitlines()]
         keys = [Key.from_text(line) for line in lines if line]
         if not keys:
-            raise ConfigError(f"the file of keys {path} holds no key", _HOW_TO_MAKE_A_FILE)
+            raise ConfigError(f"the key file {path} contains no key", _HOW_TO_MAKE_A_FILE)
         return cls(*keys)
 
     @property
     def ids(self) -> tuple[bytes, ...]:
-        """Of every key, the primary's first."""
+        """Ids of all keys, the primary's first."""
         return tuple(self._keys)
 
     def find(self, key_id: bytes) -> Key:
-        """The key with this id.
+        """Return the key with this id.
 
         Raises:
-            KeyUnavailable: There is none.
+            KeyUnavailable: It is not in the keyring.
         """
         try:
             return self._keys[key_id]
         except KeyError:
-            held = ", ".join(key.hex() for key in self._keys)
+            known = ", ".join(key.hex() for key in self._keys)
             raise KeyUnavailable(
-                f"the payload was sealed under the key {key_id.hex()}; the keyring holds {held}",
+                f"the payload was sealed under the key {key_id.hex()}; the keyring has {known}",
                 "Add that key to the keyring as a decrypt-only key.",
             ) from None
 
@@ -106,5 +106,5 @@ class Keyring(KeySource):
         return self.ids
 
     def key(self, tenant: str, key_id: bytes) -> Key:  # noqa: ARG002 - all tenants have the same
-        """See :class:`KeySource`: the secret is the same, and each tenant's keys are derived from it."""
+        """See :class:`KeySource`. All tenants share the secret; each tenant's keys are derived from it."""
         return self.find(key_id)

@@ -1,4 +1,4 @@
-"""What a key management service has to do for us."""
+"""The interface of a key management service."""
 
 import os
 from abc import ABC, abstractmethod
@@ -9,28 +9,32 @@ from coatcheck.contracts.keys import KEY_LENGTH
 
 
 class KeyService(ABC):
-    """One key of a key management service (KMS), which never leaves it: it wraps and unwraps keys of ours.
+    """One key of a key management service (KMS). It never leaves the service; it wraps and unwraps tenants' keys.
 
-    Safe to use from several tasks, threads and event loops. Each method is one attempt; the caller repeats what
-    raised :class:`StoreUnavailable`. No error holds key material.
+    Safe to use from several tasks, threads and event loops. Each method makes one attempt; the caller retries after
+    :class:`StoreUnavailable`. No error contains key material.
     """
 
     kind: ClassVar[str]
-    """What errors call the service."""
+    """The name of the service in errors."""
     name: str
-    """Names the key, and can never mean another one. Stands next to everything that the key wrapped; not secret."""
+    """The name of the key, which never means another one. It is stored with everything that the key wrapped; not secret."""
 
     async def generate(self, context: Mapping[str, str]) -> tuple[bytes, bytes]:
-        """A new random secret of 32 bytes, and the same wrapped; raises as :meth:`wrap`."""
+        """Return a new random secret of 32 bytes, and the same secret wrapped. Raises as :meth:`wrap`."""
         secret = os.urandom(KEY_LENGTH)
         return secret, await self.wrap(secret, context)
 
     @abstractmethod
     async def wrap(self, secret: bytes, context: Mapping[str, str]) -> bytes:
-        """``secret`` encrypted and authenticated, bound to ``context``, which is not secret.
+        """Return ``secret`` encrypted and authenticated.
+
+        Args:
+            secret: 32 bytes.
+            context: Names and values that are authenticated with it; not secret.
 
         Raises:
-            KeyUnavailable: The key is disabled, or was destroyed.
+            KeyUnavailable: The key is disabled or destroyed.
             StoreDenied: The credentials do not allow it.
             StoreUnavailable: The service cannot answer now.
             ConfigError: There are no credentials, or the key is of the wrong kind.
@@ -38,11 +42,15 @@ class KeyService(ABC):
 
     @abstractmethod
     async def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
-        """Undo :meth:`wrap`; also raises as it does.
+        """Undo :meth:`wrap`. Also raises as :meth:`wrap` does.
+
+        Args:
+            wrapped: The output of :meth:`wrap`.
+            context: The same context as there.
 
         Raises:
-            IntegrityError: ``wrapped`` is not what was made of a secret by this key with this context.
+            IntegrityError: ``wrapped`` was not made by this key with this context.
         """
 
-    async def close(self) -> None:  # noqa: B027 - some have nothing to let go of
-        """Let go of connections. The service can be used again."""
+    async def close(self) -> None:  # noqa: B027 - some have nothing to close
+        """Close connections. The service can be used again."""

@@ -1,4 +1,4 @@
-"""Keys that stay usable for as long as the attempt lasts which they were loaded for."""
+"""Leases: keys that stay usable until the attempt that loaded them ends."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +10,11 @@ _current: ContextVar["KeyLease"] = ContextVar("coatcheck_key_lease")
 
 
 class KeyLease:
-    """The keys of one attempt of an engine at a step, a handler or an activity. Safe to use from several threads.
+    """The keys of an engine's attempt at one step, handler or activity. Safe to use from several threads.
 
-    An engine runs a step first, and has its result sealed afterwards. If the key had to be loaded again in between and could
-    not be, the engine would run the step once more, with all that it does to the world. So what was loaded within
-    :meth:`active`, or after :meth:`begin`, can be had there until :meth:`end`, whatever ``max_age`` says. The next attempt
-    loads anew.
+    An engine first runs a step and then seals its result. If the key expired in between and could not be loaded again, the
+    engine would repeat the step and its side effects. So keys that are loaded within :meth:`active`, or after
+    :meth:`begin`, stay usable there until :meth:`end`, whatever ``max_age`` is. The next attempt loads them again.
     """
 
     def __init__(self) -> None:
@@ -25,7 +24,7 @@ class KeyLease:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Use the lease within the block, and in the tasks and threads that are started there."""
+        """Use the lease in the block, and in tasks and threads that are started there."""
         token = _current.set(self)
         try:
             yield
@@ -33,23 +32,30 @@ class KeyLease:
             _current.reset(token)
 
     def begin(self) -> None:
-        """Use the lease from now on, where no block can be put around the attempt: in this task, or in this thread."""
+        """Use the lease from now on in this task or thread, if no block can be put around the attempt."""
         _current.set(self)
 
     def end(self) -> None:
-        """Let go of the keys, also in tasks that outlive the attempt."""
+        """Drop the keys, also for tasks that outlive the attempt."""
         self._ended = True
         self._keys.clear()
         self._primaries.clear()
 
     def find(self, owner: object, tenant: str, key_id: bytes | None) -> Key | None:
-        """Return a key that ``owner`` has loaded for the tenant; the primary where ``key_id`` is None."""
+        """Return a key that ``owner`` has loaded for the tenant; the primary if ``key_id`` is None."""
         if key_id is None:
             return self._primaries.get((owner, tenant))
         return self._keys.get((owner, tenant, key_id))
 
     def keep(self, owner: object, tenant: str, key: Key, *, primary: bool) -> None:
-        """Have a key that ``owner`` has loaded; the first primary remains the primary."""
+        """Add a key that ``owner`` has loaded.
+
+        Args:
+            owner: The cache that it comes from.
+            tenant: The tenant's name.
+            key: The key.
+            primary: True if it is the primary. The first primary stays the primary.
+        """
         if self._ended:
             return
         self._keys[owner, tenant, key.id] = key
@@ -63,7 +69,7 @@ class KeyLease:
 
 @contextmanager
 def leased() -> Iterator[None]:
-    """Have what is loaded within the block until it ends; within another such block, until that ends."""
+    """Keep keys that are loaded in the block usable until it ends; in a nested block, until the outer one ends."""
     if current_lease() is not None:
         yield
         return
@@ -76,5 +82,5 @@ def leased() -> Iterator[None]:
 
 
 def current_lease() -> KeyLease | None:
-    """Return the lease of the attempt that the caller is part of; None outside of any."""
+    """Return the lease of the current attempt; None if there is none."""
     return _current.get(None)

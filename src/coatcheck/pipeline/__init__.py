@@ -1,1 +1,1 @@
-"""From the payload to the journal, and back."""
+"""The steps from a payload to the journal, and back."""

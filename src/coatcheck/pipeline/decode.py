@@ -1,4 +1,4 @@
-"""From the journal back to the payload."""
+"""Decoding: from the journal back to the payload."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -28,11 +28,11 @@ class Decoder:
     """Opens envelopes and references. For any number of event loops.
 
     Args:
-        policy: Decides what may be opened for whom.
-        codecs: The chain's.
-        deltas: Decodes and caches.
-        stores: By alias.
-        max_payload: Bytes.
+        policy: Decides what may be opened.
+        codecs: The chain's codecs.
+        deltas: Decodes and caches payloads.
+        stores: The chain's stores by alias.
+        max_payload: Bytes that a payload may have.
     """
 
     def __init__(
@@ -50,7 +50,11 @@ class Decoder:
         self._max_payload = max_payload
 
     def open_inline(self, data: bytes, scope: Scope) -> bytes:
-        """Return the payload of an envelope that stands in the journal itself. Does no I/O; safe to call in any thread.
+        """Return the payload of an envelope in the journal. Does no I/O; safe to call from any thread.
+
+        Args:
+            data: The envelope.
+            scope: The scope that it belongs to.
 
         Raises:
             CoatcheckError: As :meth:`Chain.open`.
@@ -65,7 +69,11 @@ class Decoder:
         return payload
 
     async def open_reference(self, reference: Reference, scope: Scope) -> bytes:
-        """Return the payload behind a reference, which is verified before anything is fetched."""
+        """Return the payload of a reference, which is verified before anything is fetched.
+
+        Raises:
+            CoatcheckError: As :meth:`Chain.open`.
+        """
         try:
             await self._policy.load(reference, scope.tenant)
             sealing = self._policy.verify(reference, scope)
@@ -85,7 +93,13 @@ class Decoder:
         return payload
 
     async def open_object(self, scope: ScopedStore, object_id: bytes, data: bytes) -> bytes:
-        """Return the payload of an object that was fetched already, whoever refers to it; raises as :meth:`open_reference`."""
+        """Return the payload of an object that is already fetched, without a reference. Raises as :meth:`open_reference`.
+
+        Args:
+            scope: The scope that the object is in.
+            object_id: The object's id.
+            data: The object's bytes.
+        """
         header = Envelope.from_bytes(data).header
         suite, key_id, run_tag, _ = scope.sealing
         reference = Reference(
@@ -100,7 +114,7 @@ class Decoder:
         return await self._complete(_Assembly(scope, reference, self._deltas, sealed={object_id: data}))
 
     async def _opened(self, assembly: "_Assembly") -> bytes:
-        """Load the payload, once for all who ask for it at the same time."""
+        """Load the payload, once for all concurrent callers."""
         scope, reference = assembly.scope, assembly.reference
         key = scope.state.key(reference.object_id)
         async with scope.store.client.within(reference.size * len(assembly.chain)):
@@ -112,8 +126,8 @@ class Decoder:
         except (FormatError, IntegrityError, LimitExceeded, PayloadNotFound):
             if assembly.reference.object_id in assembly.gone:
                 raise
-            # Once more: the bytes may have been damaged on their way, or be those of a copy that is older than the object
-            # and builds on what is not there any more.
+            # Try again: the bytes may have been damaged in transit, or come from a copy that is older than the object and
+            # needs bases that are gone.
             scope = assembly.scope
             for object_id in {*assembly.chain, *assembly.met}:
                 await scope.store.client.forget(scope.state.key(object_id))
@@ -121,7 +135,7 @@ class Decoder:
             return await self._complete(_Assembly(scope, assembly.reference, self._deltas, is_fresh=True))
 
     async def _complete(self, assembly: "_Assembly") -> bytes:
-        """Fetch what is missing until all of it is there, and decode it."""
+        """Fetch missing objects until none is missing, then decode."""
         scope, reference, gone = assembly.scope, assembly.reference, assembly.gone
 
         async def fetch(object_id: bytes) -> int:
@@ -134,7 +148,7 @@ class Decoder:
                 else:
                     data = await scope.get(object_id, reference.size, follow=is_target, limit=limit)
             except PayloadNotFound as error:
-                # The object decides which bases it needs: it may have been deleted and made anew with others.
+                # The object itself says which bases it needs: it may have been deleted and written again with others.
                 gone[object_id] = error.about(object_id.hex())
                 return 0
             assembly.sealed[object_id] = data
@@ -155,13 +169,13 @@ class Decoder:
                     raise gone[object_id]
 
     def _assemble(self, assembly: "_Assembly") -> bytes | list[bytes]:
-        """Return the payload if all that it takes is there; else the objects that are missing."""
+        """Return the payload if no object is missing; else the missing objects."""
         assembly.authenticate()
         target_at_hand = assembly.find(assembly.reference.object_id)
         bodies, base, is_whole = delta_chain_of(target_at_hand, assembly.find)
         target, *others = bodies
         if not is_whole:
-            # What was in memory may have been made anew since, and be built on others now.
+            # The cached object may have been written again since, with other bases.
             last = bodies[-1]
             return assembly.missing(last.header.bases) if assembly.has_fetched(last) else [last.object_id]
         for body in bodies:
@@ -169,15 +183,15 @@ class Decoder:
         fetched = list(itertools.takewhile(assembly.has_fetched, others))
         cached = others[len(fetched) :]
         if cached:
-            # It was built on before, and so likely will be again.
+            # Other payloads were built on it, so more are likely to be.
             base = self._deltas.unpack(assembly.scope, cached, base)
         return self._deltas.read(assembly.scope, [target, *fetched], base)
 
     def _store(self, alias: str) -> ChainStore:
         if alias not in self._stores:
             raise ConfigError(
-                f"the payload is in a store called {alias!r}; this chain has {sorted(self._stores) or 'none'}",
-                "Name that store in Offload(alias=...) or Offload(read_also=...).",
+                f"the payload is in the store {alias!r}, which is not in this chain: it has {sorted(self._stores) or 'none'}",
+                "Add the store as Offload(alias=...) or Offload(read_also=...).",
             )
         return self._stores[alias]
 
@@ -191,29 +205,29 @@ class Decoder:
 
 @dataclass(slots=True)
 class _Assembly:
-    """A payload on its way from the store, with what it is built on: sealed, then authentic."""
+    """A payload that is being fetched, with the objects that it is built on: first sealed, then authentic."""
 
     scope: ScopedStore
     reference: Reference
     deltas: DeltaChains
     cached: Body | None = None
-    """The payload's own body, from memory."""
+    """The payload's own cached body."""
     sealed: dict[bytes, bytes] = field(default_factory=dict)
     bodies: dict[bytes, Body] = field(default_factory=dict)
     met: set[bytes] = field(default_factory=set)
     """Objects that were asked for."""
     gone: dict[bytes, PayloadNotFound] = field(default_factory=dict)
-    """Those of them that are not there."""
+    """The objects that do not exist."""
     is_fresh: bool = False
-    """True if nothing in memory counts but whole payloads: those are right wherever they came from."""
+    """True to ignore cached bodies. Cached payloads are used: they are right wherever they came from."""
 
     @property
     def chain(self) -> tuple[bytes, ...]:
-        """The objects that it takes, by the reference: each a delta against the one after it."""
+        """The objects that the reference lists: each is a delta against the next."""
         return self.reference.object_id, *self.reference.bases
 
     def find(self, object_id: bytes) -> Cached | None:
-        """Return what is at hand of an object: of those that the payload is built on, best of all their own payload."""
+        """Return the cached or fetched form of an object; for bases the payload itself is preferred."""
         if object_id == self.reference.object_id:
             return self.bodies.get(object_id, self.cached)
         cached = self.deltas.cached(self.scope, object_id)
@@ -222,11 +236,11 @@ class _Assembly:
         return self.bodies.get(object_id, None if self.is_fresh else cached)
 
     def has_fetched(self, body: Body) -> bool:
-        """Tell if it is what the store has now."""
+        """Return True if it was fetched, so that it is the store's current one."""
         return body.object_id in self.bodies
 
     def missing(self, chain: Sequence[bytes]) -> list[bytes]:
-        """Return those that have to be fetched, of objects of which each is a delta against the one after it."""
+        """Return the objects to fetch, of a chain in which each is a delta against the next."""
         missing = []
         for object_id in chain:
             at_hand = self.find(object_id)
@@ -237,7 +251,7 @@ class _Assembly:
         return missing
 
     def authenticate(self) -> None:
-        """Take in what was fetched, if it is what was asked for."""
+        """Open the fetched objects, if they are authentic."""
         for object_id in list(self.sealed):
             data = self.sealed.pop(object_id)
             try:

@@ -1,4 +1,4 @@
-"""Payloads that are built on one another: from an object to the one that it is a delta against, and on to one that stands alone."""
+"""Delta chains: an object, the object that it is a delta against, and so on up to one that is whole."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,35 +12,37 @@ from coatcheck.storage.cache import Cached, PayloadCache
 from coatcheck.storage.scoped_store import ScopedStore
 
 _MAX_LENGTH: Final = 64
-"""2**64 payloads of a scope would make such a chain. Only a forged one without keys goes in circles."""
+"""A chain of this length would take 2**64 payloads. Only a forged one, in a chain without keys, can be circular."""
 
 
 class DeltaChain(NamedTuple):
-    """The objects that a payload is decoded from, as far as they are at hand."""
+    """The objects that a payload is decoded from, as far as they are available."""
 
     bodies: list[Body]
-    """The nearest first; none where the payload itself is at hand."""
+    """The nearest first; empty if the payload itself is available."""
     base: bytes | None
-    """The payload that the last of ``bodies`` is a delta against; None if that stands alone."""
+    """The payload that the last of ``bodies`` is a delta against; None if that one is whole."""
     is_whole: bool
     """True if nothing is missing."""
 
 
 def delta_chain_of(cached: Cached | None, find: Callable[[bytes], Cached | None]) -> DeltaChain:
-    """Return the chain that an object is decoded from.
+    """Return the delta chain of an object.
 
     Args:
-        cached: What is at hand of the object itself.
-        find: Returns what is at hand of another.
+        cached: The available form of the object itself.
+        find: Returns the available form of another object.
 
     Raises:
-        FormatError: It leads back to itself.
+        FormatError: The chain is circular.
     """
     bodies: list[Body] = []
     while isinstance(cached, Body):
         bodies.append(cached)
         if len(bodies) > _MAX_LENGTH:
-            raise FormatError("a delta leads back to itself", "It was not written by coatcheck.")
+            raise FormatError(
+                "a delta chain is circular", "It was not written by coatcheck. Find out who wrote it."
+            )
         if not cached.header.bases:
             return DeltaChain(bodies, None, is_whole=True)
         cached = find(cached.header.bases[0])
@@ -49,21 +51,21 @@ def delta_chain_of(cached: Cached | None, find: Callable[[bytes], Cached | None]
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """An earlier payload by which a new one can be expressed."""
+    """An earlier payload that a new one can be a delta against."""
 
     payload: bytes
     place: int
-    """The place that the new payload takes."""
+    """The new payload's place in the delta chain."""
     bases: tuple[bytes, ...]
-    """The new payload's bases: the first is the object that holds ``payload``."""
+    """The new payload's bases; the first is the object of ``payload``."""
 
 
 class DeltaChains:
-    """Decodes payloads from what is cached of them. Safe to use from several threads.
+    """Decodes and caches payloads, and finds bases for new ones. Safe to use from several threads.
 
     Args:
-        cache: Of payloads, and of bodies that they can be decoded from.
-        codecs: The chain's.
+        cache: The cache for payloads, and for bodies that they can be decoded from.
+        codecs: The chain's codecs.
     """
 
     def __init__(self, cache: PayloadCache, codecs: CodecPipeline) -> None:
@@ -71,7 +73,7 @@ class DeltaChains:
         self._codecs = codecs
 
     def cached(self, scope: ScopedStore, object_id: bytes) -> Cached | None:
-        """Return what there is of an object in memory."""
+        """Return the cached form of an object; None if there is none."""
         return self._cache.find(scope.state.cached_below + object_id.hex(), scope.state.owner_of_bodies)
 
     def keep(self, scope: ScopedStore, object_id: bytes, payload: bytes) -> None:
@@ -79,11 +81,11 @@ class DeltaChains:
         self._cache.put(scope.state.cached_below + object_id.hex(), payload)
 
     def read(self, scope: ScopedStore, bodies: Sequence[Body], base: bytes | None) -> bytes:
-        """Decode what was fetched and opened; see :meth:`CodecPipeline.decode_line`.
+        """Decode fetched and opened objects and cache the payload. See :meth:`CodecPipeline.decode_chain`.
 
-        Bases stay cached, compressed: most of them are never asked for by themselves.
+        Bases are cached compressed: most of them are never requested themselves.
         """
-        payload, place = self._codecs.decode_line(bodies, base)
+        payload, place = self._codecs.decode_chain(bodies, base)
         state = scope.state
         scope.sealing.sealer.check(payload, bodies[0].object_id)
         for body in bodies:
@@ -96,8 +98,8 @@ class DeltaChains:
         return payload
 
     def unpack(self, scope: ScopedStore, bodies: Sequence[Body], base: bytes | None) -> bytes:
-        """Decode a cached body and cache the payload instead; see :meth:`CodecPipeline.decode_line`."""
-        payload, _ = self._codecs.decode_line(bodies, base)
+        """Decode a cached body and cache the payload instead. See :meth:`CodecPipeline.decode_chain`."""
+        payload, _ = self._codecs.decode_chain(bodies, base)
         scope.sealing.sealer.check(payload, bodies[0].object_id)
         self.keep(scope, bodies[0].object_id, payload)
         return payload
@@ -105,9 +107,9 @@ class DeltaChains:
     def base_for(self, scope: ScopedStore, payload: bytes) -> tuple[Base | None, Sketch | None]:
         """Return the best base for a payload, and the payload's sketch if one was made.
 
-        No base where there is none, where it is no longer in memory, where the store itself has not shown all that it is
-        built on, and in the tenant scope: what strangers share there must not show in base lists how alike it is, and
-        whoever replaces an object there could make it lead back to itself.
+        There is no base if no payload is similar, if the base is no longer cached, or if the store itself has not shown
+        all objects that it is built on. The tenant scope has no bases either: base lists would reveal how similar the
+        payloads of strangers are, and whoever replaces an object there could make a chain circular.
         """
         state = scope.state
         if state.is_tenant_scope or not self._codecs.makes_deltas:
@@ -123,7 +125,7 @@ class DeltaChains:
         place, bases = like.next()
         if not scope.state.are_there(bases):
             return None
-        # All of them are touched: who stands far back in the skip list is needed rarely, and then it saves most.
+        # This marks all of them as recently used: those far back in the skip list are needed rarely, but save most.
         cached = {object_id: self.cached(scope, object_id) for object_id in reversed(bases)}
         bodies, payload, is_whole = delta_chain_of(cached[bases[0]], cached.get)
         if bodies and is_whole:

@@ -1,4 +1,4 @@
-"""From the payload to what is journaled or stored: all that is computation, in whichever thread."""
+"""Encoding: all computation between a payload and the bytes to journal or store, in any thread."""
 
 from dataclasses import dataclass
 
@@ -14,11 +14,11 @@ from coatcheck.storage.scoped_store import ScopedStore
 from coatcheck.telemetry import Outcome, encoded
 
 _SAMPLE = 4
-"""Times the threshold: as much of a payload as is compressed to see if it is large."""
+"""Times the threshold: the part of a payload that is compressed to see if the payload is large."""
 _SURE_GAIN = 8
-"""A delta of at most this part of its payload is taken as it is: hardly anything compresses better by itself."""
+"""A delta of at most 1/8 of its payload is used without a comparison: hardly anything compresses better as a whole."""
 _LEAST_GAIN = 0.8
-"""A larger delta is taken if it is at most this share of the whole object: else a new delta chain begins with that."""
+"""A larger delta is used if it has at most this share of the whole object's size; else a new delta chain begins."""
 
 
 @dataclass(slots=True)
@@ -29,9 +29,9 @@ class Draft:
     object_id: bytes
     payload: bytes
     whole: Encoded | None = None
-    """The payload after the codecs, if that was needed."""
+    """The payload after the codecs, if it was computed."""
     envelope: bytes = b""
-    """The object; empty until it is needed."""
+    """The object's bytes; empty until they are computed."""
     base: Base | None = None
     """The payload that the object is a delta against."""
     sketch: Sketch | None = None
@@ -50,21 +50,29 @@ class Draft:
         return Member(self.object_id, self.base.place, self.base.bases)
 
     def known_bases(self) -> tuple[bytes, ...] | None:
-        """Return the bases of the object if it is known to be in the store; else None."""
+        """Return the bases of the object if it is known to be in the store; None if not."""
         return self.scope.state.bases_of(self.object_id)
 
     def header(self, codecs: tuple[str, ...]) -> EnvelopeHeader:
-        """Return the object's header."""
+        """Return the object's header.
+
+        Args:
+            codecs: Names of the applied codecs, in order.
+        """
         suite, key_id, run_tag, _ = self.scope.sealing
         return EnvelopeHeader(suite, key_id, run_tag, codecs, len(self.payload), self.member.bases)
 
     def holds(self, header: EnvelopeHeader) -> bool:
-        """Tell if the header of an object with this name fits the payload."""
+        """Return True if the header of an object with this name fits the payload."""
         suite, key_id, run_tag, _ = self.scope.sealing
         return header[:3] == (suite, key_id, run_tag) and header.size == len(self.payload)
 
     def reference(self, bases: tuple[bytes, ...]) -> Reference:
-        """Return the reference to the object that is there, with the bases of that object."""
+        """Return the reference to the object.
+
+        Args:
+            bases: The bases of the object in the store, which another writer may have made.
+        """
         suite, key_id, run_tag, sealer = self.scope.sealing
         reference = Reference(
             suite=suite,
@@ -82,11 +90,11 @@ class Encoder:
     """Compresses and seals payloads. Safe to use from several threads; does no I/O.
 
     Args:
-        codecs: The chain's.
+        codecs: The chain's codecs.
         deltas: Finds earlier payloads to build on.
         over: Bytes after the codecs above which a payload is large.
-        max_payload: Bytes.
-        encrypts: Whether a payload must be sealed even where that only makes it larger.
+        max_payload: Bytes that a payload may have.
+        encrypts: True if a payload must be sealed even if that only makes it larger.
     """
 
     def __init__(
@@ -99,7 +107,11 @@ class Encoder:
         self._encrypts = encrypts
 
     def seal_inline(self, data: bytes, sealing: ScopeSealer) -> bytes:
-        """Seal a payload, whatever its size, so that it can be journaled itself. The same payload gives the same bytes.
+        """Return the envelope to journal for a payload of any size. The same payload gives the same bytes.
+
+        Args:
+            data: The payload.
+            sealing: The sealer of its scope.
 
         Raises:
             LimitExceeded: ``data`` is larger than ``max_payload``.
@@ -108,7 +120,11 @@ class Encoder:
         return self._seal_inline(self._codecs.encode(data), data, sealing)
 
     def draft(self, data: bytes, scope: ScopedStore) -> Draft:
-        """Begin an object, whatever its size, in the time that a hash takes.
+        """Begin an object for a payload of any size. Computes no more than a hash.
+
+        Args:
+            data: The payload.
+            scope: The scope that it belongs to.
 
         Raises:
             LimitExceeded: ``data`` is larger than ``max_payload``.
@@ -117,7 +133,11 @@ class Encoder:
         return Draft(scope, scope.sealing.sealer.object_id(data), data)
 
     def encode(self, data: bytes, scope: ScopedStore) -> bytes | Draft:
-        """Encode a payload: return the envelope or reference to journal, or an object that has to be stored first.
+        """Return the envelope or reference to journal for a payload, or an object that has to be stored first.
+
+        Args:
+            data: The payload.
+            scope: The scope that it belongs to.
 
         Raises:
             LimitExceeded: ``data`` is larger than ``max_payload``.
@@ -139,17 +159,17 @@ class Encoder:
         return draft
 
     def seal(self, draft: Draft) -> None:
-        """Make the object of a draft, as a delta if that gains enough."""
+        """Make the object of a draft, as a delta if that saves enough."""
         draft.base, draft.sketch = self._deltas.base_for(draft.scope, draft.payload)
         self._seal(draft)
 
     def seal_whole(self, draft: Draft) -> None:
-        """Make an object that stands alone."""
+        """Make the object of a draft without a base."""
         draft.base = None
         self._seal(draft)
 
     def _seal_inline(self, whole: Encoded, data: bytes, sealing: ScopeSealer) -> bytes:
-        """Seal a payload, or leave it as it is where that would only make it larger and nothing is secret."""
+        """Seal a payload, or return it unchanged if sealing only makes it larger and the chain does not encrypt."""
         if not whole.codecs and not self._encrypts and not is_ours(data):
             encoded(Outcome.PASSED, len(data), len(data))
             return data
@@ -160,10 +180,10 @@ class Encoder:
         return sealed
 
     def _is_surely_large(self, data: bytes) -> bool:
-        """Tell if already the beginning is above the threshold after compression.
+        """Return True if the beginning of the payload alone is above the threshold after compression.
 
-        So it is the payload alone that decides what is offloaded, whatever there is to build on, and a payload that
-        becomes a small delta need not be compressed whole to find that out.
+        So the payload alone decides if it is offloaded, whether or not there is a base, and a payload that becomes a
+        small delta need not be compressed as a whole for that decision.
         """
         return len(self._codecs.encode(data[: _SAMPLE * self._over]).body) > self._over
 
@@ -177,7 +197,7 @@ class Encoder:
         draft.envelope = draft.scope.sealing.sealer.seal(header, context, body.body)
 
     def _delta(self, draft: Draft) -> Encoded | None:
-        """Return the payload as a delta, if that gains enough."""
+        """Return the payload as a delta; None if that does not save enough."""
         if draft.base is None:
             return None
         delta = self._codecs.encode_delta(draft.payload, draft.base.payload, draft.base.place)
@@ -190,5 +210,5 @@ class Encoder:
         if len(data) > self._max_payload:
             raise LimitExceeded(
                 f"a payload has {len(data)} bytes, {self._max_payload} are allowed",
-                "Split it, or raise Chain(max_payload=...) wherever it is written and read.",
+                "Split it, or raise Chain(max_payload=...) everywhere that it is written and read.",
             )

@@ -1,4 +1,4 @@
-"""Storing objects: all that has to be awaited before a reference may be journaled."""
+"""Storing: all I/O that has to end before a reference may be journaled."""
 
 from contextlib import suppress
 from typing import Final
@@ -29,8 +29,8 @@ class Uploader:
 
     Args:
         encoder: Makes the objects.
-        codecs: The chain's.
-        deltas: Caches what was written.
+        codecs: The chain's codecs.
+        deltas: Caches written payloads.
     """
 
     def __init__(self, encoder: Encoder, codecs: CodecPipeline, deltas: DeltaChains) -> None:
@@ -39,11 +39,11 @@ class Uploader:
         self._deltas = deltas
 
     async def store(self, draft: Draft, begun: float | None = None) -> Reference:
-        """Make an object durable, unless it is there already; then return the reference to it.
+        """Make an object durable, unless it is already, and return the reference to it.
 
         Args:
             draft: The object.
-            begun: When work on it began, in seconds of ``time.monotonic``, for its deadline; None if it begins now.
+            begun: Start of the work on it, for the deadline, in seconds of ``time.monotonic``; None for now.
 
         Raises:
             StoreError: The store cannot or will not take it.
@@ -61,7 +61,7 @@ class Uploader:
         return reference
 
     async def _store(self, draft: Draft) -> tuple[bytes, ...]:
-        """Return the bases of the object that is now there: ours, or one that another writer made of the same payload."""
+        """Return the bases of the object that is now in the store: ours, or another writer's with the same payload."""
         await draft.scope.wait_for_listing()
         if draft.scope.state.is_listed(draft.object_id):
             with suppress(PayloadNotFound):
@@ -71,13 +71,13 @@ class Uploader:
         if not draft.envelope:
             await off_loop(len(draft.payload), ENCODE_INLINE_UP_TO, self._encoder.seal, draft)
         if draft.scope.state.is_tenant_scope:
-            # What is there can be about to expire: only what was written now is relied on.
+            # An object that is already there may be about to expire, so write it again.
             return await self._replace(draft)
         for _ in range(_CREATE_ATTEMPTS):
             if await draft.scope.store.client.create(draft.key, draft.envelope):
                 return self._wrote(draft)
-            # Only what the store says after this counts. A fresh process that finds its object there is likely to
-            # replay, so this lists the scope.
+            # Only answers of the store after this count. A fresh process that finds its object there is likely to be
+            # replaying, so this lists the scope.
             await draft.scope.confirm()
             try:
                 bases = await self._find(draft)
@@ -85,19 +85,19 @@ class Uploader:
                 continue
             return await self._replace(draft) if bases is None else bases
         raise StoreUnavailable(
-            "the object was deleted each time just after it was found",
+            f"the object was found, then deleted each time just after, {_CREATE_ATTEMPTS} times",
             "Check what else deletes from the store.",
         )
 
     async def _replace(self, draft: Draft) -> tuple[bytes, ...]:
-        """Write the object whatever is there: whole, since what is there may be what its bases are built on."""
+        """Write the object over an existing one. Write it whole: its bases may be built on the existing one."""
         if draft.base is not None:
             await off_loop(len(draft.payload), ENCODE_INLINE_UP_TO, self._encoder.seal_whole, draft)
         await draft.scope.store.client.replace(draft.key, draft.envelope)
         return self._wrote(draft)
 
     async def _find(self, draft: Draft) -> tuple[bytes, ...] | None:
-        """Return the bases of the object that is there; None if it is torn, foreign or too large, and does not hold the payload."""
+        """Return the bases of the object in the store; None if it is torn, foreign or too large, or has another payload."""
         scope, object_id = draft.scope, draft.object_id
         size, listed = len(draft.payload), scope.state.size_listed(object_id)
         limit = size + SEALED_AROUND
@@ -145,7 +145,7 @@ class Uploader:
 
 
 async def _are_there(draft: Draft, bases: tuple[bytes, ...]) -> bool:
-    """Tell if the store has all that an object is built on, which was perhaps put back without it."""
+    """Return True if the store has all bases of an object. One that was restored by hand may lack them."""
     state, client = draft.scope.state, draft.scope.store.client
     unknown = [base for base in bases if not state.are_there([base])]
     return all(await all_at_once(client.is_there(state.key(base)) for base in unknown))

@@ -1,1 +1,1 @@
-"""Collecting what no run can reach any more, and nothing else. ``docs/retention.md`` says why it is safe."""
+"""Deletion of objects that no run can reach any more. ``docs/retention.md`` explains why it is safe."""

@@ -1,4 +1,4 @@
-"""What a listing said of each scope, on disk: memory does not grow with the number of objects, scopes or runs."""
+"""Facts about each scope from a listing, on disk: memory does not grow with the number of objects, scopes or runs."""
 
 import asyncio
 import sqlite3
@@ -13,15 +13,15 @@ from coatcheck.format.layout import is_record, split
 from coatcheck.storage.sweep_marks import SWEEP_ALIVE, is_sweeps_own
 
 _BATCH: Final = 1000
-"""Scopes that are kept in memory before they are written down."""
+"""Scopes in memory before they are written to disk."""
 _PAGE: Final = 500
 MOST_MARKS: Final = 1000
-"""Names of marks in one scope that are looked at."""
+"""Maximum number of marks in one scope that are read."""
 _TENANT: Final = "substr(prefix, 1, 32)"
 _TAG: Final = "substr(prefix, 34, 32)"
 _SERIES: Final = "substr(prefix, 34, 16)"
 
-# Times are microseconds since 1970. A scope may come in several parts, since listings have no promised order.
+# Times are microseconds since 1970. A scope may come in several parts, since the order of listings is not guaranteed.
 _MAKE: Final = """
     CREATE TABLE scopes (
         prefix TEXT PRIMARY KEY, objects INTEGER, size INTEGER, oldest INTEGER, newest INTEGER, records INTEGER
@@ -46,59 +46,64 @@ _SCOPES: Final = f"""
     FROM scopes LEFT JOIN marks USING (prefix) WHERE prefix > ? ORDER BY prefix LIMIT ?
 """  # noqa: S608 - of this module's own making
 _FIGURES: Final = 6
-"""Columns of ``scopes``."""
+"""Number of columns of ``scopes``."""
 
 
 @dataclass(slots=True)
 class ScopeMarks:
-    """Findings from the authentic marks of one scope. Times by the store's clock."""
+    """Facts from the authentic marks of one scope. Times are by the store's clock."""
 
     mark: bytes | None = None
-    """The id in the mark; None where there is none."""
+    """The id in the mark; None if there is none."""
     due: datetime | None = None
-    """From when on the mark's grace runs."""
+    """Start of the mark's grace."""
     until: datetime | None = None
-    """When the mark was made, nothing had been written later than this."""
+    """Nothing had been written later than this when the mark was made."""
     owner: bytes | None = None
     """The mark's id in the latest lease."""
     lease: int | None = None
-    """The number of that."""
+    """The number of the latest lease."""
     leased: datetime | None = None
-    """When that was made."""
+    """Time of writing of the latest lease."""
     deletes_until: datetime | None = None
-    """Anything older than this is deleted: its owner, or one before that, took the last look."""
+    """Objects up to this time are being deleted: the owner, or one before it, has taken the last look."""
     keep: int = 0
-    """Number of the latest checkpoints that keep what they need, while that is done."""
+    """Number of latest checkpoints whose objects are kept in that deletion."""
     highest: int = -1
-    """The highest of the numbers in the names of its leases, authentic or not."""
+    """The highest number in the names of its leases, authentic or not."""
     forged: int = 0
-    """Marks that are not authentic, or were put back."""
+    """Number of marks that are not authentic, or were copied back."""
     crowded: bool = False
-    """True if there are more names than sweeps make, so that not all were looked at."""
+    """True if there are more marks than sweeps make, so that not all were read."""
     unread: bool = False
-    """True if the store did not give them."""
+    """True if the store did not return the marks."""
 
 
 @dataclass(slots=True)
 class ScopeFacts:
-    """What a listing said of one scope. Times by the store's clock."""
+    """Facts about one scope from a listing. Times are by the store's clock."""
 
     prefix: str
     objects: int = 0
-    """Records among them; not what a sweep wrote."""
+    """Number of objects, including records, without marks of sweeps."""
     size: int = 0
-    """Bytes of those."""
+    """Bytes of those objects."""
     oldest: datetime | None = None
     newest: datetime | None = None
-    """The last sign of life, a writer's own mark among them; None where there is none left."""
+    """The last sign of life, including a writer's own mark; None if there is none."""
     records: int = 0
     names: dict[str, datetime] = field(default_factory=dict)
-    """Names of marks, with when they were written: at most one more than :data:`MOST_MARKS`."""
+    """Names of marks, with their times of writing: at most one more than :data:`MOST_MARKS`."""
     marks: ScopeMarks = field(default_factory=ScopeMarks)
-    """The findings from those."""
+    """Facts from those marks."""
 
     def add(self, name: str, entry: StoredObject) -> None:
-        """Count an object of the scope, which is called ``name`` there."""
+        """Count an object of the scope.
+
+        Args:
+            name: Its key after the scope's prefix.
+            entry: Its entry in the listing.
+        """
         if is_sweeps_own(name):
             if len(self.names) <= MOST_MARKS:
                 self.names[name] = entry.modified
@@ -112,9 +117,9 @@ class ScopeFacts:
 
 
 class Index:
-    """Scopes and live scopes in a temporary database, which ends with it. A context manager; for one task.
+    """Scopes and live scopes in a temporary database, which is deleted on close. A context manager; for one task.
 
-    It holds tags and figures: no name of a tenant or a run. Whatever takes long lets the event loop go on in between.
+    It contains tags and numbers, but no names of tenants or runs. Methods that take long yield to the event loop.
     """
 
     def __init__(self) -> None:
@@ -122,7 +127,7 @@ class Index:
         self._base = sqlite3.connect("")
         self._base.executescript(_MAKE)
         self.objects = 0
-        """Listed so far, in all scopes."""
+        """Number of objects listed so far, in all scopes."""
 
     def __enter__(self) -> Self:
         return self
@@ -133,11 +138,11 @@ class Index:
         self.close()
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close and delete the database."""
         self._base.close()
 
     async def list(self, entries: AsyncIterator[StoredObject]) -> None:
-        """Take in a listing. What is no scope's is left out."""
+        """Add a listing. Objects that are not in a scope are left out."""
         batch: list[ScopeFacts] = []
         facts = ScopeFacts("")
         async for entry in entries:
@@ -158,33 +163,33 @@ class Index:
         self._add(batch)
 
     def add_live(self, prefixes: Iterable[str]) -> None:
-        """These are needed: prefixes of scopes, or of all scopes of a series."""
+        """Note live scopes: prefixes of scopes, or of all scopes of a series."""
         rows = ((tag.rstrip("/"), tenant) for tenant, tag in (prefix.split("/", 1) for prefix in prefixes))
         self._base.executemany("INSERT OR IGNORE INTO live VALUES (?, ?)", rows)
 
     def shows(self, tenants: Iterable[str]) -> bool:
-        """Tell if anything is needed below one of these prefixes of tenants."""
+        """Return True if there is a live scope below one of these prefixes of tenants."""
         ask = "SELECT 1 FROM live WHERE tenant = ? LIMIT 1"
         return any(self._base.execute(ask, (tenant.rstrip("/"),)).fetchone() for tenant in tenants)
 
     def live(self, start: str) -> Iterator[tuple[str, str]]:
-        """Yield the needed tags that begin so, each once, by the tag, with the tenant's tag behind it."""
+        """Yield the live tags that begin with ``start``, each once and in order, with the tenant's tag."""
         ask = "SELECT tag, tenant FROM live WHERE tag >= ? AND tag < ? ORDER BY tag, tenant"
         yield from self._base.execute(ask, (start, start + "~"))
 
     def newest(self, prefix: str) -> datetime | None:
-        """Return when something was last written to a scope; None if it has nothing, or is not there."""
+        """Return the time of the last write to a scope; None if it is empty or not in the index."""
         ask = "SELECT newest FROM scopes WHERE prefix = ?"
         row = self._base.execute(ask, (prefix,)).fetchone()
         return _time_or_none(row[0]) if row else None
 
     def has(self, tenant: str) -> bool:
-        """Tell if there is a scope below this prefix of a tenant."""
+        """Return True if there is a scope below this prefix of a tenant."""
         ask = "SELECT 1 FROM scopes WHERE prefix > ? AND prefix < ? LIMIT 1"
         return self._base.execute(ask, (tenant, tenant + "~")).fetchone() is not None
 
     async def marked(self) -> AsyncIterator[tuple[str, dict[str, datetime]]]:
-        """Every scope in which there are names of marks, and those, at most one more than :data:`MOST_MARKS`."""
+        """Yield all scopes with marks, and the names of those, at most one more than :data:`MOST_MARKS`."""
         after = ""
         page = "SELECT DISTINCT prefix FROM names WHERE prefix > ? ORDER BY prefix LIMIT ?"
         one = "SELECT name, modified FROM names WHERE prefix = ? ORDER BY name DESC LIMIT ?"
@@ -196,7 +201,7 @@ class Index:
             await asyncio.sleep(0)
 
     def set_marks(self, prefix: str, marks: ScopeMarks) -> None:
-        """Set what the names that :meth:`marked` gave say."""
+        """Set the facts from the marks that :meth:`marked` yielded for a scope."""
         row = (
             prefix,
             marks.mark,
@@ -216,7 +221,7 @@ class Index:
         self._base.execute(f"INSERT OR REPLACE INTO marks VALUES ({values})", row)  # noqa: S608 - question marks
 
     async def scopes(self) -> AsyncIterator[tuple[ScopeFacts, bool]]:
-        """Every scope, and whether it is needed, by prefix. Its names are left out."""
+        """Yield all scopes by prefix, and True for live ones. The names of marks are left out."""
         after = ""
         while page := self._base.execute(_SCOPES, (after, _PAGE)).fetchall():
             for row in page:
@@ -267,7 +272,7 @@ def _facts(row: tuple[object, ...]) -> ScopeFacts:
 
 
 def _marks(row: tuple[object, ...]) -> ScopeMarks:
-    """``row`` begins with the prefix, or with None where there are none."""
+    """Return the marks in a row, which begins with the prefix, or with None if there are no marks."""
     prefix, mark, due, until, owner, lease, leased, deletes_until, keep, highest, forged, crowded, unread = (
         row
     )
@@ -299,7 +304,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _number(time: datetime | None) -> int | None:
-    """Exactly: a float would round to another microsecond."""
+    """Return microseconds since 1970, exact: a float would be rounded to another microsecond."""
     return None if time is None else (time - _EPOCH) // timedelta(microseconds=1)
 
 

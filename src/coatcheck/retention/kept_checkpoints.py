@@ -1,4 +1,4 @@
-"""What the latest checkpoints of a run need: their records, and the objects that those refer to."""
+"""The records and objects that the latest checkpoints of a run need."""
 
 from coatcheck.checkpoints.checkpoints import Checkpoint
 from coatcheck.contracts.store import Store, StoredObject
@@ -18,31 +18,35 @@ class LatestCheckpoints:
     """Reads records, and the headers of objects. For any number of tasks.
 
     Args:
-        store: Where they are.
-        addresses: Of their tenants, which were asked for before.
+        store: The store with the scopes.
+        prefixes: The prefixes of their tenants, already loaded.
         limiter: Admits each request.
     """
 
-    def __init__(self, store: Store, addresses: ScopePrefixes, limiter: Limiter | None = None) -> None:
+    def __init__(self, store: Store, prefixes: ScopePrefixes, limiter: Limiter | None = None) -> None:
         self._client = StoreClient(store, REQUEST_SECONDS, limiter)
-        self._addresses = addresses
+        self._prefixes = prefixes
 
     async def needed(self, prefix: str, keep: int) -> frozenset[str]:
-        """Return the keys of the latest ``keep`` records of a scope, and of all objects that restoring those takes.
+        """Return the keys of the latest ``keep`` records of a scope, and of all objects that are needed to restore them.
 
         Memory grows with ``keep``, not with the number of checkpoints.
 
+        Args:
+            prefix: The scope's prefix.
+            keep: Number of checkpoints.
+
         Raises:
-            FormatError: A record is none of a version known here.
-            IntegrityError: A record is not what was written under its name.
-            PayloadNotFound: A record was removed meanwhile, or an object is gone.
-            KeyUnavailable: The key that they are sealed under cannot be had.
+            FormatError: A record is not of a known version.
+            IntegrityError: A record was not written under its name.
+            PayloadNotFound: A record was deleted meanwhile, or an object is gone.
+            KeyUnavailable: The key that they are sealed under cannot be loaded.
             LimitExceeded: Too many names of records are not authentic.
-            StoreError: The store cannot or will not give them.
+            StoreError: The store cannot or will not return them.
         """
         if not keep:
             return frozenset()
-        records = Records(self._client, await self._addresses.sealer_at(prefix))
+        records = Records(self._client, await self._prefixes.sealer_at(prefix))
         entries = await records.newest(keep)
         needed = {entry.stored.key for entry in entries}
         for start in range(0, len(entries), _AT_ONCE):
@@ -53,14 +57,14 @@ class LatestCheckpoints:
         return frozenset(needed)
 
     async def broken(self, objects: dict[str, StoredObject], prefix: str) -> list[StoredObject]:
-        """Return those of a scope's objects that nobody can open: something that they are a delta against is not there.
+        """Return the objects of a scope that cannot be opened, since one of their bases is missing.
 
         Args:
             objects: All objects of the scope, by key.
-            prefix: Of the scope.
+            prefix: The scope's prefix.
 
         Raises:
-            StoreError: The store cannot or will not give one.
+            StoreError: The store cannot or will not return one.
         """
         found = []
         entries = list(objects.values())
@@ -73,7 +77,7 @@ class LatestCheckpoints:
         return found
 
     async def _add(self, needed: set[str], prefix: str, object_id: bytes, size: int) -> None:
-        """An object, and all that it is a delta against. It says that itself: its reference may be older than it is."""
+        """Add an object and its bases. The object itself names them: a reference may be older than its object."""
         key = prefix + object_id.hex()
         if key in needed:
             return

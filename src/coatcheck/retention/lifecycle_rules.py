@@ -1,8 +1,8 @@
-"""When objects of the tenant scope may go by themselves, by rules of the bucket.
+"""Rules by which a bucket deletes objects of the tenant scope.
 
-Nobody can tell who still refers to a payload of the tenant scope, so no sweep touches it. Writers rely there on nothing
-that is older than an hour (``storage/scope_state.py``), so each reference is at most so much younger than all that it needs, and
-an age alone decides. For the scope of a run that does not hold: its replays find what was written when it began.
+It is unknown who still refers to a payload of the tenant scope, so no sweep touches it. Writers there rely on nothing
+older than an hour (``storage/scope_state.py``), so a reference is at most an hour younger than the objects that it needs,
+and age alone decides. This does not apply to the scope of a run: its replays find objects from when the run began.
 """
 
 from collections.abc import Iterable
@@ -14,16 +14,16 @@ from coatcheck.contracts.store import ExpiryRule
 from coatcheck.errors import ConfigError
 
 MARGIN: Final = timedelta(days=2)
-"""The hour, clocks that differ, and buckets that count days from midnight."""
+"""The hour, differences between clocks, and buckets that count days from midnight."""
 
 
 def least_days(longest_run: timedelta, retention: timedelta) -> int:
-    """Whole days after which nothing of the tenant scope is needed any more.
+    """Return the whole days after which an object of the tenant scope is not needed any more.
 
     Args:
-        longest_run: From the first payload of a run, those of whoever starts it included, until the engine closes it. A
-            schedule that holds payloads is a run that lasts as long as it does.
-        retention: For which the engine keeps closed runs.
+        longest_run: Time from the first payload of a run, including those of its starter, until the engine closes it. A
+            schedule with payloads counts as one run.
+        retention: Time for which the engine keeps closed runs.
     """
     return -(-(longest_run + retention + MARGIN) // timedelta(days=1))
 
@@ -31,23 +31,24 @@ def least_days(longest_run: timedelta, retention: timedelta) -> int:
 def expiry_rules(
     tenant_prefixes: Iterable[str], days: int, noncurrent_days: int, *, least: int
 ) -> list[ExpiryRule]:
-    """Rules by which a bucket can delete nothing that is still needed.
+    """Return rules by which a bucket deletes nothing that is still needed.
 
     Args:
-        tenant_prefixes: What the keys of each tenant begin with, under each of its keys.
-        days: From the writing of an object of a tenant scope.
-        noncurrent_days: From when an object was deleted or replaced, in a bucket that keeps versions.
-        least: What :func:`least_days` gives.
+        tenant_prefixes: The prefixes of the tenants, one for each of their keys.
+        days: Days after an object of a tenant scope was written.
+        noncurrent_days: Days after an object was deleted or replaced, in a bucket that keeps versions.
+        least: The result of :func:`least_days`.
 
     Raises:
-        ConfigError: ``days`` are fewer than ``least``, or one of them is below 1.
+        ConfigError: ``days`` is less than ``least``, or ``noncurrent_days`` is below 1.
     """
     if days < least:
         raise ConfigError(
-            f"to expire after {days} days can delete what a run still needs", f"Use at least {least} days."
+            f"an expiry after {days} days can delete objects that a run still needs",
+            f"Use at least {least} days.",
         )
     if noncurrent_days < 1:
-        raise ConfigError("versions are kept for a day at least", "Use at least 1 day.")
+        raise ConfigError("an expiry of versions needs at least a day", "Use at least 1 day.")
     tenant_scopes = [f"{prefix}{TENANT_SCOPE_TAG.hex()}/" for prefix in tenant_prefixes]
     return [
         *(ExpiryRule(prefix, days) for prefix in tenant_scopes),

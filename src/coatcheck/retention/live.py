@@ -1,4 +1,4 @@
-"""Who knows which scopes are still needed."""
+"""The interface of an engine that knows which scopes are live."""
 
 import base64
 import re
@@ -12,84 +12,87 @@ from coatcheck.scope import Scope
 from coatcheck.storage.prefixes import ScopePrefixes
 
 MARK: Final = MAGIC + bytes((VERSION, REFERENCE))
-"""Every reference begins so."""
+"""The start of every reference."""
 TEXT_MARK: Final = base64.urlsafe_b64encode(MARK)
-"""Every text of a reference begins so: six bytes are eight characters."""
+"""The start of every reference as text: six bytes are eight characters."""
 
 _PREFIX_LENGTH: Final = len(MARK) + 1 + KEY_ID_LENGTH + TAG_LENGTH
 _TEXT_LENGTH: Final = _PREFIX_LENGTH * 4 // 3
-# What stands in a lookahead is found wherever it begins, also within what only looked like a reference.
+# With a lookahead, matches may overlap: a reference is found even inside bytes that only look like one.
 _PREFIX: Final = re.compile(b"(?=(%b.{%d}))" % (re.escape(MARK), _PREFIX_LENGTH - len(MARK)), re.DOTALL)
 _TEXT: Final = re.compile(
     b"(?=(%b[A-Za-z0-9_-]{%d}))" % (re.escape(TEXT_MARK), _TEXT_LENGTH - len(TEXT_MARK))
 )
 
 RunTag = NewType("RunTag", bytes)
-"""16 bytes of a reference that stand for the run, and tell nobody which one it is."""
+"""16 bytes of a reference that stand for the run, and do not reveal which one it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """All runs that the engine starts again and again from one thing, such as a Temporal schedule."""
+    """All runs that the engine starts repeatedly from one thing, such as a Temporal schedule."""
 
     tenant: str
     name: str
-    """As in :class:`~coatcheck.scope.Scope`."""
+    """The series, as in :class:`~coatcheck.scope.Scope`."""
 
 
 class Origin(NamedTuple):
-    """The place of a tenant's runs: IDs of one cluster and namespace only. Empty where the engine tells none."""
+    """The cluster and namespace of a tenant's runs, by IDs that no others have. Empty if the engine does not tell them."""
 
     cluster: str = ""
     namespace: str = ""
 
 
 class LiveScopes(ABC):
-    """What a sweep has to know of an engine."""
+    """The live scopes of an engine, for a sweep."""
 
     @abstractmethod
-    def prefixes(self, addresses: ScopePrefixes) -> AsyncIterator[str]:
-        """What the keys of every scope begin with that something in the engine can still reach; some may come twice.
+    def prefixes(self, prefixes: ScopePrefixes) -> AsyncIterator[str]:
+        """Yield the prefixes of all scopes that the engine can still reach; some may come twice.
 
-        A prefix can be that of a scope, with a slash at the end, or that of all scopes of a series.
+        These are the scopes of open runs, of closed runs that are retained, and those that either refer to. A prefix can be
+        that of a scope, with a slash at the end, or that of all scopes of a series.
 
-        That is: those of runs that go on, of closed ones that are retained, and those that either refer to. Any error
-        ends the sweep before it has deleted anything, so nothing may be left out silently.
+        Raise an error rather than leave anything out: any error ends the sweep before it deletes.
+
+        Args:
+            prefixes: Finds the prefixes of a scope.
         """
 
 
 class LiveRuns(LiveScopes):
-    """An engine that is asked."""
+    """Live scopes from the engine itself."""
 
     engine: str
-    """Its name in scopes (:class:`~coatcheck.scope.Scope`). It tells about no other engine's."""
+    """Its name in scopes (:class:`~coatcheck.scope.Scope`). Only scopes of this engine are swept."""
     tenants: tuple[str, ...]
-    """Whose scopes it can tell about. Those of no other tenant are looked at."""
+    """The tenants that the engine knows. Only their scopes are swept."""
 
     @abstractmethod
     def scopes(self) -> AsyncIterator[Scope | RunTag | Series]:
-        """Every such scope, by name, by the run tag in a reference, or with all others of its series.
+        """Yield all live scopes: by name, by the run tag in a reference, or as a whole series.
 
-        A scope may come several times. Errors as above.
+        A scope may come several times. Raise an error rather than leave anything out, as in :meth:`LiveScopes.prefixes`.
         """
 
     async def origins(self) -> Mapping[str, Origin]:
-        """Return where the runs of each tenant are, by asking the engine: it is there, and has these tenants.
+        """Ask the engine for the origin of each tenant's runs.
 
         Raises:
-            CoatcheckError: It is not, or has not.
+            CoatcheckError: The engine does not answer, or does not have one of the tenants.
         """
         return {tenant: Origin() for tenant in self.tenants}
 
-    async def prefixes(self, addresses: ScopePrefixes) -> AsyncIterator[str]:
+    async def prefixes(self, prefixes: ScopePrefixes) -> AsyncIterator[str]:
         """See :meth:`LiveScopes.prefixes`."""
-        tenants = [prefix for tenant in self.tenants for prefix in await addresses.of_tenant(tenant)]
+        tenants = [prefix for tenant in self.tenants for prefix in await prefixes.of_tenant(tenant)]
         async for found in self.scopes():
             if isinstance(found, Scope):
-                for prefix in await addresses.of(found):
+                for prefix in await prefixes.of(found):
                     yield prefix
             elif isinstance(found, Series):
-                for prefix in await addresses.of_series(found.tenant, found.name, self.engine):
+                for prefix in await prefixes.of_series(found.tenant, found.name, self.engine):
                     yield prefix
             else:
                 for tenant in tenants:
@@ -97,9 +100,9 @@ class LiveRuns(LiveScopes):
 
 
 def run_tags_in(data: bytes) -> Iterator[RunTag]:
-    """The run tag of every reference that stands anywhere in ``data``, in either form.
+    """Yield the run tag of every reference anywhere in ``data``, binary or text.
 
-    Bytes that only begin like a reference give one as well: to keep too much is the safe side.
+    Bytes that only begin like a reference yield one as well: it is safe to keep too much.
     """
     for found in _PREFIX.finditer(data):
         yield RunTag(found[1][-TAG_LENGTH:])

@@ -1,6 +1,6 @@
-"""An engine's answer, kept in the store while parts of one sweep need it: it is asked once for all of them.
+"""A snapshot of an engine's live scopes, kept in the store for the parts of one sweep, so that the engine is asked once.
 
-It is sealed under the first tenant's key: what is not in it is deleted.
+It is sealed under the first tenant's key, since scopes that are not in it are deleted.
 """
 
 import asyncio
@@ -21,21 +21,21 @@ from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sealed_records import open_record, seal_record
 
 ENGINE_DIGITS: Final = 2
-"""Hexadecimal digits at the start of a scope's tag that say which engine wrote it."""
+"""Hexadecimal digits of the engine's code at the start of a run tag."""
 _FOLDER: Final = "sweep/live/"
 _TAG: Final = len(TENANT_SCOPE_TAG)
 _AT_ONCE: Final = 10_000
-"""Entries that are written or read in one turn of the event loop."""
+"""Entries that are written or read in one iteration of the event loop."""
 
 
 class RecordedScopes(LiveScopes):
-    """What was recorded for one part of a sweep.
+    """Live scopes from the snapshot for one part of a sweep.
 
     Args:
-        store: Where :func:`record` put it.
-        tenant: Under whose key.
+        store: The store that :func:`record` wrote to.
+        tenant: The tenant whose key it is sealed under.
         sweep: Name of the sweep: segments of a key.
-        part: Which part.
+        part: One of :func:`parts`.
     """
 
     def __init__(self, store: Store, tenant: str, sweep: str, part: str) -> None:
@@ -43,17 +43,17 @@ class RecordedScopes(LiveScopes):
         self._tenant = tenant
         self._key = _key(sweep, part)
 
-    async def prefixes(self, addresses: ScopePrefixes) -> AsyncIterator[str]:
+    async def prefixes(self, prefixes: ScopePrefixes) -> AsyncIterator[str]:
         """See :meth:`LiveScopes.prefixes`.
 
         Raises:
-            PayloadNotFound: Nothing was recorded, or it was removed. An empty record would be there.
+            PayloadNotFound: There is no snapshot. One without live scopes would exist.
             FormatError: It is damaged.
-            IntegrityError: It is not what was recorded.
-            StoreError: The store cannot or will not give it.
+            IntegrityError: It is not authentic.
+            StoreError: The store cannot or will not return it.
         """
         data = await StoreClient(self._store).get_uncached(self._key, 0)
-        places = await addresses.own_places(self._tenant)
+        places = await prefixes.own_places(self._tenant)
         record = await asyncio.to_thread(_opened, places, self._key, data)
         at = count = 0
         while at < len(record):
@@ -62,9 +62,9 @@ class RecordedScopes(LiveScopes):
             tag = record[at + 1 + _TAG : end]
             if len(tag) != record[at]:
                 raise FormatError(
-                    "what is recorded of live scopes is damaged", "Begin the sweep anew.", self._key
+                    "the snapshot of live scopes is damaged", "Start the sweep again.", self._key
                 )
-            # A scope's prefix ends with a slash, that of a series does not.
+            # The prefix of a scope ends with a slash, that of a series does not.
             yield f"{tenant.hex()}/{tag.hex()}" + "/" * (len(tag) == _TAG)
             at = end
             count += 1
@@ -73,22 +73,22 @@ class RecordedScopes(LiveScopes):
 
 
 def parts(digits: int) -> list[str]:
-    """Return the first so many hexadecimal digits of a scope's tag, behind the engine's: 16 parts for one, 256 for two."""
+    """Return all values of the first ``digits`` hexadecimal digits of a run tag after the engine's code: 16 or 256 parts."""
     return [f"{number:0{digits}x}" for number in range(16**digits)] if digits else [""]
 
 
 async def record(
     index: Index, store: Store, engine: str, place: ScopeSealer, *, sweep: str, digits: int
 ) -> None:
-    """Record an engine's live scopes for each of the :func:`parts`, also where there are none.
+    """Write a snapshot of an engine's live scopes for each of the :func:`parts`, also for those without any.
 
     Args:
-        index: In which they are; those of other engines, to which there may be references, are left out.
-        store: Takes the record.
-        engine: Whose scopes.
-        place: What to seal it with: a tenant's own place.
+        index: The live scopes. Those of other engines, to which there may be references, are left out.
+        store: The store to write to.
+        engine: The engine's name.
+        place: The sealer of the tenant scope.
         sweep: Name of the sweep: segments of a key.
-        digits: By which it is parted.
+        digits: As for :func:`parts`.
 
     Raises:
         StoreError: The store cannot or will not take it.
@@ -104,7 +104,7 @@ async def record(
 
 
 async def forget(store: Store, sweep: str) -> None:
-    """Remove what was recorded for a sweep, or under a name that begins with its and a slash.
+    """Delete the snapshots of a sweep, and of those whose names begin with its name and a slash.
 
     Raises:
         StoreError: The store cannot or will not do it.
@@ -113,7 +113,7 @@ async def forget(store: Store, sweep: str) -> None:
 
 
 async def forget_older(store: Store, than: datetime) -> None:
-    """Remove what sweeps have left that were ended from outside; raises as :func:`forget`."""
+    """Delete snapshots older than ``than``, which killed sweeps have left. Raises as :func:`forget`."""
     await _remove(store, [entry.key async for entry in store.list_objects(_FOLDER) if entry.modified < than])
 
 
@@ -128,7 +128,7 @@ async def _write(store: Store, place: ScopeSealer, key: str, entries: Iterator[t
 
 
 def _opened(places: Sequence[ScopeSealer], key: str, data: bytes) -> bytes:
-    """The tenant's keys may have been rotated since it was written."""
+    """Open a snapshot under any of the tenant's keys, which may have been rotated since."""
     for place in places[:-1]:
         try:
             return open_record(place, key, data)

@@ -1,4 +1,4 @@
-"""Telling the marks of sweeps that are authentic from all others."""
+"""Reading of the authentic marks of sweeps."""
 
 import logging
 from collections.abc import Mapping
@@ -21,29 +21,29 @@ class Marks:
     """Reads marks. For any number of tasks.
 
     Args:
-        client: To the store.
-        addresses: Of its tenants, which were asked for before.
+        client: The store.
+        prefixes: The prefixes of its tenants, already loaded.
     """
 
-    def __init__(self, client: StoreClient, addresses: ScopePrefixes) -> None:
+    def __init__(self, client: StoreClient, prefixes: ScopePrefixes) -> None:
         self._client = client
-        self._addresses = addresses
+        self._prefixes = prefixes
 
     async def read(self, prefix: str, names: Mapping[str, datetime]) -> ScopeMarks:
-        """Return what the marks of a scope say: one bounded request for each. Those that cannot be had are `unread`.
+        """Read the marks of a scope, one bounded request for each. If the store fails, the result is `unread`.
 
         Args:
-            prefix: Of the scope.
-            names: What a listing has of marks there, with their stamps.
+            prefix: The scope's prefix.
+            names: Names of the listed marks, with their times of writing by the store.
 
         Raises:
-            KeyUnavailable: The key that they are sealed under cannot be had.
+            KeyUnavailable: The key that they are sealed under cannot be loaded.
         """
         if not names:
             return ScopeMarks()
         if len(names) > MOST_MARKS:
             return ScopeMarks(crowded=True, forged=len(names))
-        scope = await self._addresses.sealer_at(prefix)
+        scope = await self._prefixes.sealer_at(prefix)
         listed = list(names.items())
         read: list[tuple[SweepMark | None, bool]] = []
         try:
@@ -59,12 +59,12 @@ class Marks:
         return _marks(names, authentic, forged=sum(mark is None and there for mark, there in read))
 
     async def _read(self, scope: ScopeSealer, name: str, stamp: datetime) -> tuple[SweepMark | None, bool]:
-        """The mark if it is authentic, and whether there is one at all."""
+        """Return the mark if it is authentic, and True if there is one at all."""
         try:
             mark = await read_mark(self._client, scope, name, stamp)
             if mark is None:
                 for entry in await self._client.list_first(scope.prefix + name, 1):
-                    if entry.modified != stamp:  # it was renewed since it was listed
+                    if entry.modified != stamp:  # it was written again since it was listed
                         mark = await read_mark(self._client, scope, name, entry.modified)
         except PayloadNotFound:
             return None, False

@@ -1,4 +1,4 @@
-"""Records of the clusters and namespaces that a store was swept for, sealed under the tenants' keys."""
+"""Records of the clusters and namespaces for which a store was swept, sealed under the tenants' keys."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -12,43 +12,43 @@ from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sealed_records import open_record, seal_record
 
 _LIMIT = 4096
-"""Bytes of a record, and many to spare."""
+"""Bytes of a record; more than enough."""
 _TODO = (
-    "Nothing was done. Check the server, the namespace, the store and the keys. If the engine was moved on purpose, say so "
-    "once: --moved."
+    "Nothing was done. Check the server, the namespace, the store and the keys. If the engine was moved on purpose, use "
+    "--moved once."
 )
 
 
 class Origins:
-    """Compares where an engine's runs are with where they were before. For one task.
+    """Compares the origins of an engine's runs with those of earlier sweeps. For one task.
 
     Args:
-        client: To the store.
-        addresses: Of its tenants.
-        engine: Of whose runs.
+        client: The store.
+        prefixes: The prefixes of its tenants.
+        engine: The engine's name.
     """
 
-    def __init__(self, client: StoreClient, addresses: ScopePrefixes, engine: str) -> None:
+    def __init__(self, client: StoreClient, prefixes: ScopePrefixes, engine: str) -> None:
         self._client = client
-        self._addresses = addresses
+        self._prefixes = prefixes
         self._engine = engine
         self._name = f"sweep-origin-{engine_code(engine):02x}"
 
     async def check(self, origins: Mapping[str, Origin], *, moved: bool) -> set[str]:
-        """See that the store was swept for no other place before, and return the tenants that it was swept for.
+        """Check that the store was not swept for another origin before, and return the tenants that it was swept for.
 
         Args:
-            origins: Where the runs of each tenant are.
-            moved: Another place is right.
+            origins: The origin of each tenant's runs.
+            moved: True to accept another origin.
 
         Raises:
-            ConfigError: It was, or what it remembers is not authentic.
-            KeyUnavailable: A key of a tenant cannot be had.
-            StoreError: The store cannot or will not say.
+            ConfigError: The store was swept for another origin, or its record is not authentic.
+            KeyUnavailable: A key of a tenant cannot be loaded.
+            StoreError: The store cannot or will not answer.
         """
         known = set()
         for tenant, origin in origins.items():
-            for place in await self._addresses.own_places(tenant):
+            for place in await self._prefixes.own_places(tenant):
                 before = await self._read(place, moved=moved)
                 if before is None:
                     continue
@@ -58,14 +58,18 @@ class Origins:
         return known
 
     async def remember(self, origins: Mapping[str, Origin], tenants: Collection[str]) -> None:
-        """Remember where the runs of these tenants are, in place of what was remembered before.
+        """Record the origins of these tenants, in place of earlier records.
+
+        Args:
+            origins: The origin of each tenant's runs.
+            tenants: The tenants to record.
 
         Raises:
             StoreError: The store cannot or will not take it.
         """
         for tenant in tenants:
             content = {"engine": self._engine, **origins[tenant]._asdict()}
-            for number, place in enumerate(await self._addresses.own_places(tenant)):
+            for number, place in enumerate(await self._prefixes.own_places(tenant)):
                 before = await self._read(place, moved=True)
                 if before != content and (before is not None or number == 0):
                     sealed = seal_record(place, self._name, json.dumps(content).encode())
@@ -75,8 +79,8 @@ class Origins:
         for what, was, is_now in zip(Origin._fields, before, now, strict=True):
             if was and is_now and was != is_now:
                 raise ConfigError(
-                    f"what {self._engine} wrote for {tenant!r} was swept for the {what} {was} before, and this is the "
-                    f"{what} {is_now}",
+                    f"the payloads of {self._engine} for {tenant!r} were swept for the {what} {was} before, but this is "
+                    f"the {what} {is_now}",
                     _TODO,
                 )
 
@@ -90,13 +94,11 @@ class Origins:
         except (FormatError, IntegrityError, LimitExceeded):
             if moved:
                 return {}
-            raise ConfigError(
-                "what the store remembers of whom it was swept for is not authentic", _TODO, key
-            ) from None
+            raise ConfigError("the store's record of earlier sweeps is not authentic", _TODO, key) from None
         if record["engine"] != self._engine and not moved:
             raise ConfigError(
-                f"the scopes of {self._engine!r} and of {record['engine']!r} begin alike, and the store was swept for the "
-                "other one",
+                f"the engines {self._engine!r} and {record['engine']!r} have the same code in scopes, and the store was "
+                "swept for the other one",
                 "Nothing was done. Give one of the engines another name.",
                 key,
             )

@@ -1,4 +1,4 @@
-"""How fast a sweep may ask the store."""
+"""A limit on the requests of a sweep per second."""
 
 import asyncio
 import time
@@ -11,21 +11,22 @@ from coatcheck.errors import ConfigError, StoreUnavailable
 from coatcheck.storage.limiter import Limiter
 
 _PAGE: Final = 1000
-"""Objects that come with one request of a listing: what S3 and GCS give."""
+"""Objects in one page of a listing, as from S3 and GCS."""
 PAGE_SECONDS: Final = 60.0
+"""Deadline for one page of a listing."""
 REQUEST_SECONDS: Final = 120.0
-"""For one request of a sweep, with its wait for its turn: at a low pace that is long."""
+"""Deadline for one request of a sweep, including the wait for its turn, which is long at a low rate."""
 _AT_ONCE: Final = 64
 
 
 class RateLimiter(Limiter):
-    """Also limits how much is begun in a second. For one event loop; first come, first served.
+    """A limiter that also limits requests per second. For one event loop; first come, first served.
 
     Args:
-        requests_per_second: At most.
+        requests_per_second: Maximum rate, on average.
 
     Raises:
-        ConfigError: It is not above zero.
+        ConfigError: ``requests_per_second`` is not positive.
     """
 
     def __init__(self, requests_per_second: float) -> None:
@@ -47,10 +48,15 @@ class RateLimiter(Limiter):
 
 
 async def listed(store: Store, prefix: str, limiter: Limiter) -> AsyncIterator[StoredObject]:
-    """List, asking the limiter before each page, and let the event loop go on after each.
+    """List a store; the limiter admits each page, and the event loop runs after each.
+
+    Args:
+        store: The store.
+        prefix: The start of the keys.
+        limiter: Admits each page.
 
     Raises:
-        StoreUnavailable: A page took longer than :data:`PAGE_SECONDS`; the whole may take as long as it has to.
+        StoreUnavailable: A page took longer than :data:`PAGE_SECONDS`. The whole listing has no deadline.
         StoreError: The store cannot or will not be listed.
     """
     entries = store.list_objects(prefix)
@@ -73,7 +79,7 @@ async def _page(entries: AsyncIterator[StoredObject], limiter: Limiter) -> list[
                         break
         except TimeoutError:
             raise StoreUnavailable(
-                f"the store gave no page of a listing within {PAGE_SECONDS:g} seconds",
-                "Check the store and the network.",
+                f"the store returned no page of a listing within {PAGE_SECONDS:g} seconds",
+                "Retry; check the store and the network.",
             ) from None
     return page

@@ -1,4 +1,4 @@
-"""Marking, sparing and deleting one scope. Each step is one object in the store, so any of them can be the last."""
+"""Actions on one scope: mark, spare and delete. Each step is one object in the store, so it can be interrupted anywhere."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ from coatcheck.retention.index import ScopeFacts
 from coatcheck.retention.kept_checkpoints import LatestCheckpoints
 from coatcheck.retention.marks import Marks
 from coatcheck.retention.rate_limit import REQUEST_SECONDS, listed
-from coatcheck.retention.rules import TAKEN_OVER_AFTER, Action, Rules
+from coatcheck.retention.rules import TAKEN_OVER_AFTER, Action, RetentionRules
 from coatcheck.runtime.clock import boottime
 from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.storage.client import StoreClient
@@ -41,113 +41,113 @@ from coatcheck.storage.sweep_marks import (
 )
 
 _OWNED_FOR: Final = TAKEN_OVER_AFTER.total_seconds() / 2
-"""Seconds after a claim during which its owner acts on it. Longer than any request of its can be under way."""
+"""Seconds after a claim in which its owner may act. Longer than any of its requests can be under way."""
 _AT_ONCE: Final = 32
 _SORTED: Final = 10_000
-"""Objects that are deleted newest first."""
+"""Objects in one batch, which is deleted newest first."""
 
 
 @dataclass(slots=True)
 class Reaped:
-    """What became of a scope."""
+    """The result of an action on a scope."""
 
-    verdict: Action
+    action: Action
     objects: int = 0
-    """Deleted."""
+    """Number of deleted objects."""
     size: int = 0
-    """Bytes of those."""
+    """Bytes of deleted objects."""
     denied: int = 0
-    """Objects that the store did not allow to delete."""
+    """Number of objects that the store did not allow to delete."""
     versions_left: bool = False
-    """The store may keep versions of them, which it did not allow to delete."""
+    """True if the store may keep versions of deleted objects, and did not allow to delete those."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreClock:
-    """The store's clock, as it was read once, and goes on since."""
+    """The store's clock, which was read once and advances since."""
 
     begun: datetime
-    """The time that it showed then."""
+    """The store's time when it was read."""
     since: float
-    """When that was, by :func:`~coatcheck.runtime.clock.boottime`."""
+    """The same moment by :func:`~coatcheck.runtime.clock.boottime`."""
 
     def now(self) -> datetime:
-        """Return what it says by now."""
+        """Return the store's time now."""
         return self.begun + timedelta(seconds=self.elapsed)
 
     @property
     def elapsed(self) -> float:
-        """Seconds."""
+        """Seconds since it was read."""
         return boottime() - self.since
 
 
 class _GivenUpError(Exception):
-    """The claim may soon be taken over, or nobody knows what became of a request."""
+    """The claim may soon be taken over, or the result of a request is unknown."""
 
 
 class Reaper:
-    """Does what was decided of scopes. For any number of tasks.
+    """Performs actions on scopes. For any number of tasks.
 
     Args:
-        store: Where they are.
-        addresses: Of their tenants, which were asked for before.
-        rules: By which it was decided, and is decided once more.
-        clock: The store's, read before it was listed.
+        store: The store with the scopes.
+        prefixes: The prefixes of their tenants, already loaded.
+        rules: Decide again, by a second look, before anything is deleted.
+        clock: The store's clock, read before the store was listed.
         limiter: Admits each request.
     """
 
     def __init__(
         self,
         store: Store,
-        addresses: ScopePrefixes,
-        rules: Rules,
+        prefixes: ScopePrefixes,
+        rules: RetentionRules,
         clock: "StoreClock",
         limiter: Limiter | None = None,
     ) -> None:
         self._store = store
-        self._addresses = addresses
-        self._latest = LatestCheckpoints(store, addresses, limiter)
+        self._prefixes = prefixes
+        self._latest = LatestCheckpoints(store, prefixes, limiter)
         self._client = StoreClient(store, REQUEST_SECONDS, limiter)
-        self._marks = Marks(self._client, addresses)
+        self._marks = Marks(self._client, prefixes)
         self._limiter = limiter or limiter_of(store)
         self._rules = rules
         self._clock = clock
 
     async def mark(self, facts: ScopeFacts) -> Reaped:
-        """Write the mark, in place of one that means nothing any more.
+        """Write the mark, or replace one that is void.
 
-        That keeps its id, so that a lease which somebody may still hold goes with it.
+        The new mark keeps the id of the old one, so that a lease that another sweep may still have belongs to it.
 
         Raises:
             StoreError: The store cannot or will not do it, as for the other methods.
         """
-        scope = await self._addresses.sealer_at(facts.prefix)
+        scope = await self._prefixes.sealer_at(facts.prefix)
         made = self._clock.now()
         mark_id = facts.marks.mark or secrets.token_bytes(MARK_ID_LENGTH)
         await self._seal(scope, SWEEP_MARK, SweepMark(mark_id, made, made - self._rules.grace))
         return Reaped(Action.MARK)
 
     async def spare(self, facts: ScopeFacts) -> Reaped:
-        """Write what a writer writes. The mark stays: only who owns the scope may remove it.
+        """Protect the scope as a writer does. The mark stays: only the owner of the scope may remove it.
 
-        Else one sweep could remove it while another deletes, and a writer would see nothing of that.
+        Otherwise one sweep could remove it while another deletes, and a writer would not notice.
         """
         await self._client.replace(facts.prefix + SWEEP_ALIVE, b"")
         return Reaped(Action.SPARE)
 
     async def reap(self, facts: ScopeFacts, *, needed: bool) -> Reaped:
-        """Look once more, and delete what was there when the scope was marked.
+        """Look again, and delete the objects that were there when the scope was marked.
 
-        Of several sweeps one does it: the one whose lease is the next. If it is interrupted, the scope stays claimed:
-        nobody can take the half that is left for the whole, and an hour later the next sweep goes on.
+        Of several sweeps only the one that creates the next lease does it. If it is interrupted, the scope stays claimed, so
+        that nobody mistakes the remaining half for the whole; an hour later the next sweep continues.
 
         Args:
-            facts: What the listing said.
-            needed: The engine knows a run of the scope.
+            facts: The facts from the listing.
+            needed: True if the engine knows a run of the scope.
         """
         mark_id = facts.marks.owner or facts.marks.mark
         assert mark_id is not None
-        scope = await self._addresses.sealer_at(facts.prefix)
+        scope = await self._prefixes.sealer_at(facts.prefix)
         owner = _Ownership(scope, mark_id, facts.marks.highest + 1, boottime())
         if owner.number > LAST_LEASE:
             return Reaped(Action.FORGED)
@@ -160,7 +160,7 @@ class Reaper:
         try:
             await self._reap(owner, done, needed=needed)
         except _GivenUpError:
-            done.verdict = Action.UNDER_WAY
+            done.action = Action.UNDER_WAY
         return done
 
     async def _reap(self, owner: "_Ownership", done: Reaped, *, needed: bool) -> None:
@@ -174,54 +174,54 @@ class Reaper:
             raise _GivenUpError
         ours = marks.mark == owner.mark_id
         if marks.owner == owner.mark_id and marks.deletes_until is not None:
-            # Another sweep began. Whatever was written since relies on nothing that is older.
+            # Another sweep has begun to delete. Objects that were written since do not rely on older ones.
             if needed:
                 await self._repair(owner, marks.deletes_until, done)
                 await self._withdraw(owner, *began, *([SWEEP_MARK] if ours else []))
-                done.verdict = Action.SPARE
+                done.action = Action.SPARE
             else:
                 await self._finish(owner, marks.keep, marks.deletes_until, done)
             return
         keep = self._rules.keep_of(last, self._clock.begun)
         if not ours or marks.due is None or needed or keep is None or self._rules.was_written_to(last):
             await self._withdraw(owner, *began, *([SWEEP_MARK] if ours else []))
-            done.verdict = Action.SPARE
+            done.action = Action.SPARE
         elif self._clock.begun - marks.due < self._rules.grace:
-            # Not as it was listed: somebody wrote to the scope, and another sweep renewed the mark.
+            # The scope has changed since it was listed: it was written to, and another sweep renewed the mark.
             await self._withdraw(owner, *began)
-            done.verdict = Action.WAITING
+            done.action = Action.WAITING
         else:
             assert marks.until is not None
             await self._finish(owner, keep, marks.until, done)
 
     async def _finish(self, owner: "_Ownership", keep: int, until: datetime, done: Reaped) -> None:
-        """Delete what was last written up to ``until``, but for what the latest ``keep`` checkpoints need."""
+        """Delete objects written up to ``until``, except those that the latest ``keep`` checkpoints need."""
         name = deleting(owner.mark_id, keep)
         try:
             needed = await self._latest.needed(owner.prefix, keep)
         except (FormatError, IntegrityError, LimitExceeded, PayloadNotFound):
             await self._withdraw(owner, name, SWEEP_MARK)
-            done.verdict = Action.UNREADABLE
+            done.action = Action.UNREADABLE
             return
         owner.check()
         await self._seal(owner.scope, name, SweepMark(owner.mark_id, self._clock.now(), until))
         if not await self._delete_all(owner, until, needed, done):
-            # The newest may not go yet, so nothing did, and all that is left is whole. It is marked anew. If this mark
-            # stayed, another sweep could make a lease at once that has the name of the one which goes here.
+            # The newest object may not be deleted yet, so nothing was, and the scope is whole. A later sweep marks it
+            # again. If this mark stayed, another sweep could at once create a lease of the name that is removed here.
             await self._withdraw(owner, name, SWEEP_MARK)
-            done.verdict = Action.DENIED
+            done.action = Action.DENIED
         elif done.denied:
-            # Others build on what is gone: the scope stays claimed, and the next sweep tries again.
-            done.verdict = Action.DENIED
+            # Other objects are built on deleted ones: the scope stays claimed, and the next sweep tries again.
+            done.action = Action.DENIED
         else:
             await self._withdraw(owner, name, SWEEP_MARK)
             done.versions_left = not await self._delete_versions(owner.prefix)
-            done.verdict = Action.TRIM if keep else Action.DELETE
+            done.action = Action.TRIM if keep else Action.DELETE
 
     async def _delete_all(
         self, owner: "_Ownership", until: datetime, needed: frozenset[str], done: Reaped
     ) -> bool:
-        """Delete them, and tell if the first was allowed, so that more than none may be gone."""
+        """Delete the objects. Return False if the first was denied, so that nothing was deleted."""
         some: list[StoredObject] = []
         first = True
         async for entry in self._old(owner, until):
@@ -236,7 +236,7 @@ class Reaper:
     async def _delete_some(
         self, owner: "_Ownership", some: list[StoredObject], done: Reaped, *, first: bool
     ) -> bool:
-        """Newest first: a delta is written after what it builds on, and a store locks what is new for longest."""
+        """Delete objects, newest first: a delta is newer than its bases, and a store locks the newest objects longest."""
         some.sort(key=lambda entry: entry.modified, reverse=True)
         start = 0
         while start < len(some):
@@ -253,9 +253,9 @@ class Reaper:
         return True
 
     async def _repair(self, owner: "_Ownership", until: datetime, done: Reaped) -> None:
-        """Delete what nobody can open any more, of a scope that is half gone and has a run by now.
+        """Delete objects that cannot be opened any more, in a scope that is half deleted and has a run again.
 
-        The rest stays: it may be what the run needs. But a writer must not find a delta whose base is gone.
+        The others stay, since the run may need them. But a writer must not find a delta whose base is gone.
         """
         objects: dict[str, StoredObject] = {}
         async for entry in listed(self._store, owner.prefix, self._limiter):
@@ -267,7 +267,7 @@ class Reaper:
         await self._delete_some(owner, broken, done, first=False)
 
     async def _delete_versions(self, prefix: str) -> bool:
-        """Whether it was allowed. It takes no ownership: whatever is written meanwhile is another version."""
+        """Delete old versions, and return True if that was allowed. Needs no claim: a new object is another version."""
         try:
             await self._client.delete_versions(prefix)
         except StoreDenied:
@@ -284,7 +284,7 @@ class Reaper:
     async def _withdraw(self, owner: "_Ownership", *marks: str) -> None:
         """Remove marks, then the leases: the first lease last, since it stands for all of them.
 
-        Of the marks, the one that deletes comes first: without a mark beside it, writers would not see that it is there.
+        The mark of the deletion is removed first: writers do not notice it without the other mark.
         """
         numbers = {0, owner.number, *(number for _, number in filter(None, map(lease_of, owner.leases)))}
         for name in (*marks, *(lease(owner.mark_id, number) for number in sorted(numbers, reverse=True))):
@@ -299,10 +299,10 @@ class Reaper:
         await self._client.delete(key)
 
     async def _delete_once(self, key: str) -> bool:
-        """Delete it once, and tell if that was allowed: another attempt could delete what was written since.
+        """Delete an object in one attempt, and return True if it was allowed: a retry could delete a newer object.
 
         Raises:
-            _GivenUpError: There was no answer. The scope stays claimed for as long as the request can be on its way.
+            _GivenUpError: There was no answer. The scope stays claimed as long as the request can be under way.
         """
         try:
             async with self._client.within(0), self._limiter.hold(0):
@@ -320,19 +320,19 @@ class _Ownership:
     mark_id: bytes
     number: int
     since: float
-    """By :func:`~coatcheck.runtime.clock.boottime`, from before the lease was made."""
+    """Time before the lease was made, by :func:`~coatcheck.runtime.clock.boottime`."""
     leases: list[str] = field(default_factory=list)
-    """The names of all leases that go with the mark."""
+    """Names of all leases of the mark."""
 
     @property
     def prefix(self) -> str:
         return self.scope.prefix
 
     def check(self) -> None:
-        """See that there is time left for a request.
+        """Check that there is time left for a request.
 
         Raises:
-            _GivenUpError: There is not.
+            _GivenUpError: There is none.
         """
         if boottime() - self.since > _OWNED_FOR:
             raise _GivenUpError

@@ -1,4 +1,4 @@
-"""What is to become of a scope, by what a listing and the engine say of it."""
+"""Decisions about scopes, by the listing and the engine."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,66 +10,67 @@ from coatcheck.retention.index import ScopeFacts
 from coatcheck.storage.sweep_marks import LAST_LEASE, MOST_KEPT
 
 MIN_GRACE: Final = timedelta(days=1)
-"""Must be longer than all of these together: how long a process trusts what it knows of a scope (an hour), how long
-after its payloads were written a run is started and shown by the engine, how long a mark may be under way (an hour), and how
-far the clocks of a store's machines are apart."""
+"""Longer than the sum of these: the time for which a process trusts its state of a scope (an hour), the time from
+writing the payloads of a run until the engine shows the run, the time for which the write of a mark may be under way (an
+hour), and the difference between the clocks of a store's machines."""
 TAKEN_OVER_AFTER: Final = timedelta(hours=1)
-"""Since a sweep claimed a scope: it stopped deleting there half an hour ago, finished or not."""
+"""Time after which a claim of a scope can be taken over: its sweep stopped deleting there half an hour before."""
 
 
 class Action(StrEnum):
-    """The action to take, and in a report the action that was taken."""
+    """The action to take on a scope; in a report, the action that was taken."""
 
     LIVE = "live"
-    """Nothing: the engine knows a run of it."""
+    """None: the engine knows a run of it."""
     YOUNG = "young"
-    """Nothing: something was written not long ago."""
+    """None: it was written to recently."""
     MARK = "marked"
     """Write a mark."""
     WAITING = "waiting"
-    """Nothing: the mark is too fresh."""
+    """None: the grace of the mark is not over."""
     SPARE = "spared"
-    """Show that it is live again: by now the engine knows a run of it, or somebody wrote there."""
+    """Show that it is live again: the engine now knows a run of it, or it was written to."""
     DELETE = "deleted"
-    """Look once more, and delete."""
+    """Look again, and delete."""
     TRIM = "trimmed"
-    """Look once more, and delete what its latest checkpoints do not need."""
+    """Look again, and delete objects that its latest checkpoints do not need."""
     UNREADABLE = "unreadable"
-    """Nothing: a checkpoint that is to be kept does not say what it needs."""
+    """None: a checkpoint that is to be kept cannot be read, so its objects are unknown."""
     UNDER_WAY = "under way"
-    """Nothing: another sweep is at it, or was interrupted less than an hour ago."""
+    """None: another sweep works on it, or was interrupted less than an hour ago."""
     FORGED = "forged"
-    """Nothing: it has more marks, or higher numbers, than sweeps make."""
+    """None: it has more marks, or higher numbers in them, than sweeps make."""
     DENIED = "denied"
-    """The store does not allow to delete something of it."""
+    """Incomplete: the store does not allow to delete something in it."""
     FAILED = "failed"
-    """Nothing, or not all: the store or a key failed for this scope."""
+    """None or incomplete: the store or a key failed for this scope."""
 
     @property
     def acts(self) -> bool:
-        """Whether there is something to do."""
+        """True if there is something to do."""
         return self in (Action.MARK, Action.SPARE, Action.DELETE, Action.TRIM)
 
     @property
-    def condemns(self) -> bool:
-        """True if the scope is on its way out."""
+    def leads_to_deletion(self) -> bool:
+        """True if the scope is deleted or trimmed, now or after the grace."""
         return self in (Action.MARK, Action.WAITING, Action.DELETE, Action.TRIM, Action.UNDER_WAY)
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """How long to wait, and what to keep.
+class RetentionRules:
+    """The times and numbers by which a sweep decides.
 
     Raises:
-        ConfigError: The grace is below :data:`MIN_GRACE`, or ``idle`` below the grace, or nothing would ever be deleted.
+        ConfigError: The grace is below :data:`MIN_GRACE`, or ``idle`` below the grace, or nothing would ever be deleted, or
+            ``keep_last`` is out of range.
     """
 
     grace: timedelta
-    """Between the two looks."""
+    """Time between the mark and the last look."""
     idle: timedelta | None
-    """How old the newest object of a scope must be before all of it goes; None for never."""
+    """Age of the newest object from which a scope without runs is deleted; None for never."""
     keep_last: int = 0
-    """Checkpoints to keep of a run that was idle for the grace; what they do not need is deleted. 0 disables trimming."""
+    """Checkpoints to keep per run that is idle for the grace; what they do not need is deleted. 0 disables trimming."""
 
     def __post_init__(self) -> None:
         if self.grace < MIN_GRACE:
@@ -77,19 +78,25 @@ class Rules:
                 f"a grace of {self.grace} is too short to be safe", f"Use at least {MIN_GRACE.days} day."
             )
         if self.idle is None and not self.keep_last:
-            raise ConfigError("this keeps everything", "Say for how long, or how many.")
+            raise ConfigError(
+                "these rules keep everything",
+                "Set an idle time, or a number of checkpoints (--keep-days, --keep-last).",
+            )
         if not 0 <= self.keep_last <= MOST_KEPT:
-            raise ConfigError(f"{self.keep_last} checkpoints cannot be kept", f"Use 1 to {MOST_KEPT}.")
+            raise ConfigError(f"{self.keep_last} checkpoints cannot be kept", f"Use 0 to {MOST_KEPT}.")
         if self.idle is not None and self.idle < self.grace:
-            raise ConfigError("what is kept must be kept for the grace at least", "Keep it longer.")
+            raise ConfigError(
+                f"idle is {self.idle}, shorter than the grace of {self.grace}",
+                "Use a longer idle time, or a shorter grace.",
+            )
 
     def judge(self, facts: ScopeFacts, *, needed: bool, now: datetime) -> Action:
-        """Return what is to become of a scope.
+        """Return the action for a scope.
 
         Args:
-            facts: What a listing said of it, and its marks.
-            needed: The engine knows a run of it.
-            now: By the store's clock, from before the listing.
+            facts: Its facts from a listing, and from its marks.
+            needed: True if the engine knows a run of it.
+            now: Time before the listing, by the store's clock.
         """
         marks = facts.marks
         if marks.unread or marks.crowded or marks.highest >= LAST_LEASE:
@@ -110,20 +117,20 @@ class Rules:
             return Action.YOUNG
         return _ending(keep) if now - due >= self.grace else Action.WAITING
 
-    def next_step(self, facts: ScopeFacts, verdict: Action) -> datetime | None:
-        """Return when a scope that waits may be marked, deleted or taken over at the earliest; None for any other."""
-        if verdict is Action.YOUNG and facts.newest is not None:
+    def next_step(self, facts: ScopeFacts, action: Action) -> datetime | None:
+        """Return the earliest time at which a waiting scope may be marked, deleted or taken over; None for any other."""
+        if action is Action.YOUNG and facts.newest is not None:
             return facts.newest + (self.idle or self.grace)
-        if verdict is Action.WAITING and facts.marks.due is not None:
+        if action is Action.WAITING and facts.marks.due is not None:
             return facts.marks.due + self.grace
-        if verdict is Action.UNDER_WAY and facts.marks.leased is not None:
+        if action is Action.UNDER_WAY and facts.marks.leased is not None:
             return facts.marks.leased + TAKEN_OVER_AFTER
         return None
 
     def keep_of(self, facts: ScopeFacts, now: datetime) -> int | None:
-        """Return how many of its latest checkpoints a scope without runs may keep, as long as it is as idle as it is.
+        """Return the number of latest checkpoints that a scope without runs keeps at its present age.
 
-        None if it may keep everything, 0 if all of it may go.
+        None if it keeps everything, 0 if all of it may be deleted.
         """
         if facts.newest is None:
             return 0
@@ -133,11 +140,11 @@ class Rules:
         return self.keep_last if old and 0 < self.keep_last < facts.records else None
 
     def is_idle(self, newest: datetime, now: datetime) -> bool:
-        """Tell if all of a scope that was last written to then may go."""
+        """Return True if a scope without runs, last written to at ``newest``, may be deleted at ``now``."""
         return self.idle is not None and now - newest > self.idle
 
     def was_written_to(self, facts: ScopeFacts) -> bool:
-        """Tell if the scope has anything that it did not have when it was marked, so that the mark is void."""
+        """Return True if the scope was written to since it was marked, so that the mark is void."""
         until = facts.marks.until
         assert until is not None
         return facts.newest is not None and facts.newest > until

@@ -1,4 +1,4 @@
-"""The sweep: list the store, ask the engine, mark what nobody knows, and delete what was marked a grace ago."""
+"""The sweep: list the store, ask the engine, mark scopes that it does not know, and delete those whose grace is over."""
 
 import asyncio
 import logging
@@ -17,8 +17,8 @@ from coatcheck.retention.origins import Origins
 from coatcheck.retention.other_keys import OtherKeys
 from coatcheck.retention.rate_limit import REQUEST_SECONDS, listed
 from coatcheck.retention.reaper import Reaped, Reaper, StoreClock
-from coatcheck.retention.report import Report
-from coatcheck.retention.rules import Action, Rules
+from coatcheck.retention.rules import Action, RetentionRules
+from coatcheck.retention.tally import Report
 from coatcheck.runtime.clock import boottime
 from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.runtime.progress import Progress
@@ -34,7 +34,7 @@ _LISTINGS: Final = 3
 _LIVE_AT_ONCE: Final = 1000
 _TOLD_EVERY: Final = 1000
 _MOST_FAILURES: Final = 20
-"""Scopes in a row that the store or a key failed for: then it is not the scopes."""
+"""Scopes in a row that failed, after which the sweep ends: the fault is then not in the scopes."""
 _CLOCKS: Final = "sweep/clock-"
 _LEFT_FOR: Final = timedelta(days=1)
 _LEFT_AT_ONCE: Final = 100
@@ -43,40 +43,40 @@ _log = logging.getLogger("coatcheck")
 
 
 class Sweep:
-    """Frees what no run can reach any more. ``docs/retention.md`` says how, and why nothing else is lost.
+    """Deletes objects that no run can reach any more. ``docs/retention.md`` says how, and why nothing else is lost.
 
-    Nothing is kept between two sweeps but what stands in the store, so a sweep can be interrupted at any moment and begun
-    again anywhere. Any number of them may run at once.
+    All state between sweeps is in the store, so a sweep can be interrupted at any time and started again anywhere. Any
+    number of sweeps may run at once. For one event loop.
 
     Args:
-        store: Swept.
-        addresses: Of the chain whose payloads they are.
-        live: Knows what is still needed; None where age alone decides, as with checkpoints.
-        engine: Whose scopes to look at, as :class:`~coatcheck.scope.Scope` has it; those of other engines, and those of
-            tenants, are not even listed.
-        tenants: Whose scopes to look at, likewise.
-        rules: How long to wait.
-        max_share: Of all objects, 0 to 1: if more than that would be marked or deleted, something is taken to be wrong.
+        store: The store to sweep.
+        prefixes: The prefixes of the chain that wrote the payloads.
+        live: Knows the live scopes; None if age alone decides, as with checkpoints.
+        engine: The engine whose scopes to sweep, as in :class:`~coatcheck.scope.Scope`. Scopes of other engines, and tenant
+            scopes, are not even listed.
+        tenants: The tenants whose scopes to sweep.
+        rules: The times and numbers by which it decides.
+        max_share: Share of all objects, 0 to 1. If more would be deleted, now or after the grace, the sweep is refused.
         progress: Called in the event loop, often.
         limiter: Admits each request.
-        part: Look only at scopes whose own tag (the second one in a key) has these hexadecimal digits behind the engine's.
-        begun: When the sweep that this is a part of began, by the store's clock; None for now.
-        moved: The engine's cluster or namespace may be another one than the store was swept for before.
-        no_runs: Tenants of which it is right that the engine shows nothing at all.
+        part: Sweep only scopes whose run tag (the second tag in a key) has these hexadecimal digits after the engine's code.
+        begun: Start of the whole sweep of which this is a part, by the store's clock; None for now.
+        moved: True if the engine's cluster or namespace may differ from those of earlier sweeps.
+        no_runs: Tenants for which the engine may rightly show no runs at all.
 
     Raises:
-        ConfigError: There is no engine: what callers name themselves is swept under an engine's name of theirs.
+        ConfigError: ``engine`` is empty: scopes that callers name themselves can be swept only if they name an engine.
     """
 
     def __init__(
         self,
         store: Store,
-        addresses: ScopePrefixes,
+        prefixes: ScopePrefixes,
         live: LiveScopes | None,
         *,
         engine: str,
         tenants: tuple[str, ...],
-        rules: Rules,
+        rules: RetentionRules,
         max_share: float = DEFAULT_MAX_SHARE,
         progress: Progress | None = None,
         limiter: Limiter | None = None,
@@ -86,10 +86,10 @@ class Sweep:
         no_runs: Collection[str] = (),
     ) -> None:
         self._store = store
-        self._addresses = addresses
+        self._prefixes = prefixes
         self._live = live
         if not engine:
-            raise ConfigError("no engine is named", "Give the scopes an engine: Scope(..., engine='mine').")
+            raise ConfigError("the engine is empty", "Give the scopes an engine: Scope(..., engine='mine').")
         self._engine = engine
         self._tenants = tenants
         self._rules = rules
@@ -100,28 +100,28 @@ class Sweep:
         self._begun = begun
         self._moved = moved
         self._no_runs = frozenset(no_runs)
-        self._origins = Origins(StoreClient(store, REQUEST_SECONDS, limiter), addresses, engine)
+        self._origins = Origins(StoreClient(store, REQUEST_SECONDS, limiter), prefixes, engine)
 
     async def look(self) -> Report:
-        """Return what a sweep would do now. Writes one small object, to learn the store's time, and removes it.
+        """Return what a sweep would do now. Writes one small object, to learn the store's time, and deletes it.
 
         Raises:
             ConfigError: The store was swept for another cluster or namespace before, or the engine shows nothing at all.
-            KeyUnavailable: A key of a tenant cannot be had, so its scopes could not be told apart.
+            KeyUnavailable: A key of a tenant cannot be loaded, so its scopes cannot be recognised.
             StoreError: The store cannot or will not be listed.
             CoatcheckError: The engine cannot be asked.
         """
         return await self._run(delete=False)
 
     async def run(self) -> Report:
-        """Mark, spare and delete. If it ends with an error, what was done until then was right.
+        """Mark, spare and delete. If it ends with an error, all actions until then were right.
 
-        What goes wrong with one scope is a verdict of that scope, and said in the log.
+        An error in one scope is reported as the action of that scope, and logged.
 
         Raises:
             ConfigError: As :meth:`look`; or two creates of one object succeed in the store.
-            LimitExceeded: More than the share that is allowed is reached by no run. Nothing was done. Or it takes longer
-                than half the grace.
+            LimitExceeded: More than the allowed share of the objects would be deleted, and nothing was done. Or the sweep
+                takes longer than half the grace.
             CoatcheckError: As :meth:`look`.
         """
         return await self._run(delete=True)
@@ -139,19 +139,19 @@ class Sweep:
             if self._live is not None and await self._has_candidates(index, now):
                 await self._ask(self._live, index)
             if self._live is None:
-                others = OtherKeys(self._store, self._addresses, self._engine, self._rules, self._limiter)
+                others = OtherKeys(self._store, self._prefixes, self._engine, self._rules, self._limiter)
                 index.add_live([prefix async for prefix in others.young(index, now)])
             report = await self._judged(index, now)
             found = {
                 tenant
                 for tenant in self._tenants
-                if any(map(index.has, await self._addresses.of_tenant(tenant)))
+                if any(map(index.has, await self._prefixes.of_tenant(tenant)))
             }
             if not delete:
                 report.found = sorted(found | known)
                 return report
             report.check_share(self._max_share)
-            # Two sweeps could own one scope where creates are not conditional.
+            # Without conditional creates, two sweeps could own one scope.
             await check_create_conditions(self._store)
             await self._origins.remember(origins, found & origins.keys())
             await clean_up(self._store, now)
@@ -160,7 +160,7 @@ class Sweep:
             return done
 
     async def _known_origins(self) -> tuple[Mapping[str, Origin], set[str]]:
-        """Return the origins of runs, and the tenants of earlier sweeps. A part leaves that to the whole."""
+        """Return the origins of runs, and the tenants of earlier sweeps. For a part of a sweep, the whole checks them."""
         if isinstance(self._live, LiveRuns):
             origins: Mapping[str, Origin] = await self._live.origins()
         elif self._live is None:
@@ -170,7 +170,7 @@ class Sweep:
         return origins, await self._origins.check(origins, moved=self._moved)
 
     async def _listed(self) -> Index:
-        prefixes = await self._prefixes()
+        prefixes = await self._engine_prefixes()
         for attempt in range(1, _LISTINGS + 1):
             index = Index()
             try:
@@ -187,12 +187,12 @@ class Sweep:
                 return index
         raise AssertionError("unreachable")
 
-    async def _prefixes(self) -> list[str]:
+    async def _engine_prefixes(self) -> list[str]:
         return sorted(
             {
                 f"{prefix}{engine_code(self._engine):02x}"
                 for tenant in self._tenants
-                for prefix in await self._addresses.of_tenant(tenant)
+                for prefix in await self._prefixes.of_tenant(tenant)
             }
         )
 
@@ -205,8 +205,8 @@ class Sweep:
             yield entry
 
     async def _read_marks(self, index: Index) -> None:
-        """Tell the authentic marks from others. One bounded request for each."""
-        marks = Marks(StoreClient(self._store, REQUEST_SECONDS, self._limiter), self._addresses)
+        """Read all marks, one bounded request for each."""
+        marks = Marks(StoreClient(self._store, REQUEST_SECONDS, self._limiter), self._prefixes)
         batch: list[tuple[str, Mapping[str, datetime]]] = []
 
         async def read() -> None:
@@ -226,7 +226,7 @@ class Sweep:
         await read()
 
     async def _has_candidates(self, index: Index, now: datetime) -> bool:
-        """Whether it makes a difference what the engine says."""
+        """Return True if the engine's answer makes a difference for any scope."""
         quiet = (Action.YOUNG, Action.WAITING, Action.UNDER_WAY, Action.FORGED)
         async for facts, _ in index.scopes():
             if facts.marks.due is not None or self._rules.judge(facts, needed=False, now=now) not in quiet:
@@ -234,12 +234,12 @@ class Sweep:
         return False
 
     async def _ask(self, live: LiveScopes, index: Index) -> None:
-        """Note what is needed. It is asked after the listing, so what began meanwhile is no worse than unlisted."""
-        async for count in noted(live, self._addresses, index):
+        """Ask the engine for live scopes. This is done after the listing: a run that began in between is safe anyway."""
+        async for count in noted(live, self._prefixes, index):
             self._progress("live scopes found", count)
         if isinstance(live, LiveRuns):
             await check_shown(
-                index, self._store, self._addresses, live.engine, set(self._tenants) - self._no_runs
+                index, self._store, self._prefixes, live.engine, set(self._tenants) - self._no_runs
             )
 
     async def _judged(self, index: Index, now: datetime) -> Report:
@@ -248,21 +248,21 @@ class Sweep:
             self._count(report, facts, self._rules.judge(facts, needed=needed, now=now))
         return report
 
-    def _count(self, report: Report, facts: ScopeFacts, verdict: Action) -> None:
-        report.of(verdict).add(facts, self._rules.next_step(facts, verdict))
+    def _count(self, report: Report, facts: ScopeFacts, action: Action) -> None:
+        report.of(action).add(facts, self._rules.next_step(facts, action))
         report.forged += facts.marks.forged
 
     async def _do(self, index: Index, clock: StoreClock) -> Report:
         now = clock.begun
         report = Report(now, dry=False)
-        reaper = Reaper(self._store, self._addresses, self._rules, clock, self._limiter)
+        reaper = Reaper(self._store, self._prefixes, self._rules, clock, self._limiter)
         places = asyncio.Semaphore(_SCOPES_AT_ONCE)
         done = failures = 0
 
-        async def treat(facts: ScopeFacts, verdict: Action, *, needed: bool) -> None:
+        async def treat(facts: ScopeFacts, action: Action, *, needed: bool) -> None:
             nonlocal done, failures
             try:
-                reaped = await _treated(reaper, facts, verdict, needed=needed)
+                reaped = await _treated(reaper, facts, action, needed=needed)
                 failures = 0
             except CoatcheckError as error:
                 failures += 1
@@ -272,7 +272,7 @@ class Sweep:
                 reaped = Reaped(Action.DENIED if isinstance(error, StoreDenied) else Action.FAILED)
             finally:
                 places.release()
-            self._count(report, facts, reaped.verdict)
+            self._count(report, facts, reaped.action)
             report.deleted += reaped.objects
             report.freed += reaped.size
             report.denied += reaped.denied
@@ -283,28 +283,37 @@ class Sweep:
         try:
             async with asyncio.TaskGroup() as group:
                 async for facts, needed in index.scopes():
-                    verdict = self._rules.judge(facts, needed=needed, now=now)
-                    if not verdict.acts:
-                        self._count(report, facts, verdict)
+                    action = self._rules.judge(facts, needed=needed, now=now)
+                    if not action.acts:
+                        self._count(report, facts, action)
                         continue
                     self._check_time(clock)
                     await places.acquire()
-                    group.create_task(treat(facts, verdict, needed=needed))
+                    group.create_task(treat(facts, action, needed=needed))
         except BaseExceptionGroup as failures_of_all:
             raise failures_of_all.exceptions[0] from None
         return report
 
     def _check_time(self, clock: StoreClock) -> None:
-        """What was old when the listing began must still be older than a tombstone by far when that is written."""
+        """Check that the listing is recent: scopes that were old in it must be much older than a mark that is written."""
         if clock.elapsed > self._rules.grace.total_seconds() / 2:
-            raise LimitExceeded("the sweep takes longer than half its grace", "Use a longer grace.")
+            raise LimitExceeded(
+                "the sweep takes longer than half its grace",
+                "Use a longer grace, or a higher rate of requests.",
+            )
 
 
-async def noted(live: LiveScopes, addresses: ScopePrefixes, index: Index) -> AsyncIterator[int]:
-    """Put what is live into an index; tell now and then how much it is so far."""
+async def noted(live: LiveScopes, prefixes: ScopePrefixes, index: Index) -> AsyncIterator[int]:
+    """Add live scopes to an index, and yield their number so far now and then.
+
+    Args:
+        live: Knows the live scopes.
+        prefixes: Finds the prefixes of a scope.
+        index: Receives them.
+    """
     count = 0
     batch: list[str] = []
-    async for prefix in live.prefixes(addresses):
+    async for prefix in live.prefixes(prefixes):
         batch.append(prefix)
         count += 1
         if len(batch) == _LIVE_AT_ONCE:
@@ -317,51 +326,55 @@ async def noted(live: LiveScopes, addresses: ScopePrefixes, index: Index) -> Asy
 
 
 async def check_shown(
-    index: Index, store: Store, addresses: ScopePrefixes, engine: str, tenants: Collection[str]
+    index: Index, store: Store, prefixes: ScopePrefixes, engine: str, tenants: Collection[str]
 ) -> None:
-    """See that the engine shows something of each tenant that has scopes.
+    """Check that the engine shows a live scope of each tenant that has scopes in the store.
 
     Args:
-        index: In which all is noted that the engine shows.
-        store: With the scopes.
-        addresses: Of the tenants.
-        engine: Whose scopes.
-        tenants: Of which it would be strange.
+        index: All live scopes of the engine.
+        store: The store with the scopes.
+        prefixes: The prefixes of the tenants.
+        engine: The engine's name.
+        tenants: The tenants to check.
 
     Raises:
-        ConfigError: It shows nothing of one.
+        ConfigError: It shows none for one of them.
         StoreError: The store cannot or will not be listed.
     """
     client = StoreClient(store, REQUEST_SECONDS)
     for tenant in sorted(tenants):
-        prefixes = await addresses.of_tenant(tenant)
-        if index.shows(prefixes):
+        of_tenant = await prefixes.of_tenant(tenant)
+        if index.shows(of_tenant):
             continue
-        for prefix in prefixes:
+        for prefix in of_tenant:
             begin = f"{prefix}{engine_code(engine):02x}"
             if await client.list_first(begin, 1):
                 raise ConfigError(
-                    f"the engine shows nothing at all for {tenant!r}, for which the store has payloads that it wrote; "
-                    "nothing was done",
-                    "Check the server, the namespace, and what the credentials may see. If its runs are rightly gone, say "
-                    f"so: --no-runs {tenant}.",
+                    f"the engine shows no runs at all for {tenant!r}, but the store has payloads of such runs; nothing was "
+                    "done",
+                    "Check the server, the namespace, and the permissions of the credentials. If its runs are rightly gone, "
+                    f"use --no-runs {tenant}.",
                 )
 
 
 def _tell_nobody(what: str, done: int) -> None:
-    """No progress is shown."""
+    """Ignore progress."""
 
 
-async def _treated(reaper: Reaper, facts: ScopeFacts, verdict: Action, *, needed: bool) -> Reaped:
-    if verdict is Action.MARK:
+async def _treated(reaper: Reaper, facts: ScopeFacts, action: Action, *, needed: bool) -> Reaped:
+    if action is Action.MARK:
         return await reaper.mark(facts)
-    if verdict is Action.SPARE and facts.marks.leased is None:
+    if action is Action.SPARE and facts.marks.leased is None:
         return await reaper.spare(facts)
     return await reaper.reap(facts, needed=needed)
 
 
 async def clean_up(store: Store, now: datetime) -> None:
-    """Remove what sweeps wrote to try the store, and left there when they were killed long ago.
+    """Delete probe objects that sweeps left when they were killed more than a day ago.
+
+    Args:
+        store: The store.
+        now: The time by the store's clock.
 
     Raises:
         StoreUnavailable: The store cannot do it.
@@ -375,7 +388,7 @@ async def clean_up(store: Store, now: datetime) -> None:
 
 
 async def store_time(store: Store) -> datetime:
-    """Return what time it is by the store's clock: that of an object which is written for it, and removed again.
+    """Return the time by the store's clock. Writes an object to learn it, and deletes it.
 
     Raises:
         StoreError: The store cannot or will not do it.
@@ -387,7 +400,9 @@ async def store_time(store: Store) -> datetime:
         entries = await client.list_first(key, 1)
         if not entries:
             raise StoreUnavailable(
-                "the store does not list what was just written to it", "Check what else deletes from it.", key
+                "the store does not list an object that was just written",
+                "Check what else deletes from it.",
+                key,
             )
         return entries[0].modified
     finally:

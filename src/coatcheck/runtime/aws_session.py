@@ -1,4 +1,4 @@
-"""Sessions of boto3, for S3 and for AWS KMS. Needs boto3."""
+"""boto3 sessions for S3 and AWS KMS. Needs boto3."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,12 @@ if TYPE_CHECKING:
 
 
 def new_session(ca_bundle: str | None, region: str | None = None) -> "boto3.Session":
-    """Return a session by boto3's own rules that trusts ``ca_bundle``, if it is given, wherever it asks."""
+    """Return a session by boto3's own rules.
+
+    Args:
+        ca_bundle: PEM file of the certificates that all requests trust; None for boto3's default.
+        region: The AWS region; None for boto3's default.
+    """
     import boto3  # noqa: PLC0415 - optional, and slow to load
     import botocore.session  # noqa: PLC0415 - optional
 

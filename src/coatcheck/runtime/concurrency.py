@@ -1,4 +1,4 @@
-"""Keeping the event loop free, and many payloads going at once."""
+"""Helpers to keep the event loop free and to work on many payloads at once."""
 
 import asyncio
 import os
@@ -16,49 +16,49 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 ENCODE_INLINE_UP_TO: Final = 48 * 1024
-"""Bytes. Below, compressing and sealing take less than the 30-100 us that a hop to a thread costs."""
+"""Bytes. Compressing and sealing smaller payloads takes less than the 30-100 us that a hop to a thread costs."""
 DECODE_INLINE_UP_TO: Final = 128 * 1024
-"""Bytes. Opening and decompressing are about three times as fast as the way in."""
+"""Bytes. Opening and decompressing is about three times as fast as compressing and sealing."""
 
 
 class Threads:
-    """Threads that outlive a fork: a child has as many of its own.
+    """A thread pool that survives a fork: the child gets a new one.
 
     Args:
-        count: The most of them.
-        name: What their names begin with.
+        count: Maximum number of threads.
+        name: Prefix of the threads' names.
     """
 
     def __init__(self, count: int, name: str) -> None:
         self._count = count
         self._name = name
         self.renew()
-        # Threads do not survive a fork, and their executor would never notice.
+        # Threads do not survive a fork, and their executor does not notice.
         after_fork(self.renew)
 
     def renew(self) -> None:
-        """Start anew, without those that there were."""
+        """Replace the pool by a new one."""
         self.pool = ThreadPoolExecutor(self._count, thread_name_prefix=self._name)
 
 
 _cores: Final = Threads(os.cpu_count() or 1, "coatcheck")
-"""As many as there are cores: more would only hold more compressors, of some megabytes each."""
+"""One thread per core: more would only keep more compressors in memory, some megabytes each."""
 
 _inline: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
-"""Bytes that each event loop has worked on in its present turn."""
+"""Bytes that each event loop has worked on in its current iteration."""
 
 
 async def off_loop(size: int, limit: int, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Call ``work`` on the event loop, or in a thread if that would hold the loop up; in the caller's context either way.
+    """Call ``work`` on the event loop, or in a thread if that would block the loop; in the caller's context either way.
 
     The thread of a synchronous call (:mod:`coatcheck.runtime.portal`) does what an event loop would do itself.
 
     Args:
-        size: Bytes that ``work`` is about.
-        limit: Bytes that the loop may work on in one of its turns, all calls of that turn together.
-        work: Thread-safe.
-        *args: For ``work``.
-        **kwargs: For ``work``.
+        size: Bytes that ``work`` processes.
+        limit: Bytes that the loop may process in one iteration, all calls together.
+        work: A thread-safe function.
+        *args: Arguments for ``work``.
+        **kwargs: Arguments for ``work``.
     """
     if size <= limit and asyncio._get_running_loop() is None:  # noqa: SLF001 - as asyncio's own run() asks
         return work(*args, **kwargs)
@@ -73,9 +73,9 @@ async def off_loop(size: int, limit: int, work: Callable[_P, _T], *args: _P.args
 
 
 async def all_at_once(work: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
-    """Await everything concurrently; results in the order given.
+    """Await all coroutines concurrently and return their results in the given order.
 
-    The first error cancels the rest, waits for them, and is raised as it is.
+    The first error cancels the others and is raised, unwrapped, when they have ended.
     """
     await on_loop()
     try:

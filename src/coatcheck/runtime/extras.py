@@ -1,4 +1,4 @@
-"""Packages that are optional, and the extra that brings them."""
+"""Imports of optional packages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def require_extra(extra: str) -> Iterator[None]:
-    """Around imports that need an extra: a missing package is named, and so is what to install.
+    """Wrap imports that need an extra, so that the error for a missing package says which extra to install.
 
     Args:
-        extra: Of coatcheck, as ``pyproject.toml`` calls it.
+        extra: Name of the extra in ``pyproject.toml``.
 
     Raises:
-        ModuleNotFoundError: A package is missing. ``name`` stays that of the package.
+        ModuleNotFoundError: A package is missing. ``name`` is still that of the package.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""Starting anew in a forked child, where threads, event loops and the far ends of connections stayed behind.
+"""Renewal of locks, threads and connections in a forked child: those of the parent do not work there.
 
-gunicorn with ``--preload``, multiprocessing and Celery fork a process that has used its stores already. Whoever keeps a
-lock, a thread or a connection for the length of the process takes it from here, or says here how to get another one.
+gunicorn with ``--preload``, multiprocessing and Celery fork a process that has already used its stores. Code that keeps a
+lock, a thread or a connection for the lifetime of the process gets it here, or registers here how to replace it.
 """
 
 import itertools
@@ -13,11 +13,11 @@ from typing import Any, Final
 from weakref import ref
 
 _LONGEST_WAIT: Final = 1.0
-"""Seconds that a fork waits for a lock: whoever holds one longer holds it over I/O, against what :func:`new_lock` says."""
+"""Seconds that a fork waits for a lock. A longer wait means that a lock is held during I/O, which :func:`new_lock` forbids."""
 
 
 class _Process:
-    """The things that this process has to do around its forks."""
+    """The process's work before and after a fork."""
 
     def __init__(self) -> None:
         self.renewals: dict[int, tuple[ref[object], Callable[[object], None]]] = {}
@@ -65,9 +65,9 @@ _process: Final = _Process()
 
 
 def new_lock() -> threading.Lock:
-    """Return a lock for short work in memory, never held while anything is waited for.
+    """Return a lock for short work in memory. Never hold it while you wait for anything.
 
-    A fork waits until it is free: the child finds it free, and what it guards whole.
+    A fork waits until the lock is free, so in the child it is free and the data that it guards is consistent.
     """
     lock = threading.Lock()
     _process.add_lock(lock)
@@ -78,15 +78,15 @@ def after_fork(renew: Callable[[], None]) -> None:
     """Call ``renew`` in every child that is forked from now on, before anything else runs there.
 
     Args:
-        renew: A method, bound to an object; it is called for as long as that object lives, which this does not prolong.
-            It replaces threads, connections and locks that are held over I/O, and waits for nothing.
+        renew: A bound method; called as long as its object lives, which this does not prolong. It replaces threads,
+            connections and locks that are held during I/O, and must not wait.
     """
     _process.add_renewal(renew)
 
 
 def abandon(inherited: object) -> None:
-    """Keep for good what a forked child must neither use nor close: the parent works with the other end of it.
+    """Keep an object for good that a forked child must neither use nor close, since the parent still uses it.
 
-    Connections of an event loop are so: to close one in the child takes it out of the parent's ``epoll``.
+    For example, closing a connection of an event loop in the child would remove it from the parent's ``epoll``.
     """
     _process.abandoned.append(inherited)

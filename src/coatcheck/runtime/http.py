@@ -1,4 +1,4 @@
-"""Requests to a bucket's service over HTTP: bounded, never redirected, timed by their silence. Needs aiohttp."""
+"""A client for HTTP services: bounded answers, no redirects, timed by progress. Needs aiohttp."""
 
 import asyncio
 import os
@@ -21,9 +21,9 @@ from coatcheck.errors import CoatcheckError, ConfigError, StoreUnavailable
 from coatcheck.runtime.per_loop import PerLoop
 
 ERROR_LIMIT: Final = 1 << 16
-"""Bytes of an answer that is no success: more are never read."""
+"""Bytes that are read of an answer that is not a success."""
 _SLOWEST: Final = 1 << 20
-"""Bytes per second: a connection that is slower than this on the whole is taken for a dead one."""
+"""Bytes per second: a connection that is slower than this on average counts as dead."""
 _PIECE: Final = 1 << 17
 _BUFFER: Final = 1 << 18
 
@@ -36,12 +36,12 @@ class Request:
 
     method: str
     url: str
-    """Already quoted."""
+    """With quoted characters."""
     headers: Mapping[str, str]
-    """All that the service is to see."""
+    """All headers but ``User-Agent`` and those of the connection."""
     body: Body = ()
     limit: int = ERROR_LIMIT
-    """Bytes of a success's body that are read; of anything else it is :data:`ERROR_LIMIT`."""
+    """Bytes of the body that are read if the answer is a success; otherwise :data:`ERROR_LIMIT`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    """Their names in any case."""
+    """Names are case-insensitive."""
     body: bytes
     size: int
-    """Bytes that the body has, or at least has: more than are in ``body`` where it was cut off at the limit."""
+    """Bytes of the whole body, or a lower bound: more than in ``body`` if that was cut off at the limit."""
 
     def retry_after(self) -> float | None:
-        """Seconds that the service asked to be left alone, if it did."""
+        """Return the seconds to wait that the service asked for; None if it did not."""
         after = self.headers.get("Retry-After", "")
         if after.isdecimal():
             return float(after)
@@ -74,17 +74,20 @@ class _Connections:
 
 
 class HttpClient:
-    """Sends requests to one endpoint, and reads no more of an answer than it is told to.
+    """Sends requests to one endpoint, and reads no more of an answer than the request allows. For any number of event loops.
 
-    A redirect is an answer like any other: to follow it would take credentials and payloads to another place than was
-    configured. Proxies are those of the environment. No write is repeated; aiohttp repeats a GET or DELETE once whose
-    connection ended before any answer came, as kept-alive connections may at any time.
+    Redirects are not followed: they would send credentials and payloads to a place that was not configured. Proxies come
+    from the environment. No write is repeated; aiohttp repeats a GET or DELETE once if its connection ended before any
+    answer, which can happen to kept-alive connections at any time.
 
     Args:
-        endpoint: Scheme, host and port, for the proxy and for messages.
-        timeout: Seconds of silence, or for which less than 1 MiB a second passes, after which a request is given up.
-        connections: The most requests under way at once in each event loop; None for any number.
-        ca_bundle: A file of the certificates, PEM, of those who may vouch for the service; None for the system's.
+        endpoint: Scheme, host and port, to choose the proxy and for messages.
+        timeout: Seconds without progress, or below 1 MiB per second, after which a request is given up.
+        connections: Maximum number of concurrent requests in each event loop; None for no limit.
+        ca_bundle: PEM file of trusted certificates; None for the system's.
+
+    Raises:
+        ConfigError: ``ca_bundle`` cannot be read.
     """
 
     def __init__(
@@ -96,26 +99,30 @@ class HttpClient:
         self._connections = PerLoop(partial(_open, endpoint, tls, connections))
 
     async def ask(self, request: Request, key: str) -> Answer:
-        """Send a request and read its answer, whatever its status; errors are about the object ``key``.
+        """Send a request and return its answer, whatever its status.
+
+        Args:
+            request: The request.
+            key: The object that it is about, for errors.
 
         Raises:
-            StoreUnavailable: No answer came, or not all of it, or not in time.
-            ConfigError: Whoever answers is not to be trusted, or speaks another protocol.
+            StoreUnavailable: No complete answer came in time.
+            ConfigError: The server's certificate is not trusted, or it does not speak the protocol.
         """
-        held = await self._connections.get()
-        async with held.free or nullcontext():
+        connections = await self._connections.get()
+        async with connections.free or nullcontext():
             try:
                 async with asyncio.timeout(self._timeout) as patience:
-                    return await _exchange(held.session, request, _Pace(patience, self._timeout))
+                    return await _exchange(connections.session, request, _Pace(patience, self._timeout))
             except TimeoutError:
                 failure: CoatcheckError = StoreUnavailable(
-                    f"{self._endpoint} was silent, or slower than 1 MiB/s, within {self._timeout:g} s",
+                    f"{self._endpoint} sent nothing for {self._timeout:g} s, or was slower than 1 MiB/s",
                     "Retry; check the network, or raise the store's time-out.",
                     key,
                 )
             except (aiohttp.ClientError, OSError) as error:
                 failure = self._failure(error, key)
-        # Out here, so that the original does not hang on to it: it holds the request with its credentials.
+        # Raised out here so that the original is not chained: it contains the request with its credentials.
         raise failure
 
     async def close(self) -> None:
@@ -128,11 +135,11 @@ class HttpClient:
         if isinstance(error, aiohttp.ClientSSLError):
             return ConfigError(
                 f"{self._endpoint} does not speak TLS ({_tls_reason(error)})",
-                "If it is a server without TLS, its endpoint begins with http://; else check host and port.",
+                "If the server has no TLS, use http:// in the endpoint; else check host and port.",
             )
         todo = "Retry; check the network and the endpoint."
         if isinstance(error, aiohttp.ClientResponseError) and self._endpoint.startswith("http:"):
-            todo = "If it is a server with TLS, its endpoint begins with https://; else check host and port."
+            todo = "If the server has TLS, use https:// in the endpoint; else check host and port."
         return StoreUnavailable(f"{self._endpoint} {_why(error)}", todo, key)
 
 
@@ -142,7 +149,7 @@ async def _open(
     address = urlsplit(endpoint)
     proxy = None if proxy_bypass(address.hostname or "") else getproxies().get(address.scheme)
     async with aiohttp.ClientSession(
-        # The semaphore limits them: waiting in line there is no part of any time-out.
+        # The semaphore limits them instead: waiting for it is not part of any time-out.
         connector=aiohttp.TCPConnector(limit=0, ssl=tls or True),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": "coatcheck", "Accept-Encoding": "identity"},
@@ -155,7 +162,7 @@ async def _open(
 
 
 class _Pace:
-    """Puts the end of a request off as its bytes pass."""
+    """Postpones the time-out of a request while bytes flow."""
 
     def __init__(self, patience: asyncio.Timeout, seconds: float) -> None:
         self._patience = patience
@@ -165,15 +172,15 @@ class _Pace:
         self._passed = 0
 
     def passed(self, size: int) -> None:
-        """Note that ``size`` more bytes have gone one way or the other."""
+        """Note that ``size`` more bytes were sent or received."""
         self._passed += size
         floor = self._start + self._seconds + self._passed / _SLOWEST
-        with suppress(RuntimeError):  # It has ended: an answer may come before all of a body is sent.
+        with suppress(RuntimeError):  # it has ended: an answer may come before the whole body is sent
             self._patience.reschedule(min(self._time() + self._seconds, floor))
 
 
 async def _exchange(session: aiohttp.ClientSession, request: Request, pace: _Pace) -> Answer:
-    # In pieces also where it is small: aiohttp would send a PUT a second time by itself, not knowing what became of the first.
+    # Also small bodies go in pieces: aiohttp would repeat a PUT by itself, without knowing if the first one took effect.
     data = _pieces(request.body, pace) if request.body else None
     headers = (
         {**request.headers, "Content-Length": str(sum(map(len, request.body)))} if data else request.headers
@@ -195,7 +202,7 @@ async def _exchange(session: aiohttp.ClientSession, request: Request, pace: _Pac
                 if size > limit:
                     break
         if max(size, announced) > limit:
-            response.close()  # What was not read would be taken for the next answer.
+            response.close()  # unread bytes would be taken for the next answer
         return Answer(response.status, response.headers, b"".join(parts), max(size, announced))
 
 
@@ -214,7 +221,7 @@ def _tls(ca_bundle: str | None) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             f"the certificates in {ca_bundle} cannot be read: {error.strerror or type(error).__name__}",
-            "Name a file of certificates in PEM.",
+            "Use a PEM file of certificates.",
         ) from error
 
 
@@ -222,8 +229,8 @@ def _untrusted(endpoint: str, error: Exception) -> ConfigError:
     said = getattr(error, "verify_message", "") or type(error).__name__
     return ConfigError(
         f"the certificate of {endpoint} is not accepted: {said}",
-        "If its issuer is your own, name the issuer's certificate: ca_bundle= of the store or its URL, or the setting ca_bundle; "
-        "else check host and port.",
+        "If you issued it yourself, pass the issuer's certificate: ca_bundle= of the store or its URL, or the setting "
+        "ca_bundle; else check host and port.",
     )
 
 
@@ -235,10 +242,10 @@ def _why(error: Exception) -> str:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "ended the connection without an answer"
     if isinstance(error, aiohttp.ClientPayloadError):
-        return "ended the connection within its answer"
+        return "ended the connection in the middle of its answer"
     if isinstance(error, OSError) and error.errno:
         return f"cannot be reached: {os.strerror(error.errno).lower()}"
-    return f"gives no answer of HTTP: {type(error).__name__}"
+    return f"does not answer in HTTP: {type(error).__name__}"
 
 
 def _tls_reason(error: aiohttp.ClientSSLError) -> str:

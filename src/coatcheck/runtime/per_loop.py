@@ -1,4 +1,4 @@
-"""Connections belong to the event loop that opened them; a store is used from any number of loops."""
+"""Resources, such as connections, that belong to the event loop that opened them."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -14,13 +14,12 @@ _T = TypeVar("_T")
 class PerLoop(Generic[_T]):
     """Keeps one resource for each event loop, opened when the loop first asks for it.
 
-    The resource is closed by :meth:`close`, by the end of its loop (``asyncio.run`` ends the asynchronous
-    generators of its loop), or when this object is dropped: whichever comes first. A forked child has none of its
-    parent's, and leaves them to it.
+    It is closed by :meth:`close`, by the end of its loop (``asyncio.run`` ends the asynchronous generators of its loop),
+    or when this object is garbage: whichever comes first. A forked child opens its own and leaves the parent's alone.
 
     Args:
-        opened: An asynchronous generator that yields the resource once and closes it afterwards. It must not
-            wait for anything before it yields, so that two tasks of one loop cannot open two.
+        opened: An asynchronous generator that yields the resource once and closes it afterwards. It must not await
+            anything before it yields, so that two tasks of one loop cannot open two resources.
     """
 
     def __init__(self, opened: Callable[[], AsyncGenerator[_T, None]]) -> None:
@@ -29,25 +28,25 @@ class PerLoop(Generic[_T]):
         after_fork(self._start_anew)
 
     async def get(self) -> _T:
-        """The running loop's resource."""
+        """Return the running loop's resource; open it if there is none."""
         loop = asyncio.get_running_loop()
-        held = self._held.get(loop)
-        if held is None:
-            for ended in [other for other in list(self._held) if other.is_closed()]:
-                self._held.pop(ended, None)
+        found = self._resources.get(loop)
+        if found is None:
+            for ended in [other for other in list(self._resources) if other.is_closed()]:
+                self._resources.pop(ended, None)
             holder = self._opened()
-            held = (await anext(holder), holder)
-            self._held[loop] = held
-        return held[0]
+            found = (await anext(holder), holder)
+            self._resources[loop] = found
+        return found[0]
 
     async def close(self) -> None:
-        """Close the resources of all loops; those of loops that run elsewhere are closed over there.
+        """Close the resources of all loops, each on its own loop.
 
-        What belongs to a loop that waits for this is closed as soon as that goes on.
+        A resource of a loop that waits for this call is closed as soon as that loop continues.
         """
         here = asyncio.get_running_loop()
-        for loop in list(self._held):
-            _, holder = self._held.pop(loop)
+        for loop in list(self._resources):
+            _, holder = self._resources.pop(loop)
             if loop is here:
                 await holder.aclose()
             elif loop.is_running():
@@ -56,15 +55,15 @@ class PerLoop(Generic[_T]):
                     await asyncio.wrap_future(closing)
 
     def _keep_apart(self) -> None:
-        self._held: dict[asyncio.AbstractEventLoop, tuple[_T, AsyncGenerator[_T, None]]] = {}
-        # Held by the finalizer as well: the garbage collector finalises what is in a cycle with this object in any order,
-        # and a resource must not go before the generator that closes it.
-        self._dropped = finalize(self, self._held.clear)
+        self._resources: dict[asyncio.AbstractEventLoop, tuple[_T, AsyncGenerator[_T, None]]] = {}
+        # The finalizer refers to it as well: the garbage collector finalises the objects of a cycle in any order, and a
+        # resource must not go before the generator that closes it.
+        self._dropped = finalize(self, self._resources.clear)
         self._dropped.atexit = False
 
     def _start_anew(self) -> None:
         self._dropped.detach()
-        abandon(self._held)
+        abandon(self._resources)
         self._keep_apart()
 
 

@@ -1,7 +1,7 @@
-"""Synchronous calls of asynchronous work: begun in the calling thread, finished on the one background loop of the process.
+"""Synchronous calls of asynchronous work: begun in the calling thread, finished on the process's one background loop.
 
-A call goes on in the thread that makes it for as long as there is nothing to wait for. Where there is, :func:`on_loop` hands
-the rest, with its context, to an event loop in a thread of its own, and the calling thread waits for the result.
+A call runs in the calling thread as long as it does not have to wait. When it has to, :func:`on_loop` hands the rest, with
+its context, to an event loop in a thread of its own, and the calling thread waits for the result.
 """
 
 import asyncio
@@ -21,33 +21,33 @@ from coatcheck.runtime.forks import abandon, after_fork, new_lock
 _T = TypeVar("_T")
 
 _LAST_SECONDS: Final = 2.0
-"""Seconds that the end of the interpreter waits for work that is cancelled and for connections that are closed."""
+"""Seconds that the interpreter waits at its end for cancelled work and for connections to close."""
 
 _held_up: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("coatcheck_held_up", default=None)
 """The event loop whose thread waits for the work."""
 
 
 def run_blocking(work: Coroutine[Any, Any, _T]) -> _T:
-    """Return the result of ``work``, done on the background loop; this thread waits for it.
+    """Run ``work`` on the background loop while this thread waits, and return its result.
 
-    Safe to call in any thread, also inside of a running event loop, which is held up meanwhile. The work sees the caller's
-    context variables. What interrupts the waiting thread, such as ``KeyboardInterrupt``, cancels the work.
+    Safe to call from any thread, also inside a running event loop, which it blocks. The work sees the caller's context
+    variables. An interrupt of the waiting thread, such as ``KeyboardInterrupt``, cancels the work.
 
     Args:
-        work: Not begun yet.
+        work: A coroutine that has not begun.
 
     Raises:
-        ConfigError: This is the background loop's own thread, which would have to wait for itself; or the interpreter is ending.
-        BaseException: What ``work`` raised.
+        ConfigError: This is the background loop's own thread, which would wait for itself; or the interpreter is ending.
+        BaseException: As ``work``.
     """
     return run_eagerly(_on_loop_first(work))
 
 
 def run_eagerly(work: Coroutine[Any, Any, _T]) -> _T:
-    """As :func:`run_blocking`, but the work is begun in this thread, and ends there if it never has to wait.
+    """Run ``work`` as :func:`run_blocking` does, but begin in this thread, and end here if it never has to wait.
 
     Args:
-        work: Not begun yet. Until it awaits :func:`on_loop` it has no event loop, and finds none.
+        work: A coroutine that has not begun. Until it awaits :func:`on_loop`, it has no running event loop.
     """
     context = copy_context()
     caller = asyncio._get_running_loop()  # noqa: SLF001 - as asyncio's own run() asks
@@ -64,9 +64,9 @@ def run_eagerly(work: Coroutine[Any, Any, _T]) -> _T:
 
 @coroutine
 def on_loop() -> Generator[None, None, asyncio.AbstractEventLoop]:
-    """Return the running event loop. A synchronous call that got by without one goes on on the background loop.
+    """Return the running event loop. A synchronous call that has none yet continues on the background loop.
 
-    Whatever may run in :func:`run_eagerly` awaits this before it uses an event loop, or calls what others wrote that may.
+    Code that may run in :func:`run_eagerly` awaits this before it uses an event loop, or calls code of others that may.
     """
     if asyncio._get_running_loop() is None:  # noqa: SLF001 - as asyncio's own run() asks
         yield
@@ -74,20 +74,20 @@ def on_loop() -> Generator[None, None, asyncio.AbstractEventLoop]:
 
 
 def is_background() -> bool:
-    """Tell if this runs on the background loop."""
+    """Return True on the background loop."""
     loop = asyncio._get_running_loop()  # noqa: SLF001 - as asyncio's own run() asks
     return loop is not None and loop is _background.running
 
 
 def is_held_up(loop: asyncio.AbstractEventLoop) -> bool:
-    """Tell if ``loop`` waits for the work that asks, which must not wait for that loop in turn."""
+    """Return True if ``loop`` waits for the calling work, which then must not wait for ``loop``."""
     return _held_up.get() is loop
 
 
 def _begin_without(
     caller: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _T], context: Context
 ) -> None:
-    """Begin with the work out of sight of the caller's loop, which could not go on with it."""
+    """Begin the work without the caller's loop, which could not continue it."""
     context.run(_held_up.set, caller)
     hooks = sys.get_asyncgen_hooks()
     try:
@@ -100,13 +100,13 @@ def _begin_without(
 
 
 class _Background:
-    """An event loop in a thread of its own, for the whole process; begun when it is first needed, ended with the interpreter."""
+    """The process's event loop in a thread of its own; started on first use, ended with the interpreter."""
 
     def __init__(self) -> None:
         self._lock = new_lock()
         self.running: asyncio.AbstractEventLoop | None = None
         self.ends = False
-        """True as the interpreter ends: whoever still waits is a daemon, which ends with it, and needs no answer."""
+        """True while the interpreter ends: threads that still wait are daemons, and get no result."""
         self._thread: threading.Thread | None = None
         # Threads do not survive a fork.
         after_fork(self._renew)
@@ -115,7 +115,7 @@ class _Background:
     def finish(
         self, work: Coroutine[Any, Any, _T], context: Context, caller: asyncio.AbstractEventLoop | None
     ) -> _T:
-        """Go on with work that was begun in ``context``, and wait for its result."""
+        """Continue work that was begun in ``context``, and wait for its result."""
         if caller is not None and caller is self.running:
             context.run(work.close)
             raise ConfigError(
@@ -166,7 +166,7 @@ class _Background:
 
 
 class _Call(Generic[_T]):
-    """The rest of one call's work, which somebody waits for."""
+    """The rest of one call's work, for which a thread waits."""
 
     def __init__(self, work: Coroutine[Any, Any, _T], context: Context) -> None:
         self.outcome: Future[_T] = Future()
@@ -180,7 +180,7 @@ class _Call(Generic[_T]):
         loop.call_soon_threadsafe(self._begin, loop)
 
     def cancel(self) -> None:
-        """Give it up, unless it is over."""
+        """Cancel the work, unless it has ended."""
         if self._loop is not None and not self.outcome.done():
             with suppress(RuntimeError):  # the loop ended with the interpreter
                 self._loop.call_soon_threadsafe(self._cancel)
@@ -220,7 +220,7 @@ async def _rest_of(work: Coroutine[Any, Any, _T]) -> _T:
 
 @coroutine
 def _resumed(work: Coroutine[Any, Any, _T]) -> Generator[Any, Any, _T]:
-    """Go on where ``work`` was left: only what has not begun can be awaited."""
+    """Continue ``work``, which cannot be awaited, since it has begun."""
     result: _T = yield from work
     return result
 
@@ -236,7 +236,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _clean_up() -> None:
-    """Cancel what is under way, and close connections that nobody closed."""
+    """Cancel all tasks, and close open connections."""
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     for task in rest:
         task.cancel()

@@ -1,6 +1,6 @@
-"""Reports on work that takes a while."""
+"""Progress of work that takes a while."""
 
 from collections.abc import Callable
 
 Progress = Callable[[str, int], None]
-"""Told what is being counted, and how many there are by now."""
+"""Called with the name of the things that are counted, and their number so far."""

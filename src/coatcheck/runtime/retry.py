@@ -1,4 +1,4 @@
-"""Calling what may fail for a moment, again and again, until a deadline."""
+"""Retries of calls that fail temporarily, until a deadline."""
 
 import asyncio
 import itertools
@@ -23,16 +23,16 @@ async def retry(
     admission: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     callee: str = "the store",
 ) -> _T:
-    """Call ``attempt`` until it gives anything but ``StoreUnavailable``.
+    """Call ``attempt`` until it does not raise ``StoreUnavailable``, and return its result.
 
     Waits between attempts with exponential back-off and full jitter ("Exponential Backoff And Jitter", AWS Architecture
-    Blog, 2015), never for less than the store asked for, and never past the deadline. All other errors are raised at once.
+    Blog, 2015), at least as long as the store asked for, and never past the deadline. Raises all other errors at once.
 
     Args:
-        attempt: Called once an attempt.
-        deadline: Seconds for all attempts together, with their wait for admission.
-        admission: Entered around each attempt, such as a place of a limiter.
-        callee: Named in the error.
+        attempt: The call; one attempt each time.
+        deadline: Seconds for all attempts together, including the wait for admission.
+        admission: A context that is entered around each attempt, such as a place in a limiter.
+        callee: The name of the service in the error.
 
     Raises:
         StoreUnavailable: The last attempt raised it, or there was no answer before the deadline.
@@ -58,7 +58,12 @@ async def retry(
 
 
 def no_answer(callee: str, seconds: float) -> StoreUnavailable:
-    """Return the error for a call that took longer than it may."""
+    """Return the error for a call that took too long.
+
+    Args:
+        callee: The name of the service.
+        seconds: The deadline.
+    """
     return StoreUnavailable(
         f"{callee} gave no answer within {seconds:.3g} seconds",
         "Check the store and the network; Offload(deadline=...) sets how long to wait.",

@@ -1,4 +1,4 @@
-"""Many who want the same thing at the same time cause it to be done once."""
+"""Sharing of one call by all who ask for the same thing at the same time."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,26 +8,26 @@ from weakref import WeakKeyDictionary
 from coatcheck.runtime.portal import on_loop
 
 _T = TypeVar("_T")
-_Outcome = tuple[_T] | Exception | None
-"""The result, alone in its tuple; or the error; None if the work was cancelled."""
+_Result = tuple[_T] | Exception | None
+"""The result in a tuple; or the error; None if the work was cancelled."""
 
 
 class SingleFlight(Generic[_T]):
-    """One call at a time for each key and event loop; whoever asks meanwhile gets the same result or error.
+    """Runs one call at a time for each key and event loop; callers that arrive meanwhile get the same result or error.
 
-    The first who asks does the work, in its own task. If it is cancelled, so is the work, and the next begins anew.
+    The first caller does the work in its own task. If it is cancelled, so is the work, and the next caller starts over.
     """
 
     def __init__(self) -> None:
         self._flights: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, dict[str, asyncio.Future[_Outcome[_T]]]
+            asyncio.AbstractEventLoop, dict[str, asyncio.Future[_Result[_T]]]
         ] = WeakKeyDictionary()
 
     async def run(self, key: str, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """The result of ``work``, or of the call of it that is under way for ``key``."""
+        """Return the result of ``work``, or of the call that is under way for ``key``; raises the error of that call."""
         loop = await on_loop()
         flights = self._flights.setdefault(loop, {})
-        outcome: _Outcome[_T] = None
+        outcome: _Result[_T] = None
         while key in flights:
             outcome = await asyncio.shield(flights[key])
             if isinstance(outcome, Exception):

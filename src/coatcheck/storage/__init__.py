@@ -1,1 +1,1 @@
-"""A store as the chain uses it: bounded, retried, remembered, read ahead of, and safe beside a sweep."""
+"""Access of the chain to a store: with limits, retries, caches, prefetch and protection from sweeps."""

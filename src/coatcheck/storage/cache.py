@@ -1,4 +1,4 @@
-"""Payloads of this process, in memory."""
+"""The process's cache of opened payloads, in memory."""
 
 import itertools
 from collections import OrderedDict
@@ -14,34 +14,34 @@ from coatcheck.telemetry import observe_cache
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """What a cache has done since the process began."""
+    """Counters of a cache since the process began."""
 
     hits: int
     misses: int
     size: int
-    """Bytes of memory that it takes now: of payloads, and what it costs to keep them."""
+    """Bytes of memory in use now: payloads and overhead."""
 
 
 Cached = bytes | Body
-"""A payload; or, of one that only others were built on so far, what it can be decoded from."""
+"""A payload; or the body from which to decode it, if it was only needed as a base so far."""
 
 
 _PAYLOAD_COST: Final = 400
-"""Bytes of memory that an entry takes beside its payload (measured: 334)."""
+"""Bytes of memory for an entry beside its payload (measured: 334)."""
 _BODY_COST: Final = 720
 _BASE_COST: Final = 80
 
 
 class PayloadCache:
-    """The most recently used payloads, up to a number of bytes. Safe to use from several threads.
+    """A cache of the most recently used payloads, up to a number of bytes. Safe to use from several threads.
 
-    What an entry takes beside its payload counts as well: a cache of many tiny payloads stays as small as it was told.
+    The overhead of each entry counts as well, so a cache of many tiny payloads stays within its limit.
 
-    A key names its payload for ever, so nothing in it is ever stale. A body is not the only one that its payload can be
-    decoded from: which one there is depends on the store, so only its owner gets it back.
+    A key always names the same payload, so no entry is ever out of date. One payload can have several bodies, depending
+    on the store, so a body is only returned to the owner that put it.
 
     Args:
-        max_size: Bytes. What has more than half of it is not kept.
+        max_size: Bytes. Payloads larger than half of it are not cached.
     """
 
     def __init__(self, max_size: int) -> None:
@@ -52,17 +52,17 @@ class PayloadCache:
 
     @property
     def stats(self) -> CacheStats:
-        """Hits, misses and bytes, as of now."""
+        """The current counters."""
         with self._lock:
             return CacheStats(self._hits, self._misses, self._size)
 
     def get(self, key: str) -> bytes | None:
-        """Return the payload, which is now the most recently used; None if it is not here."""
+        """Return the payload and make it the most recently used; None if it is not cached."""
         found = self.find(key, None)
         return None if isinstance(found, Body) else found
 
     def find(self, key: str, owner: object) -> Cached | None:
-        """As :meth:`get`; where the payload itself is not here, return its body, if this ``owner`` put one."""
+        """Return the payload, or else its body if this ``owner`` put one; None if neither is cached."""
         with self._lock:
             found, its_owner = self._entries.get(key, _NOTHING)
             if found is None or (isinstance(found, Body) and (owner is None or its_owner is not owner)):
@@ -73,18 +73,24 @@ class PayloadCache:
             return found
 
     def put(self, key: str, payload: bytes) -> None:
-        """Keep the payload; the least recently used ones make room for it."""
+        """Cache a payload, and drop the least recently used ones if necessary."""
         with self._lock:
             self._put(key, payload, None)
 
     def put_body(self, key: str, body: Body, owner: object) -> None:
-        """Keep what the payload can be decoded from, unless that is here itself."""
+        """Cache the body of a payload, unless the payload itself is cached.
+
+        Args:
+            key: The payload's name.
+            body: The body to decode it from.
+            owner: The only object to which :meth:`find` returns the body.
+        """
         with self._lock:
             if not isinstance(self._entries.get(key, _NOTHING)[0], bytes):
                 self._put(key, body, owner)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop everything."""
         with self._lock:
             self._entries.clear()
             self._size = 0
@@ -104,7 +110,7 @@ _NOTHING: Final = None, None
 
 
 def cost_of(entry: Cached | None) -> int:
-    """Return the bytes of memory that an entry takes, roughly."""
+    """Return the bytes of memory for an entry, roughly."""
     if entry is None:
         return 0
     if isinstance(entry, Body):
@@ -132,15 +138,15 @@ _names: Final = _StoreNames()
 
 
 def store_name(store: Store) -> str:
-    """Return the name under which payloads of this store object are kept in caches, and those of no other.
+    """Return the unique name of this store object in cache keys.
 
-    Without keys, whoever can write to one store says what its objects hold: that must not answer for another store.
+    Without keys, whoever can write to one store decides what its objects contain: they must not be used for another one.
     """
     return _names.of(store)
 
 
 PROCESS_CACHE: Final = PayloadCache(256 * 2**20)
-"""The one that every chain uses unless it is given another: 256 MiB."""
+"""The default cache of all chains: 256 MiB."""
 observe_cache(
     size=lambda: PROCESS_CACHE.stats.size,
     hits=lambda: PROCESS_CACHE.stats.hits,

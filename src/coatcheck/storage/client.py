@@ -1,4 +1,4 @@
-"""The core's calls to a store: within its limits, again if it may help, and never for longer than it said."""
+"""Calls to a store: limited, retried, and bounded in time."""
 
 import asyncio
 import time
@@ -16,24 +16,26 @@ from coatcheck.telemetry import StoreCall
 _T = TypeVar("_T")
 
 DEFAULT_DEADLINE: Final = 8.0
-"""Seconds: inside Temporal's workflow task time-out of 10 s, so that an error can still be reported."""
+"""Seconds: less than Temporal's workflow task time-out of 10 s, so that an error can still be reported."""
 _SLOWEST: Final = 2**20
-"""Bytes a second: as long as they flow faster, no call is given up."""
+"""Bytes per second. No call is given up while its bytes flow faster."""
 _SLOWEST_QUEUE: Final = 16 * 2**20
-"""Bytes a second in which a queue of many calls is expected to move on."""
+"""Bytes per second at which a queue of many calls is expected to move."""
 PAGE: Final = 1000
-"""Objects that come with one request of a listing: what S3, GCS and most others give."""
+"""Objects in one page of a listing, as from S3, GCS and most others."""
 
 
 class StoreClient:
     """A store whose calls are limited, retried (:func:`~coatcheck.runtime.retry.retry`) and measured.
 
-    One object does all three, since one deadline covers the wait for a place and all attempts.
+    One object does all three, since one deadline covers the wait in the queue and all attempts. For any number of event
+    loops.
 
     Args:
-        store: Called once an attempt.
-        deadline: Seconds for one call with all its attempts and its wait in the queue, more for many bytes (:meth:`seconds_for`).
-        limiter: Admits each attempt; the store's own where none is given.
+        store: The store; called once per attempt.
+        deadline: Seconds for one call, including all attempts and the wait in the queue; more for many bytes
+            (:meth:`seconds_for`).
+        limiter: Admits each attempt; by default the store's own.
     """
 
     def __init__(
@@ -49,16 +51,16 @@ class StoreClient:
         return self._limiter or limiter_of(self.store)
 
     def seconds_for(self, size: int) -> float:
-        """Return how long a call that begins now may take: the deadline, and what its bytes and those before it need."""
+        """Return the seconds that a call may take from now: the deadline, and time for its bytes and those before it."""
         return self._deadline + size / _SLOWEST + self.limiter.ahead / _SLOWEST_QUEUE
 
     @asynccontextmanager
     async def within(self, size: int, begun: float | None = None) -> AsyncIterator[None]:
-        """Bound several calls one after the other by what one of ``size`` bytes may take.
+        """Limit the time of several calls in sequence to that of one call of ``size`` bytes.
 
         Args:
-            size: Bytes.
-            begun: When the first of them began, in seconds of ``time.monotonic``; None if that is now.
+            size: Bytes of all of them together.
+            begun: Start of the first call in seconds of ``time.monotonic``; None for now.
 
         Raises:
             StoreUnavailable: They took longer.
@@ -75,7 +77,7 @@ class StoreClient:
             raise no_answer("the store", seconds) from error
 
     async def create(self, key: str, data: bytes) -> bool:
-        """See :meth:`Store.create`; ``False`` also where an attempt succeeded and its answer was lost."""
+        """See :meth:`Store.create`. Returns ``False`` also if an attempt succeeded and its answer was lost."""
         with StoreCall("create", self.store) as call:
             created = await self._call(len(data), lambda: self.store.create(key, data))
             call.size = len(data)
@@ -88,14 +90,20 @@ class StoreClient:
             call.size = len(data)
 
     async def get(self, key: str, size: int, limit: int = DEFAULT_LIMIT) -> bytes:
-        """See :meth:`Store.get`; ``size`` is what it will likely come to, in bytes, for the limiter and the deadline."""
+        """See :meth:`Store.get`.
+
+        Args:
+            key: The object's key.
+            size: Bytes that the object is expected to have, for the limiter and the deadline.
+            limit: Bytes that it may have.
+        """
         with StoreCall("get", self.store) as call:
             data = await self._call(size, lambda: self.store.get(key, limit))
             call.size = len(data)
             return data
 
     async def get_admitted(self, key: str, size: int, limit: int) -> bytes:
-        """As :meth:`get`, for a caller that was admitted by a limiter of its own."""
+        """Get an object as :meth:`get` does, for a caller that another limiter has admitted."""
         with StoreCall("get", self.store) as call:
             await on_loop()
             data = await retry(lambda: self.store.get(key, limit), self.seconds_for(size))
@@ -103,7 +111,7 @@ class StoreClient:
             return data
 
     async def get_uncached(self, key: str, size: int, limit: int = DEFAULT_LIMIT) -> bytes:
-        """See :meth:`Store.get_uncached`, and :meth:`get` for ``size``."""
+        """See :meth:`Store.get_uncached`; the arguments are those of :meth:`get`."""
         with StoreCall("get", self.store) as call:
             data = await self._call(size, lambda: self.store.get_uncached(key, limit))
             call.size = len(data)
@@ -130,9 +138,9 @@ class StoreClient:
             return await self._call(0, lambda: self.store.list_first(prefix, count))
 
     async def is_there(self, key: str) -> bool:
-        """Tell if the store itself has the object, whatever it holds; raises as :meth:`list_first`."""
+        """Return True if the store itself has the object, whatever its content. Raises as :meth:`list_first`."""
         try:
-            # Copies and replicas have no part in a listing.
+            # A listing does not include copies and replicas.
             return any(entry.key == key for entry in await self.list_first(key, 1))
         except StoreDenied:
             pass
@@ -141,14 +149,14 @@ class StoreClient:
         except LimitExceeded:
             return True
         except (PayloadNotFound, StoreDenied):
-            # Without the right to list, S3 calls denied what is missing.
+            # Without the permission to list, S3 answers "denied" for a missing object.
             return False
         return True
 
     async def pages(self, prefix: str) -> AsyncGenerator[list[StoredObject], None]:
-        """Yield what :meth:`Store.list_objects` gives, up to 1,000 objects at a time. The deadline is for each of these pages.
+        """Yield pages of up to 1,000 objects from :meth:`Store.list_objects`. The deadline applies to each page.
 
-        Only the first is asked for again: a listing that broke off has to begin anew, which is for the caller to decide.
+        Only the first page is retried. If a later one fails, the caller has to decide if the listing starts over.
         """
 
         async def begin() -> tuple[list[StoredObject], AsyncIterator[StoredObject]]:
@@ -165,7 +173,7 @@ class StoreClient:
             yield page
 
     async def list_up_to(self, count: int, prefix: str) -> list[StoredObject]:
-        """Return the first ``count`` objects that :meth:`Store.list_objects` gives."""
+        """Return the first ``count`` objects of :meth:`Store.list_objects`."""
         with StoreCall("list", self.store):
             return await self._call(0, lambda: _taken(self.store.list_objects(prefix), count))
 
@@ -180,7 +188,7 @@ class StoreClient:
 
 
 async def _taken(listing: AsyncIterator[StoredObject], count: int) -> list[StoredObject]:
-    """Take so many entries of a listing, and leave the rest for the next call."""
+    """Take the next ``count`` entries of a listing; the next call continues after them."""
     found: list[StoredObject] = []
     async for entry in listing:
         found.append(entry)

@@ -1,4 +1,4 @@
-"""Finds out whether a store keeps its promise about ``create`` before something precious relies on it."""
+"""A check that a store keeps its promise about ``create``, made before keys or sweeps rely on it."""
 
 import asyncio
 import secrets
@@ -14,24 +14,23 @@ from coatcheck.storage.client import DEFAULT_DEADLINE
 
 PROBE_FOLDER: Final = "coatcheck-probe/"
 _SIZE: Final = 64
-"""Bytes: small, and never the same twice."""
+"""Bytes of each probe; random, so never the same twice."""
 _CLEAN_UP_SECONDS: Final = 2.0
 
 _proven: WeakValueDictionary[int, Store] = WeakValueDictionary()
-"""Stores of this process whose ``create`` was seen to be conditional, by their identity: a store may be unhashable."""
+"""Stores of this process that passed the check, by identity: a store may be unhashable."""
 _probing: SingleFlight[None] = SingleFlight()
 
 
 async def check_create_conditions(store: Store) -> None:
-    """Prove that of several creates of one object in ``store`` exactly one is let through.
+    """Check that of several creates of one object in ``store`` exactly one succeeds.
 
-    Some services that speak a known protocol ignore its conditions, and two writers then overwrite each other without
-    a sign. Asks the store once a process, with an object of its own that it removes again; a store that failed is asked
-    again next time.
+    Some services that speak a known protocol ignore its conditions, so that writers silently overwrite each other. The
+    check runs once per process, with an object of its own that it deletes; a store that failed is checked again.
 
     Raises:
-        ConfigError: The store lets a second create through, or overwrites an object.
-        StoreError: The store cannot or will not do what it takes to find out.
+        ConfigError: A second create succeeds, or overwrites the object.
+        StoreError: The store cannot or will not do what the check needs.
     """
     if _proven.get(id(store)) is not store:
         await _probing.run(str(id(store)), lambda: _to_its_end(store))
@@ -39,7 +38,7 @@ async def check_create_conditions(store: Store) -> None:
 
 
 async def _to_its_end(store: Store) -> None:
-    """Probe, also if the caller is cancelled: a late write would outlive the clean-up."""
+    """Run the probe to its end even if the caller is cancelled: a late write would outlive the clean-up."""
     task = asyncio.ensure_future(retry(lambda: _probe(store), DEFAULT_DEADLINE))
     try:
         await asyncio.shield(task)
@@ -53,7 +52,7 @@ async def _probe(store: Store) -> None:
     bodies = [secrets.token_bytes(_SIZE) for _ in range(3)]
     first = bodies[:2]
     try:
-        # Both to their end: one that is cancelled because the other failed may yet take effect, behind the clean-up.
+        # Let both end: one that is cancelled because the other failed may still take effect, after the clean-up.
         outcomes = await asyncio.gather(*(store.create(key, body) for body in first), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
@@ -65,15 +64,15 @@ async def _probe(store: Store) -> None:
         await _remove(store, key)
     if created.count(True) != 1 or again or kept != first[created.index(True)]:
         raise ConfigError(
-            f"{store!r} does not refuse to create an object that is there: the service ignores the condition, and "
-            "writers would overwrite each other",
-            "Use a service with conditional writes (S3: If-None-Match, GCS: ifGenerationMatch), or the real endpoint in "
-            "place of a gateway or cache. Nothing was written that matters.",
+            f"{store!r} creates an object that already exists: the service ignores the condition, so writers would "
+            "overwrite each other",
+            "Use a service with conditional writes (S3: If-None-Match, GCS: ifGenerationMatch), or the real endpoint "
+            "instead of a gateway or cache. Nothing but a probe was written.",
         )
 
 
 async def _remove(store: Store, key: str) -> None:
-    # Credentials that may write and not delete leave the object; that says nothing about conditions.
+    # Credentials may allow writes but no deletes; the object then stays, which says nothing about conditions.
     with suppress(CoatcheckError, TimeoutError):
         async with asyncio.timeout(_CLEAN_UP_SECONDS):
             await store.delete(key)

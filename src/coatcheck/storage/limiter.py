@@ -1,4 +1,4 @@
-"""One limit for each store on what is under way to and from it."""
+"""A limit on the concurrent operations and bytes of each store."""
 
 import asyncio
 from collections import deque
@@ -24,12 +24,12 @@ class _Waiter:
 class Limiter:
     """Admits callers first come, first served, up to a number of operations and a number of bytes.
 
-    Safe to use from several event loops and threads at once. A caller that alone is larger than the limit is
-    admitted when nothing else is under way.
+    Safe to use from several event loops and threads at once. An operation that alone exceeds the bytes is admitted when
+    no other is under way.
 
     Args:
-        operations: How many at once.
-        size: Bytes in all of them together.
+        operations: Maximum number of concurrent operations.
+        size: Maximum bytes of all of them together.
     """
 
     def __init__(self, operations: int, size: int) -> None:
@@ -43,17 +43,17 @@ class Limiter:
         self._operations = 0
         self._size = 0
         self._queued = 0
-        """Bytes that wait for a place."""
+        """Bytes of waiting operations."""
         self._waiting: deque[_Waiter] = deque()
 
     @property
     def ahead(self) -> int:
-        """Bytes under way, and bytes that wait for a place."""
+        """Bytes of admitted and waiting operations."""
         return self._size + self._queued
 
     @asynccontextmanager
     async def hold(self, size: int) -> AsyncIterator[None]:
-        """Wait for a place for one operation on ``size`` bytes, and keep it for the length of the block."""
+        """Wait until an operation on ``size`` bytes is admitted, and count it until the block ends."""
         size = min(size, self._max_size)
         await self._acquire(size)
         try:
@@ -91,7 +91,7 @@ class Limiter:
         self._admit()
 
     def _admit(self) -> None:
-        """Let in from the front of the queue whoever fits now."""
+        """Admit callers from the front of the queue while they fit."""
         while True:
             with self._lock:
                 if not self._waiting or not self._fits(self._waiting[0].size):
@@ -102,7 +102,7 @@ class Limiter:
                 self._take(waiter.size)
             try:
                 waiter.loop.call_soon_threadsafe(_wake, waiter.turn)
-            except RuntimeError:  # its event loop is closed: it will never take its place
+            except RuntimeError:  # its event loop is closed, so it will never run
                 with self._lock:
                     self._operations -= 1
                     self._size -= waiter.size
@@ -123,7 +123,7 @@ def _wake(turn: asyncio.Future[None]) -> None:
 
 
 class _Limiters:
-    """The limiters of each store that is in use. Safe to use from several threads."""
+    """The limiters of all stores in use. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = new_lock()
@@ -144,18 +144,18 @@ class _Limiters:
 
 
 _OPERATIONS: Final = 64
-"""They keep a store of 50 ms latency at over 1,000 a second; 256 MiB bound what they hold in memory."""
+"""Enough for over 1,000 operations per second on a store of 50 ms latency; 256 MiB limit their memory."""
 _limiters: Final = _Limiters()
 
 
 def limiter_of(store: Store) -> Limiter:
-    """Return the limiter of all who use this store object: of no other, so that a store that hangs keeps nobody else waiting.
+    """Return the limiter of this store object. Each has its own, so a store that hangs does not block others.
 
-    The background loop of synchronous calls has another one.
+    The background loop of synchronous calls uses another one.
     """
     return _limiters.of(store)[0]
 
 
 def ahead_limiter_of(store: Store) -> Limiter:
-    """Return that for what nobody has asked for yet: it must never take the place of what somebody waits for."""
+    """Return the store's limiter for prefetching, which must never delay requests that somebody waits for."""
     return _limiters.of(store)[1]

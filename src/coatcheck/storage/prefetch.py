@@ -1,11 +1,11 @@
-"""Fetching the objects of a scope before they are asked for.
+"""Prefetch of the objects of a scope during a replay.
 
-A replay asks for one payload after the other, so a cold worker would make one round trip a step. At the first object
-that it lacks, the scope is listed; at the second, since one may be all that somebody wants, the objects that were
-written after it are fetched in that order, in a window that moves with the replay.
+A replay requests one payload after the other, so a cold worker would make one round trip per step. At the first missing
+object the scope is listed. At the second (since one may be all that is needed) the objects that were written after it are
+fetched in that order, in a window that moves with the replay.
 
-Nobody knows beforehand how large a scope is, nor whether it is replayed at all. So both begin small and double as long as it
-pays, as TCP does (RFC 5681, "slow start"): pages of the listing with each miss, objects in the window with each hit.
+It is unknown how large the scope is, and if it is replayed at all. So both start small and double as long as it pays, as
+in TCP (RFC 5681, "slow start"): pages of the listing with each miss, objects in the window with each hit.
 """
 
 import asyncio
@@ -28,52 +28,52 @@ from coatcheck.storage.scope_state import ScopeState, Window
 from coatcheck.storage.sweep_marks import SWEEP_MARK
 
 _WINDOW_SIZE: Final = 32 * 2**20
-"""Bytes fetched ahead and not yet asked for, for one scope."""
+"""Bytes that are prefetched and not yet requested, for one scope."""
 _LEAST_WIDTH: Final = 8
 _FIRST_WIDTH: Final = 64
 _FULL_WIDTH: Final = 1024
-"""Objects fetched ahead and not yet asked for."""
+"""Objects that are prefetched and not yet requested."""
 _PAGES_REPLAYED: Final = 4
-"""Pages of a listing that the engine's word for a replay is worth."""
+"""Pages of a listing to begin with if the engine announced a replay."""
 _MAX_PAGES: Final = 20
-"""A larger scope is not a run that is being replayed."""
+"""Pages of a listing. A larger scope is not a run that is being replayed."""
 _SHARE_OF_DEADLINE: Final = 0.25
-"""The share of a call's deadline for which somebody waits for a listing, which only saves time."""
+"""Share of a call's deadline to wait for a listing, which only saves time."""
 _IDLE: Final = 60.0
-"""Seconds after which nobody will ask for what was fetched ahead."""
+"""Seconds after the last request in a scope until its prefetched objects are dropped."""
 _ENTRY_COST: Final = 400
 """Bytes of memory for an entry of a listing."""
 _WINDOW_COST: Final = 4096
 
 _log = logging.getLogger("coatcheck")
 _fetching: Final[dict[asyncio.AbstractEventLoop, "WeakSet[ScopeState]"]] = {}
-"""The scopes in which an event loop has fetched ahead."""
+"""The scopes with a window on each event loop."""
 
 
 class Prefetch:
-    """The objects of one store. For any number of event loops; each has windows of its own.
+    """Gets and prefetches objects of one store. For any number of event loops; each has its own windows.
 
     Args:
         client: The store.
-        limit: Bytes; larger objects than that are none of the chain's, and are not fetched.
+        limit: Bytes. Larger objects are not from this chain, and are not fetched.
     """
 
     def __init__(self, client: StoreClient, limit: int) -> None:
         self._client = client
         self._limit = limit
         self._denied = False
-        # Payloads that are opened at the same time build on the same objects.
+        # Payloads that are opened at the same time are often built on the same objects.
         self._getting: SingleFlight[bytes] = SingleFlight()
 
     async def get(self, state: ScopeState, object_id: bytes, size: int, limit: int, *, follow: bool) -> bytes:
-        """Return the object, from what was fetched ahead or from the store; raises as :meth:`StoreClient.get`.
+        """Return the object, prefetched or from the store. Raises as :meth:`StoreClient.get`.
 
         Args:
             state: The scope that the object is in.
-            object_id: Its id.
-            size: Bytes that it will likely come to.
-            limit: Bytes that it may come to.
-            follow: Whether to fetch on from it.
+            object_id: The object's id.
+            size: Bytes that it is expected to have.
+            limit: Bytes that it may have.
+            follow: True to prefetch the objects after it.
         """
         await on_loop()
         key = state.key(object_id)
@@ -95,9 +95,9 @@ class Prefetch:
         return await self._client.get(key, size, limit)
 
     async def wait_for_listing(self, state: ScopeState) -> None:
-        """Wait a moment for a listing of the scope that is under way, so that what it finds is not written again.
+        """Wait a moment for a listing of the scope that is under way, so that listed objects are not written again.
 
-        Of a scope that is replayed, and of which nothing is known, a listing is begun.
+        Starts a listing if the scope is replayed and nothing is known about it.
         """
         if state.is_replayed and state.is_cold:
             await on_loop()
@@ -109,14 +109,14 @@ class Prefetch:
             await window.listed(self._client.seconds_for(0) * _SHARE_OF_DEADLINE)
 
     async def list_scope(self, state: ScopeState) -> None:
-        """Wait a moment for the listing of the scope; begin one, unless there was one before."""
+        """Wait a moment for the listing of the scope; start it if there was none before."""
         await on_loop()
         window = self._window_of(state)
         if window is not None:
             await window.listed(self._client.seconds_for(0) * _SHARE_OF_DEADLINE)
 
     async def close(self, states: Iterable[ScopeState]) -> None:
-        """Give up what is under way for these scopes on this event loop."""
+        """Cancel the prefetch of these scopes on this event loop."""
         loop = await on_loop()
         windows = [window for state in states if (window := state.windows.pop(loop, None)) is not None]
         await asyncio.gather(
@@ -137,11 +137,11 @@ class Prefetch:
     def _deny(self, error: StoreDenied) -> None:
         if not self._denied:
             self._denied = True
-            _log.warning("The store may not be listed, so replays fetch one object at a time: %s", error)
+            _log.warning("Replays fetch one object at a time, since listing the store is denied: %s", error)
 
 
 class _Window:
-    """Part of one scope that is fetched ahead on one event loop, which is the only one to use it."""
+    """The part of one scope that is prefetched on one event loop, which is the only one to use it."""
 
     def __init__(
         self,
@@ -163,10 +163,10 @@ class _Window:
         self._pages_read = 0
         self._begun = boottime()
         self._order: list[StoredObject] = []
-        """By when they were written, once all are listed."""
+        """Objects of the listing; sorted by time of writing when it is complete."""
         self._position: dict[str, int] = {}
         self._is_listed = False
-        """True if the listing came to its end, or was given up."""
+        """True if the listing has ended or was given up."""
         self._listing = self._in_background(self._list())
 
         self._ahead: dict[str, asyncio.Task[bytes]] = {}
@@ -181,32 +181,32 @@ class _Window:
 
     @property
     def cost(self) -> int:
-        """Bytes of memory that it takes, roughly."""
+        """Bytes of memory in use, roughly."""
         return _WINDOW_COST + len(self._order) * _ENTRY_COST + self._ahead_size
 
     async def listed(self, seconds: float) -> None:
-        """Wait until as much is listed as is wanted now, or for so many seconds."""
+        """Wait until the wanted pages are listed, at most this number of seconds."""
         if not self._listing.done():
             await asyncio.wait({self._listing}, timeout=seconds)
 
     def take(self, key: str) -> asyncio.Task[bytes] | None:
-        """Return the task that fetches the object ahead, now the caller's own; None if the store has to be asked."""
+        """Return the task that prefetches the object, which the caller then owns; None if there is none."""
         self._asked.add(key)
         fetch = self._ahead.pop(key, None)
         if fetch is None:
             return None
         self._ahead_size -= self._order[self._position[key]].size
         if key not in self._under_way:
-            fetch.cancel()  # it is still in the queue of those that nobody waits for
+            fetch.cancel()  # it still waits in the queue for prefetching, which is slower
             return None
         return fetch
 
     def follow(self, key: str, *, missed: bool) -> None:
-        """Fetch on from where the replay is now.
+        """Prefetch from the position of the replay.
 
         Args:
-            key: What was asked for last.
-            missed: It had not been fetched ahead: the window is not where the replay is.
+            key: The object that was requested last.
+            missed: True if it was not prefetched, so that the window is not at the position of the replay.
         """
         self._last_asked = key
         self._followed += 1
@@ -222,7 +222,7 @@ class _Window:
         self._move(missed=missed)
 
     def give_up(self) -> list[asyncio.Future[object]]:
-        """Cancel what is under way, and return it."""
+        """Cancel all tasks, and return them."""
         tasks: list[asyncio.Future[object]] = [self._listing, *self._ahead.values()]  # type: ignore[list-item]
         for task in tasks:
             task.cancel()
@@ -232,7 +232,7 @@ class _Window:
         return tasks
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        # With a context of its own: it goes on when the call is over that it began in.
+        # In its own context: it continues after the call that started it.
         return self._loop.create_task(work, context=Context())
 
     def _list_more(self) -> None:
@@ -258,13 +258,13 @@ class _Window:
             self._end_listing()
 
     def _take_in(self, page: list[StoredObject]) -> None:
-        """Learn from a page. Keys come in order, so what lies behind a sweep's mark was seen after a look for that."""
+        """Note the objects of a page. Keys come in order, so objects after a sweep's mark were seen after a look for it."""
         state = self._state
         mark = state.prefix + SWEEP_MARK
         is_marked = any(entry.key == mark for entry in page)
         if self._pages_read == 1 and not is_marked and (len(page) < PAGE or page[-1].key > mark):
             state.confirmed(self._begun)
-        # Beside its objects a scope has records (records.py): no reference leads to them, and their names are shorter.
+        # A scope also has records (records.py): no reference names them, and their names are shorter.
         start, length = len(state.prefix), len(state.prefix) + 2 * OBJECT_ID_LENGTH
         objects = [entry for entry in page if len(entry.key) == length]
         if state.is_confirmed:
@@ -275,7 +275,7 @@ class _Window:
 
     def _report(self, large: StoredObject) -> None:
         _log.warning(
-            "%s has %d bytes, more than any payload of this chain: it is not fetched. Find out who wrote it.",
+            "%s is not fetched: it has %d bytes, more than any payload of this chain. Find out who wrote it.",
             large.key,
             large.size,
         )
@@ -290,7 +290,7 @@ class _Window:
             self._move(missed=True)
 
     def _end_listing(self) -> None:
-        """Go without: part of a listing says nothing of the order in which objects were written."""
+        """Stop prefetching: an incomplete listing does not show the order in which objects were written."""
         self._is_listed = True
         self._order = []
 
@@ -299,7 +299,7 @@ class _Window:
         if position is None:
             return
         if missed:
-            # Stores tell the time in seconds: what was written in the same one may come before or after.
+            # Some stores know times to the second only: objects of the same second may come in any order.
             since = self._order[position].modified
             self._next = bisect.bisect_left(self._order, since, key=lambda entry: entry.modified)
             self._forget_far_from(position)
@@ -317,7 +317,7 @@ class _Window:
             self._expiry = self._loop.call_later(_IDLE, self._expire)
 
     def _expire(self) -> None:
-        """Let go of what was fetched for a replay that does not go on."""
+        """Drop the prefetched objects of a replay that does not continue."""
         self._expiry = None
         left = self._used + _IDLE - self._loop.time()
         if left > 0 and self._ahead:
@@ -331,7 +331,7 @@ class _Window:
             return await self._client.get_admitted(entry.key, entry.size, self._limit)
 
     def _forget_far_from(self, position: int) -> None:
-        """The replay went past these without asking for them, or is not there yet."""
+        """Drop prefetched objects that the replay has passed without requesting them, or that are far ahead."""
         self._forget([key for key in self._ahead if abs(self._position[key] - position) > self._width])
 
     def _forget(self, keys: list[str]) -> None:
@@ -341,13 +341,13 @@ class _Window:
 
 
 def _retrieve(fetch: "asyncio.Task[bytes]") -> None:
-    """An error that nobody asked for is no news: whoever needs the object asks the store again."""
+    """Ignore the error of a prefetch: whoever needs the object asks the store again."""
     if not fetch.cancelled():
         fetch.exception()
 
 
 def _forget_closed_loops() -> None:
-    """Let go of what was fetched for event loops that have ended."""
+    """Drop the windows of event loops that are closed."""
     for loop in [loop for loop in list(_fetching) if loop.is_closed()]:
         for state in _fetching.pop(loop, ()):
             state.windows.pop(loop, None)

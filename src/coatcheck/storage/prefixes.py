@@ -1,4 +1,4 @@
-"""Where in a store the payloads of a scope are: under every key that they may be sealed under."""
+"""The prefixes of scopes in a store, one for each key that their payloads may be sealed under."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from coatcheck.format.suites import ScopeSealer, scope_sealer
 from coatcheck.scope import Scope
 
 _TENANT_LENGTH: Final = 33
-"""Characters of a tenant's tag and a slash."""
+"""Characters of a tenant's tag with its slash."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Keys:
-    """One tenant's keys of one suite, as they were when the sweep began."""
+    """One tenant's keys of one suite, as they were when they were first needed."""
 
     sealing: Sealing
     tenant: str
@@ -23,50 +23,51 @@ class _Keys:
 
 
 class ScopePrefixes:
-    """The prefixes of scopes in a store. Not for several tasks at once.
+    """Finds the prefixes of scopes in a store. For one task at a time.
 
-    A rotation leaves objects under the keys before it, so every scope has as many prefixes as its tenant has keys. If one
-    of them cannot be had, that is an error: a live scope that is not found would be taken for a dead one.
+    After a rotation, older objects stay under older keys, so a scope has one prefix for each key of its tenant. If one of
+    the keys cannot be loaded, that is an error: a sweep would otherwise miss a live scope and delete it.
 
     Args:
-        sealings: Those of the chain.
+        sealings: The sealings of the chain.
     """
 
     def __init__(self, sealings: Sequence[Sealing]) -> None:
         self._sealings = sealings
         self._keys: dict[str, list[_Keys]] = {}
         self._tags: dict[str, tuple[_Keys, bytes]] = {}
-        """By what keys of the store begin with: whose, and under which key."""
+        """The tenant's keys and a key's id, by the tenant tag under that key."""
 
     async def of_tenant(self, tenant: str) -> list[str]:
-        """What all keys of a tenant begin with.
+        """Return the prefixes of all scopes of a tenant, one for each key.
 
         Raises:
-            KeyUnavailable: A key of the tenant cannot be had.
-            StoreError: The store that keys are kept in cannot or will not give them.
+            KeyUnavailable: A key of the tenant cannot be loaded.
+            StoreError: The store with the keys cannot or will not return them.
         """
-        return sorted({f"{address[:32]}/" for address in await self.of(Scope(tenant))})
+        return sorted({f"{prefix[:32]}/" for prefix in await self.of(Scope(tenant))})
 
     async def of(self, scope: Scope) -> list[str]:
-        """What the keys of a scope begin with; raises as :meth:`of_tenant`."""
+        """Return the prefixes of a scope, one for each key. Raises as :meth:`of_tenant`."""
         if scope.tenant not in self._keys:
             self._keys[scope.tenant] = [await self._load(sealing, scope.tenant) for sealing in self._sealings]
         try:
-            return self._addresses(scope)
+            return self._all_of(scope)
         except KeyUnavailable:
-            # Those that a KMS unwrapped are held for a time only.
+            # Keys that a KMS unwrapped are cached for a limited time.
             for sealing in self._sealings:
                 await sealing.load_all(scope.tenant)
-            return self._addresses(scope)
+            return self._all_of(scope)
 
     def tenant_at(self, prefix: str) -> str:
-        """Return the tenant whose keys begin with a prefix of :meth:`of` or :meth:`of_tenant`."""
+        """Return the tenant of a prefix from :meth:`of` or :meth:`of_tenant`."""
         return self._tags[prefix.partition("/")[0]][0].tenant
 
     async def sealer_at(self, prefix: str) -> ScopeSealer:
-        """What the objects below a prefix of :meth:`of`, or below a longer one of :meth:`of_tenant`, are sealed with.
+        """Return the sealer of the objects below a scope's prefix. Raises as :meth:`of_tenant`.
 
-        Raises as :meth:`of_tenant`.
+        Args:
+            prefix: From :meth:`of`, or any scope's prefix that begins with one from :meth:`of_tenant`.
         """
         tag, run, _ = prefix.split("/")
         keys, key_id = self._tags[tag]
@@ -76,7 +77,7 @@ class ScopePrefixes:
         return ScopeSealer(keys.sealing.suite, key_id, run_tag, sealer)
 
     async def own_places(self, tenant: str) -> list[ScopeSealer]:
-        """Return the tenant's own place under each key of what new things are sealed with, the primary's first.
+        """Return the sealers of the tenant scope under each key of the sealing for new payloads, the primary's first.
 
         Raises as :meth:`of_tenant`.
         """
@@ -86,12 +87,12 @@ class ScopePrefixes:
         return [scope_sealer(keys.sealing, Scope(tenant), key_id) for key_id in keys.ids]
 
     async def of_series(self, tenant: str, series: str, engine: str) -> list[str]:
-        """Return what the keys of all scopes of a series begin with; raises as :meth:`of_tenant`."""
-        # Which run of it does not matter.
+        """Return the prefixes of all scopes of a series, one for each key. Raises as :meth:`of_tenant`."""
+        # The run does not matter.
         prefixes = await self.of(Scope(tenant, series, series, engine))
         return [prefix[: _TENANT_LENGTH + 2 * SERIES_TAG_LENGTH] for prefix in prefixes]
 
-    def _addresses(self, scope: Scope) -> list[str]:
+    def _all_of(self, scope: Scope) -> list[str]:
         found = []
         for keys in self._keys[scope.tenant]:
             for key_id in keys.ids:

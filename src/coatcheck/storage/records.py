@@ -1,8 +1,8 @@
-"""Small named records of a scope, kept next to its objects: which state belongs to which step.
+"""Small named records of a scope, next to its objects: for example the state that belongs to a step.
 
-An object is named by its content. A record is named by its position, so that it can be found without being read, and
-by a code that only who has the key can tell, so that a listing alone says which names are authentic. Neither ever changes:
-a record is created, and some day deleted.
+An object is named by its content. A record's name has its position, to find it without reading it, and a code that only
+holders of the key can compute, so that a listing shows which names are authentic. Both are never changed: a record is
+created, and at some time deleted.
 """
 
 import hmac
@@ -31,11 +31,11 @@ from coatcheck.storage.scoped_store import ChainStore
 from coatcheck.storage.sealed_records import open_record, seal_record
 
 STEP: Final = "step-"
-"""The beginning of the names of records."""
+"""Start of the names of records."""
 LAST_STEP: Final = 2**63 - 1
 LAST_BRANCH: Final = 999_999
 MAX_RECORD: Final = 64 * 1024
-"""Bytes of a record as it is stored."""
+"""Bytes of a record, sealed."""
 
 _BRANCH_DIGITS: Final = 6
 _STEP_DIGITS: Final = 20
@@ -44,21 +44,22 @@ _HIGHEST_STEP: Final = 10**_STEP_DIGITS - 1
 _CODE_LENGTH: Final = 8
 _NAME: Final = re.compile(rf"{STEP}([0-9]{{{_BRANCH_DIGITS}}})([0-9]{{{_STEP_DIGITS}}})-([0-9a-f]{{16}})")
 _PAGE: Final = 1000
-"""Names in one listing: what S3 and its kind answer with one request."""
+"""Names in one page of a listing, as from S3."""
 _SPARE: Final = 8
-"""More than were asked for, so that a few strangers among them cost no second request."""
+"""Names beyond the wanted number, so that a few that are not authentic cost no second request."""
 _MOST_STRANGERS: Final = 10_000
-"""Names that are not authentic, passed over in one listing."""
+"""Names that are not authentic and are skipped in one listing."""
 _MOST_SAID: Final = 1024
+"""Records of which it is remembered that they were logged."""
 
 _log = logging.getLogger("coatcheck")
 _said: OrderedDict[str, None] = OrderedDict()
 
 
 class Position(NamedTuple):
-    """The place of a record in its run. The greater of two was written later.
+    """The position of a record in its run. The greater of two was written later.
 
-    A run begins as branch 0; each time it goes on from an earlier step, it does so as the next branch.
+    A run begins as branch 0. Each time it continues from an earlier step, it does so as the next branch.
     """
 
     branch: int
@@ -68,13 +69,13 @@ class Position(NamedTuple):
 class Ledger:
     """The records of one scope. Safe to use from several threads and event loops; keeps nothing in memory.
 
-    Records are written to the chain's store under its primary key, and read from all of its stores, under all of the
-    keys that it can open something with: a rotation hides nothing.
+    Records are written to the chain's first store under the primary key, and read from all stores under all keys, so a
+    rotation hides nothing.
 
     Args:
-        policy: Decides what records are sealed with.
-        stores: The chain's, the one that it writes to first.
-        scope: Whose records.
+        policy: Seals records.
+        stores: The stores of the chain, the one for new objects first.
+        scope: The scope of the records.
 
     Raises:
         ConfigError: There is no store.
@@ -82,7 +83,7 @@ class Ledger:
 
     def __init__(self, policy: SealingPolicy, stores: tuple[ChainStore, ...], scope: Scope) -> None:
         if not stores:
-            raise ConfigError("this chain has no store", "Add Offload(store) to it.")
+            raise ConfigError("the chain has no store", "Add Offload(store) to it.")
         self._policy = policy
         self._stores = stores
         self._scope = scope
@@ -90,27 +91,31 @@ class Ledger:
     async def create(self, position: Position, record: bytes) -> bool:
         """Write a record, unless there is one at this position. It is durable when this returns.
 
+        Args:
+            position: The position of the record.
+            record: The content.
+
         Returns:
-            Whether it was written now. ``False`` also where it was, and the store's answer was lost: :meth:`find` it.
+            True if it was written now. False if there was one, or if the store's answer was lost: :meth:`find` it then.
 
         Raises:
-            LimitExceeded: It is larger than :data:`MAX_RECORD`, sealed.
+            LimitExceeded: It is larger than :data:`MAX_RECORD` bytes when sealed.
             StoreError: The store cannot or will not take it.
         """
-        # A sweep deletes by name, and a record that is swept and then made anew has the same one.
+        # A sweep deletes by name, and a record that is written again after a sweep has the same name.
         await self.look_for_sweep()
         sealing = self._policy.for_new(self._scope)
         return await Records(self._stores[0].client, sealing).create(position, record)
 
     async def look_for_sweep(self) -> bool:
-        """Make sure that no sweep takes away what the store says is in the scope after this; one request at most.
+        """Make sure that no sweep deletes anything that the store shows in the scope after this. At most one request.
 
         Returns:
-            Whether that was not known before. What was seen in the scope may then be gone.
+            False if this was known already. True if objects that were seen in the scope before may be gone.
 
         Raises:
             StoreUnavailable: The scope is being swept.
-            StoreError: The store cannot or will not say.
+            StoreError: The store cannot or will not answer.
         """
         scoped = self._stores[0].scope(await self._policy.load_for_new(self._scope))
         if scoped.state.is_tenant_scope or scoped.state.is_confirmed:
@@ -118,46 +123,46 @@ class Ledger:
         await scoped.look_for_sweep()
         return True
 
-    async def newest(self, count: int, before: Position | None = None) -> "list[Entry]":
-        """Return the entries that were written last, the newest first, without reading them.
+    async def newest(self, count: int, before: Position | None = None) -> "list[RecordEntry]":
+        """Return the last records, the newest first, without reading them.
 
-        One listing for each store and key of the chain: one request where ``count`` is below about 1,000 and the store
-        lists by key. A position that is there several times comes once, as it was written last. Names that are not
-        authentic are passed over, and logged.
+        Makes one listing for each store and key of the chain: one request if ``count`` is below about 1,000 and the store
+        lists in key order. If a position exists several times, the one written last is returned. Names that are not
+        authentic are skipped and logged.
 
         Args:
-            count: At most so many.
-            before: Only those that were written before the one at this position.
+            count: Maximum number of records.
+            before: Return only records before this position.
 
         Raises:
             LimitExceeded: More than 10,000 names are not authentic.
             StoreError: A store cannot or will not be listed.
         """
         found = await all_at_once(place.newest(count, before) for place in await self.places())
-        latest: dict[Position, Entry] = {}
+        latest: dict[Position, RecordEntry] = {}
         for entry in itertools.chain.from_iterable(found):
             known = latest.setdefault(entry.position, entry)
             if entry.stored.modified > known.stored.modified:
                 latest[entry.position] = entry
         return sorted(latest.values(), key=_position_of, reverse=True)[:count]
 
-    async def get(self, entry: "Entry") -> bytes:
-        """Return the record, authentic and whole. It is fetched once more if it comes damaged.
+    async def get(self, entry: "RecordEntry") -> bytes:
+        """Return the content of a record, authentic and whole. A damaged record is fetched a second time.
 
         Raises:
-            FormatError: What is there is no record of a version known here.
-            IntegrityError: It is not what was written under this name.
+            FormatError: It is not a record of a known version.
+            IntegrityError: It was not written under this name.
             LimitExceeded: It has more than :data:`MAX_RECORD` bytes.
-            PayloadNotFound: It was removed since it was listed.
-            StoreError: The store cannot or will not give it.
+            PayloadNotFound: It was deleted since it was listed.
+            StoreError: The store cannot or will not return it.
         """
         return await entry.records.get(entry)
 
     async def find(self, position: Position) -> list[tuple[str, bytes]]:
-        """Return the records at a position with their keys: one at most for each store and key of the chain.
+        """Return the records at a position with their keys: at most one for each store and key of the chain.
 
         Raises:
-            CoatcheckError: As :meth:`get`; ``PayloadNotFound`` only if it is nowhere.
+            CoatcheckError: As :meth:`get`; ``PayloadNotFound`` only if no store has one.
         """
         places = await self.places()
         found = await all_at_once(_or_error(place, position) for place in places)
@@ -172,12 +177,15 @@ class Ledger:
         return records
 
     async def begin(self, newest: Position | None) -> None:
-        """Forget what this process knows of the scope if its newest record is an earlier one than this process knows.
+        """Forget what this process knows about the scope if its newest record is older than the one known here.
 
-        So it was deleted, and perhaps begun anew: what was there may be gone, and is nothing to build on.
+        The run was then deleted, and perhaps begun again: objects may be gone, and must not be used as bases.
+
+        Args:
+            newest: The position of the newest record in the store; None if there is none.
 
         Raises:
-            KeyUnavailable: A key of the tenant has to be loaded and cannot be had now.
+            KeyUnavailable: A key of the tenant cannot be loaded now.
         """
         sealing = await self._policy.load_for_new(self._scope)
         await self._policy.load_all(self._scope.tenant)
@@ -186,11 +194,11 @@ class Ledger:
             self.forget()
 
     def reached(self, newest: Position) -> None:
-        """Remember for :meth:`begin` which record is the newest."""
+        """Remember the position of the newest record, for :meth:`begin`."""
         self._stores[0].scope(self._policy.for_new(self._scope)).state.newest_record = newest
 
     def forget(self) -> None:
-        """Rely on nothing that this process knows to be in the scope."""
+        """Forget everything that this process knows about the scope."""
         for store in self._stores:
             for sealing in self._policy.all_for(self._scope):
                 store.forget(sealing)
@@ -199,7 +207,7 @@ class Ledger:
         """Return the records of each store and key of the chain.
 
         Raises:
-            KeyUnavailable: The tenant's keys have to be loaded and cannot be had now.
+            KeyUnavailable: A key of the tenant cannot be loaded now.
         """
         await self._policy.load_all(self._scope.tenant)
         sealings = self._policy.all_for(self._scope)
@@ -207,8 +215,8 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One record in a listing, its name authentic."""
+class RecordEntry:
+    """One record in a listing, with an authentic name."""
 
     position: Position
     stored: StoredObject
@@ -217,7 +225,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records of one scope that are sealed under one key, in one store. Raises as :class:`Ledger`."""
+    """The records of one scope under one key in one store. Methods raise as those of :class:`Ledger`."""
 
     client: StoreClient
     scope: ScopeSealer
@@ -226,31 +234,33 @@ class Records:
         """Return the key of the record at a position.
 
         Raises:
-            ConfigError: There is no such position.
+            ConfigError: The position is out of range.
         """
         return self.scope.prefix + self._name(position)
 
-    def entry(self, stored: StoredObject) -> Entry | None:
-        """Return what is listed as an entry; None if its name is not authentic."""
+    def entry(self, stored: StoredObject) -> RecordEntry | None:
+        """Return a listed object as a record; None if its name is not authentic."""
         name = stored.key.removeprefix(self.scope.prefix)
         parts = _NAME.fullmatch(name)
         if parts is None or not hmac.compare_digest(parts[3], self._code(name[: -len(parts[3]) - 1])):
             return None
-        return Entry(Position(LAST_BRANCH - int(parts[1]), _HIGHEST_STEP - int(parts[2])), stored, self)
+        return RecordEntry(Position(LAST_BRANCH - int(parts[1]), _HIGHEST_STEP - int(parts[2])), stored, self)
 
     async def create(self, position: Position, record: bytes) -> bool:
         """See :meth:`Ledger.create`."""
         name = self._name(position)
         sealed = seal_record(self.scope, name, record)
         if len(sealed) > MAX_RECORD:
-            raise LimitExceeded(f"a record has {len(sealed)} bytes, {MAX_RECORD} are allowed", "Report this.")
+            raise LimitExceeded(
+                f"a record has {len(sealed)} bytes, {MAX_RECORD} are allowed", "Report this as a bug."
+            )
         return await self.client.create(self.scope.prefix + name, sealed)
 
-    async def newest(self, count: int, before: Position | None = None) -> list[Entry]:
+    async def newest(self, count: int, before: Position | None = None) -> list[RecordEntry]:
         """See :meth:`Ledger.newest`."""
         prefix = self.scope.prefix
         starts = [STEP] if before is None else list(_after(self._name(before), STEP, ""))
-        found: list[Entry] = []
+        found: list[RecordEntry] = []
         strangers = 0
         size = min(count + _SPARE, _PAGE)
         while starts and len(found) < count:
@@ -263,11 +273,11 @@ class Records:
                 else:
                     strangers += 1
                     if strangers <= _SPARE:
-                        say_once(stored.key, "nobody who has the key gave a record this name")
+                        say_once(stored.key, "its name is not authentic. Find out who may write to the store")
             if strangers > _MOST_STRANGERS:
                 raise LimitExceeded(
                     f"more than {_MOST_STRANGERS} names below {prefix}{STEP} are not authentic",
-                    "Find out who may write to the store, and delete them.",
+                    "Find out who may write to the store, and delete those objects.",
                 )
             if len(page) == size:
                 last = page[-1].key.removeprefix(prefix)
@@ -275,26 +285,26 @@ class Records:
             size = _PAGE if strangers else size
         return found[:count]
 
-    async def get(self, entry: Entry) -> bytes:
+    async def get(self, entry: RecordEntry) -> bytes:
         """See :meth:`Ledger.get`."""
         return await self.at(entry.position)
 
     async def at(self, position: Position) -> bytes:
-        """Return the record at a position; raises as :meth:`Ledger.get`."""
+        """Return the record at a position. Raises as :meth:`Ledger.get`."""
         try:
             return await self._get(position)
         except (FormatError, IntegrityError):
-            # Once more: it may have been damaged on its way rather than where it lies.
+            # Try again: it may have been damaged in transit only.
             return await self._get(position)
 
     async def delete(self, position: Position) -> None:
-        """Remove the record, if it is there."""
+        """Delete the record. Does nothing if there is none."""
         await self.client.delete(self.key(position))
 
     async def _get(self, position: Position) -> bytes:
         name = self._name(position)
         key = self.scope.prefix + name
-        # A record can be deleted and made anew: a copy, or a replica, may have the earlier one.
+        # A record can be deleted and written again: a copy or a replica may still have the earlier one.
         data = await self.client.get_uncached(key, 0, MAX_RECORD)
         try:
             return open_record(self.scope, name, data)
@@ -305,10 +315,10 @@ class Records:
         branch, step = position
         if not (0 <= branch <= LAST_BRANCH and 0 <= step <= LAST_STEP):
             raise ConfigError(
-                f"there is no step {step} of a branch {branch}",
-                f"Steps are 0 to {LAST_STEP}, branches 0 to {LAST_BRANCH}.",
+                f"there is no step {step} in branch {branch}",
+                f"Use steps 0 to {LAST_STEP} and branches 0 to {LAST_BRANCH}.",
             )
-        # Inverted, so that the first in a listing is the newest.
+        # Inverted, so that the newest comes first in a listing.
         place = f"{STEP}{LAST_BRANCH - branch:0{_BRANCH_DIGITS}}{_HIGHEST_STEP - step:0{_STEP_DIGITS}}"
         return f"{place}-{self._code(place)}"
 
@@ -318,12 +328,17 @@ class Records:
 
 
 def say_once(key: str, what: str) -> None:
-    """Log that a record is passed over, once for each."""
+    """Log once for each record that it is skipped.
+
+    Args:
+        key: The record's key in the store.
+        what: The reason.
+    """
     if key not in _said:
         _said[key] = None
         if len(_said) > _MOST_SAID:
             _said.popitem(last=False)
-        _log.warning("the record %s is passed over: %s", key, what)
+        _log.warning("The record %s is skipped: %s", key, what)
 
 
 async def _or_error(place: Records, position: Position) -> bytes | CoatcheckError:
@@ -333,20 +348,20 @@ async def _or_error(place: Records, position: Position) -> bytes | CoatcheckErro
         return error
 
 
-def _position_of(entry: Entry) -> Position:
+def _position_of(entry: RecordEntry) -> Position:
     return entry.position
 
 
 def _after(name: str, start: str, code: str) -> Iterator[str]:
-    """Beginnings of all names that are proper, begin with ``start`` and come after ``name``; the last of them first.
+    """Yield prefixes of all authentic names that begin with ``start`` and come after ``name``; the last of them first.
 
-    A store lists what begins with something, not what comes after something: so the names behind one are those that
-    have its first digits and then a greater one.
+    A store lists keys that begin with a prefix, not those after a key. So the names after one are those that share its
+    first digits and then have a greater digit.
 
     Args:
-        name: Proper or not.
-        start: What it begins with.
-        code: What a proper name with the digits of ``name`` ends with; empty if that one does not come after it.
+        name: Any name, authentic or not.
+        start: The prefix of ``name`` that was listed.
+        code: The code of the authentic name with the digits of ``name``; empty to leave that name out.
     """
     digits = re.match("[0-9]*", name[len(STEP) : len(STEP) + _DIGITS])
     length = len(STEP) + (digits.end() if digits else 0)

@@ -13,17 +13,17 @@ from coatcheck.storage.scope_state import ScopeState, ScopeStates
 from coatcheck.storage.sweep_marks import protect_from_sweep
 
 SEALED_AROUND: Final = 2**14
-"""Bytes that an object may have beside its payload: its header with up to 255 bases, salt, commitment and tag."""
+"""Bytes that an object may have beside its payload: the header with up to 255 bases, salt, commitment and tag."""
 
 
 class ChainStore:
     """One store of a chain. For any number of event loops.
 
     Args:
-        alias: Its name in references.
+        alias: The store's name in references.
         store: The store itself.
-        deadline: Seconds for one call with all its attempts.
-        max_payload: Bytes.
+        deadline: Seconds for one call, including all attempts.
+        max_payload: Bytes that a payload may have.
     """
 
     def __init__(self, alias: str, store: Store, deadline: float, *, max_payload: int) -> None:
@@ -31,45 +31,45 @@ class ChainStore:
         self.client = StoreClient(store, deadline)
         self.opening: SingleFlight[bytes] = SingleFlight()
         self.limit = max_payload + SEALED_AROUND
-        """Bytes of the largest object that the chain can have written."""
+        """Bytes of the largest object that the chain can write."""
         self.prefetch = Prefetch(self.client, self.limit)
         self._states = ScopeStates(store)
 
     def scope(self, sealing: ScopeSealer) -> "ScopedStore":
-        """Return a scope of the store. Cheap; to be called once for each payload."""
+        """Return a scope of the store. Fast; called once for each payload."""
         return ScopedStore(self, sealing, self._states.of(sealing.prefix))
 
     def forget(self, sealing: ScopeSealer) -> None:
-        """Know nothing of a scope any more: it may have been deleted."""
+        """Forget everything about a scope, which may have been deleted."""
         self._states.forget(sealing.prefix)
 
     async def close(self) -> None:
-        """Give up what is under way, and close the store."""
+        """Cancel prefetching, and close the store."""
         await self.prefetch.close(self._states.all())
         await self.client.close()
 
 
 @dataclass(frozen=True, slots=True)
 class ScopedStore:
-    """One scope in one store: resolved once for a payload, and passed on with it."""
+    """One scope in one store: looked up once for a payload, and passed on with it."""
 
     store: ChainStore
     sealing: ScopeSealer
-    """Seals for the scope."""
+    """The sealer of the scope."""
     state: ScopeState
-    """What is known of it."""
+    """The process's knowledge about the scope."""
 
     async def get(self, object_id: bytes, size: int, *, follow: bool, limit: int | None = None) -> bytes:
-        """Return an object of the scope; raises as :meth:`StoreClient.get`.
+        """Return an object of the scope. Raises as :meth:`StoreClient.get`.
 
         Args:
-            object_id: Its id.
-            size: Bytes that it will likely come to.
-            follow: Whether objects written after it are likely to be asked for next.
-            limit: Bytes that it may come to; None for as many as any object of the chain.
+            object_id: The object's id.
+            size: Bytes that it is expected to have.
+            follow: True to prefetch the objects that were written after it.
+            limit: Bytes that it may have; None for the limit of the chain.
         """
         limit = self.store.limit if limit is None else limit
-        # The tenant scope is no run that anybody replays, and can be very large.
+        # The tenant scope is not a run that can be replayed, and can be very large.
         if self.state.is_tenant_scope:
             return await self.store.client.get(self.state.key(object_id), size, limit)
         return await self.store.prefetch.get(self.state, object_id, size, limit, follow=follow)
@@ -79,23 +79,23 @@ class ScopedStore:
         await self.store.prefetch.wait_for_listing(self.state)
 
     async def confirm(self) -> None:
-        """Make sure that no sweep takes away what the store says is in the scope after this, and find out what that is.
+        """Make sure that no sweep deletes anything that the store shows in the scope after this, and list the scope.
 
-        What was seen there before may be gone, and what was read says nothing: a copy is read as well.
+        Objects that were seen there before may be gone, and objects that were read prove nothing: they may be copies.
 
-        Makes at most one request if the scope was listed before and is not being swept, and none if that is known, or in the
+        Makes at most one request if the scope was listed before and is not being swept; none if that is known, or in the
         tenant scope, which is never swept.
 
         Raises:
-            StoreUnavailable: The scope is being swept: in a moment what is there will be gone, and can be written anew.
-            StoreError: The store cannot or will not say.
+            StoreUnavailable: The scope is being swept: its objects will soon be gone, and can then be written again.
+            StoreError: The store cannot or will not answer.
         """
         if not self.state.is_tenant_scope and not self.state.is_confirmed:
             await self.store.prefetch.list_scope(self.state)
         await self.look_for_sweep()
 
     async def look_for_sweep(self) -> None:
-        """As :meth:`confirm`, in one request, and without finding out what else is in the scope."""
+        """Look for a sweep as :meth:`confirm` does, in one request, without listing the scope."""
         if not self.state.is_tenant_scope and not self.state.is_confirmed:
             begun = boottime()
             await protect_from_sweep(self.store.client, self.sealing)

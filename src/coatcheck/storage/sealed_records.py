@@ -1,4 +1,4 @@
-"""Small named things that are sealed for one scope and one name: nobody without its key can make one, or move one."""
+"""Small records that are sealed for one scope and one name: without the key nobody can make or move one."""
 
 from coatcheck.errors import IntegrityError
 from coatcheck.format.envelope import Envelope, EnvelopeHeader
@@ -6,15 +6,26 @@ from coatcheck.format.suites import ScopeSealer
 
 
 def seal_record(scope: ScopeSealer, name: str, content: bytes) -> bytes:
-    """Seal ``content`` so that it opens only in this scope, and under this name."""
+    """Seal ``content`` so that it opens only in this scope and under this name.
+
+    Args:
+        scope: The sealer of the scope.
+        name: The record's name, ASCII.
+        content: The bytes to seal.
+    """
     return scope.sealer.seal(_header(scope, content).to_bytes(), _context(name), content)
 
 
 def open_record(scope: ScopeSealer, name: str, data: bytes) -> bytes:
-    """Return what :func:`seal_record` was given with the same scope and name.
+    """Return the content that :func:`seal_record` sealed with the same scope and name.
+
+    Args:
+        scope: The sealer of the scope.
+        name: The record's name, ASCII.
+        data: The sealed bytes.
 
     Raises:
-        FormatError: ``data`` is not a record of a version known here.
+        FormatError: ``data`` is not a record of a known version.
         IntegrityError: It was not sealed for this scope and name.
     """
     envelope = Envelope.from_bytes(data)
@@ -29,5 +40,5 @@ def _header(scope: ScopeSealer, content: bytes) -> EnvelopeHeader:
 
 
 def _context(name: str) -> bytes:
-    """The context of an envelope that is the record with this name: it can pass for no other, and for no object."""
+    """Return the context of the record with this name, so that it cannot pass for another record or an object."""
     return b"\x02" + name.encode("ascii")

@@ -1,4 +1,4 @@
-"""Things of a whole process that are kept as long as there is room for them, whoever uses them."""
+"""A process-wide LRU cache that is bounded in bytes and shared by several owners."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
@@ -9,16 +9,16 @@ from coatcheck.runtime.forks import new_lock
 
 
 class Sized(Protocol):
-    """A thing that knows what it takes, and whether it is still of use."""
+    """An item of the cache."""
 
     @property
     def cost(self) -> int:
-        """Bytes of memory that it takes, roughly."""
+        """Bytes of memory in use, roughly."""
         ...
 
     @property
     def is_out_of_date(self) -> bool:
-        """True if a new one has to be made in its place."""
+        """True if it has to be replaced by a new one."""
         ...
 
 
@@ -26,12 +26,12 @@ _T = TypeVar("_T", bound=Sized)
 
 
 class SizedLru(Generic[_T]):
-    """The most recently used things, up to a number of bytes. Safe to use from several threads.
+    """The most recently used items, up to a number of bytes. Safe to use from several threads.
 
     Args:
-        max_size: Bytes.
-        let_go: Called with each thing that is dropped, in whichever thread; None where nothing is to be done.
-        after_fork: Called with each thing in a forked child; None where nothing is to be done.
+        max_size: Bytes of all items together.
+        let_go: Called with each dropped item, in any thread.
+        after_fork: Called with each item in a forked child.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class SizedLru(Generic[_T]):
         self._let_go = let_go
         self._after_fork = after_fork
         self._things: OrderedDict[tuple[int, Hashable], tuple[_T, int]] = OrderedDict()
-        # Garbage is collected at any moment, also while the lock is held: whose owner is gone is dropped later.
+        # Owners can be garbage-collected at any moment, also while the lock is held: their items are dropped later.
         self._gone: deque[int] = deque()
         self._lock = new_lock()
         self.size = 0
@@ -53,12 +53,18 @@ class SizedLru(Generic[_T]):
         register_after_fork(self._renew)
 
     def owned(self, owner: int) -> list[_T]:
-        """Return all things of an owner as they are, without using them."""
+        """Return all items of an owner, without marking them as used."""
         with self._lock:
             return [thing for (its_owner, _), (thing, _) in self._things.items() if its_owner == owner]
 
     def of(self, owner: int, name: Hashable, make: Callable[[], _T]) -> _T:
-        """Return an owner's thing, now the most recently used one; others make room for what it takes by now."""
+        """Return an owner's item and make it the most recently used; drop others if the cache is full.
+
+        Args:
+            owner: The owner's number.
+            name: The item's name, unique for the owner.
+            make: Makes the item if there is none, or it is out of date.
+        """
         key = owner, name
         dropped: list[_T] = []
         with self._lock:
@@ -78,7 +84,7 @@ class SizedLru(Generic[_T]):
         return thing
 
     def drop(self, which: Callable[[_T], bool]) -> list[_T]:
-        """Drop all those things, and return them."""
+        """Drop all items for which ``which`` returns True, and return them."""
         dropped: list[_T] = []
         with self._lock:
             for key in [key for key, (thing, _) in self._things.items() if which(thing)]:
@@ -87,7 +93,7 @@ class SizedLru(Generic[_T]):
         return dropped
 
     def forget(self, owner: int) -> None:
-        """Drop all that this owner had, some time."""
+        """Drop all items of an owner, at the next use of the cache."""
         self._gone.append(owner)
 
     def _drop_of_the_gone(self, dropped: list[_T]) -> None:

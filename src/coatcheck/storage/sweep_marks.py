@@ -1,9 +1,9 @@
-"""The names under which a sweep keeps its place in a store, next to the objects of the scope that it is about.
+"""The marks with which a sweep keeps its progress in a store, next to the objects of the scope.
 
-Each mark but :data:`SWEEP_ALIVE` is sealed under the scope's key and bound to its name, so that who can merely write to the
-store cannot make one. All names begin with a hyphen, which sorts before what objects are called: a listing that comes in order has
-seen whether there is a mark before it comes to the first object. No name is 64 hexadecimal digits, or has 26 digits behind its first hyphen, so none is taken for an
-object or a record.
+All marks but :data:`SWEEP_ALIVE` are sealed under the scope's key and bound to their names, so that write access to the
+store is not enough to make one. All names begin with a hyphen, which sorts before the names of objects: a listing in key
+order shows a mark before the first object. No name is 64 hexadecimal digits, or has 26 digits after its first hyphen, so
+none can be mistaken for an object or a record.
 """
 
 import re
@@ -29,75 +29,98 @@ from coatcheck.storage.sealed_records import open_record, seal_record
 SWEEP_MARK: Final = "-sweep-mark"
 """The engine knew no run of the scope when this was written."""
 SWEEP_ALIVE: Final = "-sweep-alive"
-"""A writer has found something that it needs in a scope with a mark. Counts as an object of the scope, whoever wrote it: it
-can only keep."""
+"""A writer needs something in a scope that has a mark. Counts as an object of the scope, whoever wrote it: it can only
+prevent deletion."""
 SWEEP_LEASE: Final = "-sweep-lease-"
-"""With the mark's id and a number: a sweep is about to look at the scope for the last time. Who creates the next number owns
-the scope."""
+"""Followed by the mark's id and a number: a sweep is about to look at the scope for the last time. The sweep that creates
+the next number owns the scope."""
 SWEEP_DELETING: Final = "-sweep-deleting-"
-"""With the mark's id and a number: that look was taken, and nothing had been written. What was written up to the time in it is
-reached by nobody, but for what so many of the latest checkpoints need."""
+"""Followed by the mark's id and a number of checkpoints: in that last look, nothing had been written. Objects up to the
+time in it are not reachable, except those that this number of latest checkpoints needs."""
 MOST_KEPT: Final = 999_999
-"""Checkpoints of a run that a sweep can be told to keep."""
+"""Maximum number of checkpoints of a run that a sweep can keep."""
 LAST_LEASE: Final = 999_999
+"""Highest number of a lease."""
 MARK_ID_LENGTH: Final = 16
+"""Bytes."""
 COPIED_BACK_AFTER: Final = timedelta(hours=1)
-"""Between the time in a mark and its stamp in the store: one that differs by more was put back by somebody."""
+"""A mark whose time differs by more than this from its time stamp in the store was copied back."""
 
 _LEASE: Final = re.compile(r"-sweep-lease-([0-9a-f]{32})-(0|[1-9][0-9]{0,5})")
 _DELETING: Final = re.compile(r"-sweep-deleting-([0-9a-f]{32})-(0|[1-9][0-9]{0,5})")
 _CONTENT: Final = struct.Struct(">16sqq")
 _LIMIT: Final = 4096
-"""Bytes of a sealed mark, and many to spare."""
+"""Bytes of a sealed mark; more than enough."""
 _MOST_LEASES: Final = 100
-"""That are looked at. A sweep makes one, and one more each time that it was interrupted."""
+"""Leases that are read. A sweep makes one, and one more after each interruption."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class SweepMark:
-    """The contents that are sealed in a mark."""
+    """The sealed content of a mark."""
 
     id: bytes
-    """16 random bytes, the same in all marks that go together: nobody can occupy their names beforehand."""
+    """16 random bytes, the same in all marks of one sweep of a scope, so that nobody can use their names in advance."""
     made: datetime
-    """By the store's clock."""
+    """Time of writing by the store's clock."""
     until: datetime
     """Nothing that was written later than this is deleted."""
 
 
 def lease(mark_id: bytes, number: int) -> str:
-    """Return the name that owns a scope."""
+    """Return the name of a lease on a scope.
+
+    Args:
+        mark_id: The id in the mark.
+        number: The lease's number, 0 to :data:`LAST_LEASE`.
+    """
     return f"{SWEEP_LEASE}{mark_id.hex()}-{number}"
 
 
 def lease_of(name: str) -> tuple[bytes, int] | None:
-    """Return what a name of :func:`lease` was made of; None for any other."""
+    """Return the arguments of :func:`lease` for a name; None if it is not one."""
     return _parts(_LEASE, name)
 
 
 def deleting(mark_id: bytes, keep: int) -> str:
-    """Return the name that says what is being deleted: all but what the latest ``keep`` checkpoints need."""
+    """Return the name of the mark of a deletion.
+
+    Args:
+        mark_id: The id in the mark.
+        keep: Number of latest checkpoints whose objects are not deleted.
+    """
     return f"{SWEEP_DELETING}{mark_id.hex()}-{keep}"
 
 
 def deleting_of(name: str) -> tuple[bytes, int] | None:
-    """Return what a name of :func:`deleting` was made of; None for any other."""
+    """Return the arguments of :func:`deleting` for a name; None if it is not one."""
     return _parts(_DELETING, name)
 
 
 def is_sweeps_own(name: str) -> bool:
-    """Tell if a sweep has such names, so that one says nothing of the scope's life, whoever wrote it."""
+    """Return True if it is a name that a sweep uses, so that it is no sign of life, whoever wrote it."""
     return name == SWEEP_MARK or lease_of(name) is not None or deleting_of(name) is not None
 
 
 def seal_mark(scope: ScopeSealer, name: str, mark: SweepMark) -> bytes:
-    """Return what is to be written under ``name``, one of the above."""
+    """Return the sealed bytes of a mark.
+
+    Args:
+        scope: The sealer of the scope.
+        name: The mark's name, one of the above.
+        mark: Its content.
+    """
     return seal_record(scope, name, _CONTENT.pack(mark.id, _micros(mark.made), _micros(mark.until)))
 
 
 def opened_mark(scope: ScopeSealer, name: str, data: bytes) -> SweepMark:
-    """Return what :func:`seal_mark` was given with the same scope and name.
+    """Return the mark that :func:`seal_mark` sealed with the same scope and name.
+
+    Args:
+        scope: The sealer of the scope.
+        name: The mark's name.
+        data: The sealed bytes.
 
     Raises:
         FormatError: ``data`` is not a mark.
@@ -108,23 +131,25 @@ def opened_mark(scope: ScopeSealer, name: str, data: bytes) -> SweepMark:
         mark_id, made, until = _CONTENT.unpack(content)
         return SweepMark(mark_id, _time(made), _time(until))
     except (struct.error, OverflowError):
-        raise FormatError("this is not a mark of a sweep") from None
+        raise FormatError(
+            "not a mark of a sweep", "Upgrade coatcheck, or find out who wrote it.", name
+        ) from None
 
 
 async def read_mark(
     client: StoreClient, scope: ScopeSealer, name: str, stamp: datetime | None
 ) -> SweepMark | None:
-    """Return what the mark of this name says; None if it is not authentic, or was put back.
+    """Read a mark; None if it is not authentic, or was copied back.
 
     Args:
-        client: To the store.
-        scope: In which it is.
-        name: One of the above.
-        stamp: When the store says that it was written; None if it did not.
+        client: The store.
+        scope: The sealer of the scope.
+        name: The mark's name, one of the above.
+        stamp: Its time of writing by the store; None if unknown.
 
     Raises:
-        PayloadNotFound: There is none.
-        StoreError: The store cannot or will not give it.
+        PayloadNotFound: The mark does not exist.
+        StoreError: The store cannot or will not return it.
     """
     try:
         data = await client.get_uncached(scope.prefix + name, _LIMIT, _LIMIT)
@@ -138,18 +163,22 @@ async def read_mark(
 
 
 async def protect_from_sweep(client: StoreClient, scope: ScopeSealer) -> None:
-    """Take a scope back from a sweep that has marked it. One bounded request, where none has.
+    """Protect a scope from a sweep that has marked it. One bounded request if there is no mark.
 
     The writer writes :data:`SWEEP_ALIVE` and then looks for a lease; the sweep makes its lease and then looks for
-    :data:`SWEEP_ALIVE`. So at least one of them sees the other (Dekker, 1965: stores give what was written to whoever asks
-    afterwards). What is in the scope has to be looked for after this returns, not before.
+    :data:`SWEEP_ALIVE`. So at least one of them sees the other (Dekker, 1965; it requires that stores return written
+    objects to all later requests). Look for objects in the scope after this returns, not before.
 
-    A mark that is not authentic may stand where somebody overwrote one, so the scope is taken for marked; a lease that is not
-    authentic means nothing.
+    A mark that is not authentic may have overwritten a real one, so the scope counts as marked. A lease that is not
+    authentic is ignored.
+
+    Args:
+        client: The store.
+        scope: The sealer of the scope.
 
     Raises:
         StoreUnavailable: It is too late: the scope is being swept.
-        StoreError: The store cannot or will not say.
+        StoreError: The store cannot or will not answer.
     """
     marks = await _listed(client, scope.prefix + SWEEP_MARK, 1)
     if marks == []:
@@ -161,13 +190,13 @@ async def protect_from_sweep(client: StoreClient, scope: ScopeSealer) -> None:
     except StoreDenied:
         if marks:
             raise
-        return  # without the right to list, S3 calls denied what is missing
+        return  # without the permission to list, S3 answers "denied" for a missing object
     await client.replace(scope.prefix + SWEEP_ALIVE, b"")
     leases = await _listed(client, scope.prefix + SWEEP_LEASE, _MOST_LEASES + 1)
     if leases is not None and len(leases) > _MOST_LEASES:
         raise StoreUnavailable(
-            f"the scope has more than {_MOST_LEASES} leases of sweeps, most of which no sweep made",
-            f"Find out who writes to the store, and delete what begins with {SWEEP_LEASE!r} there.",
+            f"the scope has more than {_MOST_LEASES} leases of sweeps; most of them are not from sweeps",
+            f"Find out who writes to the store, and delete the objects there that begin with {SWEEP_LEASE!r}.",
             scope.prefix,
         )
     names = [(entry.key.removeprefix(scope.prefix), entry) for entry in leases or ()]
@@ -177,7 +206,7 @@ async def protect_from_sweep(client: StoreClient, scope: ScopeSealer) -> None:
     if any(await all_at_once(looks)):
         raise StoreUnavailable(
             "the scope is being swept, since the engine knew none of its runs",
-            "Retry. If a sweep was interrupted, run it again: the next one an hour later finishes what is left.",
+            "Retry. If a sweep was interrupted, run it again after an hour: it then finishes the rest.",
         )
 
 
@@ -195,7 +224,7 @@ def _time(micros: int) -> datetime:
 
 
 async def _listed(client: StoreClient, prefix: str, count: int) -> list[StoredObject] | None:
-    """None where the store may not be listed. Caches and replicas have no part in a listing."""
+    """Return the first objects of a listing, which has no caches or replicas in it; None if listing is denied."""
     try:
         return await client.list_first(prefix, count)
     except StoreDenied:

@@ -20,7 +20,7 @@ from tests.chains import encrypted_chain
 from tests.engines.inngest import InngestServer
 from tests.integrations.inngest.serving import App, closing, new_app, served, until
 
-REFUSED = "came in the clear"
+REFUSED = "is in the clear"
 RUN = "01JRUN00000000000000000000"
 
 
@@ -179,6 +179,6 @@ async def test_whatever_a_function_returns_comes_back() -> None:
 
 def test_readers_of_other_formats_do_not_go_with_a_strict_chain() -> None:
     make: Callable[..., ClaimCheck] = claim_check
-    with pytest.raises(ConfigError, match="authenticated by nobody"):
+    with pytest.raises(ConfigError, match="reads unauthenticated payloads"):
         make(encrypted_chain(accept_plain=False), read_also=[EncryptionReader("key")])
     assert Scope("default") == strict().payloads.shared

@@ -13,7 +13,7 @@ from coatcheck import ConfigError, FileStore, Scope
 from coatcheck.integrations.inngest import claim_check
 from coatcheck.integrations.inngest.live_runs import ListedRuns
 from coatcheck.retention.live import LiveRuns
-from coatcheck.retention.rules import Rules
+from coatcheck.retention.rules import RetentionRules
 from coatcheck.storage.prefixes import ScopePrefixes
 from tests.engines.inngest import InngestServer
 from tests.engines.inngest_executor import new_id
@@ -52,7 +52,7 @@ async def keys(store: AgedStore, run: str | None) -> list[str]:
     )
 
 
-async def sweep(store: AgedStore, live: LiveRuns | None, rules: Rules = RULES) -> None:
+async def sweep(store: AgedStore, live: LiveRuns | None, rules: RetentionRules = RULES) -> None:
     """Twice, with time to get old before each."""
     for _ in range(2):
         await store.age(LONG)
@@ -89,7 +89,7 @@ async def test_a_run_that_is_listed_goes_on_and_what_others_gave_it_stays(
 async def test_age_alone_frees_what_is_older_than_any_run(tmp_path: Path) -> None:
     store = AgedStore(FileStore(tmp_path))
     old, young = new_id(), new_id()
-    rules = Rules(grace=GRACE, idle=timedelta(days=30))
+    rules = RetentionRules(grace=GRACE, idle=timedelta(days=30))
     chain = chain_on(store)
     await chain.put(text(SIZE).encode(), Scope(TENANT, old, engine="inngest"))
     await store.age(timedelta(days=30))

@@ -14,7 +14,7 @@ from tests.engines.restate import RestateServer
 from tests.integrations.restate.agents import World, text
 from tests.integrations.restate.hosting import MODES, Protocol, hosting, until
 
-REFUSED = "came in the clear"
+REFUSED = "is in the clear"
 
 
 @pytest.mark.parametrize("mode", MODES)

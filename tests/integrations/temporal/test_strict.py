@@ -47,7 +47,7 @@ from tests.integrations.temporal.paths.activities import MEETINGS, announced
 from tests.integrations.temporal.paths.site import Site, chain_on, new_id, site
 from tests.integrations.temporal.task_failures import task_failure
 
-REFUSED = "came in the clear, and this chain takes only what is sealed"
+REFUSED = "is in the clear, and this chain accepts only sealed payloads"
 SOON = timedelta(seconds=5)
 
 
@@ -222,6 +222,6 @@ def test_readers_of_other_formats_do_not_go_with_a_strict_chain() -> None:
         lambda: wrap_data_converter(DataConverter.default, chain, read_also=[ClaimCheckDriver()]),
         lambda: ClaimCheckCodec(chain, Scope("t"), read_also=[ClaimCheckCodec(Chain(), Scope("t"))]),
     ):
-        with pytest.raises(ConfigError, match="authenticated by nobody"):
+        with pytest.raises(ConfigError, match="reads unauthenticated payloads"):
             build()
     assert ClaimCheckPlugin(chain)

@@ -33,9 +33,9 @@ from coatcheck.integrations.temporal.sweep import (
     SweepWorkflow,
     create_schedule,
 )
-from coatcheck.retention.report import Report
-from coatcheck.retention.rules import Action, Rules
+from coatcheck.retention.rules import Action, RetentionRules
 from coatcheck.retention.sweep import Sweep
+from coatcheck.retention.tally import Report
 from coatcheck.storage.prefixes import ScopePrefixes
 from coatcheck.storage.sweep_marks import SWEEP_LEASE, is_sweeps_own
 from tests.chains import history
@@ -146,7 +146,7 @@ async def test_two_engines_and_checkpoints_in_one_store_under_one_name(at: World
         await saved.save(value(f"state {step}").encode(), step)
     checkpoints = await at.keys() - workflows - inngests
 
-    async def swept(engine: str, rules: Rules) -> set[str]:
+    async def swept(engine: str, rules: RetentionRules) -> set[str]:
         """What is gone after two sweeps."""
         before = await at.keys()
         for _ in range(2):
@@ -158,7 +158,7 @@ async def test_two_engines_and_checkpoints_in_one_store_under_one_name(at: World
         return before - await at.keys()
 
     assert await swept("inngest", RULES) == inngests
-    trimmed = await swept("checkpoints", Rules(grace=GRACE, idle=None, keep_last=1))
+    trimmed = await swept("checkpoints", RetentionRules(grace=GRACE, idle=None, keep_last=1))
     assert trimmed < checkpoints
     assert [one.step for one in await history(saved)] == [4]
     lost = await at.keys_of(at.dead)

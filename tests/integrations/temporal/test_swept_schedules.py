@@ -32,9 +32,9 @@ from temporalio.worker import Worker
 
 from coatcheck import FileStore
 from coatcheck.integrations.temporal.live_runs import TemporalRuns
-from coatcheck.retention.report import Report
 from coatcheck.retention.rules import Action
 from coatcheck.retention.sweep import Sweep
+from coatcheck.retention.tally import Report
 from coatcheck.storage.prefixes import ScopePrefixes
 from tests.engines.temporal import TemporalServer
 from tests.integrations.temporal.paths.nexus import new_namespace

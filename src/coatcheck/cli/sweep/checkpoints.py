@@ -12,7 +12,7 @@ from coatcheck.cli.sweep.printing import print_report
 from coatcheck.cli.sweep.running import swept
 
 if TYPE_CHECKING:
-    from coatcheck.retention.report import Report
+    from coatcheck.retention.tally import Report
     from coatcheck.runtime.progress import Progress
 
 
@@ -49,9 +49,9 @@ def checkpoints(
     """
 
     async def work(progress: "Progress") -> "Report":
-        from coatcheck.retention.rules import Rules  # noqa: PLC0415 - slow to load
+        from coatcheck.retention.rules import RetentionRules  # noqa: PLC0415 - slow to load
 
-        rules = Rules(
+        rules = RetentionRules(
             grace=grace,
             idle=None if keep_days is None else max(timedelta(days=keep_days), grace),
             keep_last=keep_last,

@@ -19,7 +19,7 @@ from coatcheck.cli.sweep.running import swept
 from coatcheck.errors import ConfigError
 
 if TYPE_CHECKING:
-    from coatcheck.retention.report import Report
+    from coatcheck.retention.tally import Report
     from coatcheck.runtime.progress import Progress
 
 
@@ -63,9 +63,9 @@ def inngest(
     tenants = tenant or ["default"]
 
     async def work(progress: "Progress") -> "Report":
-        from coatcheck.retention.rules import Rules  # noqa: PLC0415 - slow to load
+        from coatcheck.retention.rules import RetentionRules  # noqa: PLC0415 - slow to load
 
-        rules = Rules(grace=grace, idle=max(older_than or grace, grace))
+        rules = RetentionRules(grace=grace, idle=max(older_than or grace, grace))
         if live is None:
             return await swept(
                 "inngest", None, tenants, rules=rules, max_share=max_share, progress=progress, delete=delete

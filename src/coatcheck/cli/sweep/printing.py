@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from coatcheck.retention.report import Report, Tally
+    from coatcheck.retention.tally import Report, Tally
 
 _LEGEND: Final = {
     "live": "the engine has a run of it, or a schedule that will need it",

@@ -23,7 +23,7 @@ from coatcheck.cli.sweep.running import swept
 from coatcheck.errors import ConfigError
 
 if TYPE_CHECKING:
-    from coatcheck.retention.report import Report
+    from coatcheck.retention.tally import Report
     from coatcheck.runtime.progress import Progress
 
 
@@ -55,10 +55,10 @@ def restate(
     async def work(progress: "Progress") -> "Report":
         # The SDK is optional, and slow to load.
         from coatcheck.integrations.restate.live_runs import RestateRuns  # noqa: PLC0415
-        from coatcheck.retention.rules import Rules  # noqa: PLC0415
+        from coatcheck.retention.rules import RetentionRules  # noqa: PLC0415
 
         live = RestateRuns(admin, tenant or ["default"], token=auth_token)
-        rules = Rules(grace=grace, idle=grace)
+        rules = RetentionRules(grace=grace, idle=grace)
         return await swept(
             live.engine,
             live,

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coatcheck.retention.live import LiveRuns
-    from coatcheck.retention.report import Report
-    from coatcheck.retention.rules import Rules
+    from coatcheck.retention.rules import RetentionRules
+    from coatcheck.retention.tally import Report
     from coatcheck.runtime.progress import Progress
 
 
@@ -18,7 +18,7 @@ async def swept(
     live: "LiveRuns | None",
     tenants: "Sequence[str]",
     *,
-    rules: "Rules",
+    rules: "RetentionRules",
     max_share: float,
     progress: "Progress",
     delete: bool,

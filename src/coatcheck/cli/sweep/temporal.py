@@ -12,7 +12,7 @@ from coatcheck.cli.sweep.running import swept
 from coatcheck.cli.temporal.options import Address, Server, check_installed
 
 if TYPE_CHECKING:
-    from coatcheck.retention.report import Report
+    from coatcheck.retention.tally import Report
     from coatcheck.runtime.progress import Progress
 
 
@@ -53,9 +53,9 @@ def temporal(
         # temporalio is optional, and slow to load.
         from coatcheck.cli.temporal.server import connect  # noqa: PLC0415
         from coatcheck.integrations.temporal.live_runs import TemporalRuns  # noqa: PLC0415
-        from coatcheck.retention.rules import Rules  # noqa: PLC0415
+        from coatcheck.retention.rules import RetentionRules  # noqa: PLC0415
 
-        rules = Rules(grace=grace, idle=grace)
+        rules = RetentionRules(grace=grace, idle=grace)
         client = await connect(Server(address, namespace[0] if namespace else None))
         live = TemporalRuns(
             client,
