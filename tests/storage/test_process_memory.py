@@ -96,7 +96,7 @@ async def test_a_planted_object_of_one_store_answered_for_another() -> None:
     assert await other.encode(b"the payload", SCOPE) == journal
     cache.clear()
     await plant(there, b"not payload")
-    with pytest.raises(Exception, match="does not hold the payload that it is named by"):
+    with pytest.raises(Exception, match="contains another payload than its name says"):
         await other.open(journal, SCOPE)
     assert await chain.open(journal, SCOPE) == b"the payload"
     assert store_name(here) != store_name(there) == store_name(there)
