@@ -14,7 +14,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 from coatcheck import Chain, Scope
 from coatcheck.integrations.temporal import ClaimCheckCodec, Mode
 from coatcheck.server.app import create_app
-from coatcheck.server.listening import CodecServer, bind, url_of
+from coatcheck.server.listening import HttpServer, bind, url_of
 from coatcheck.settings.serve import ServeSettings
 
 NAMESPACE = "tenant-a"
@@ -49,7 +49,7 @@ def serving(chain: Chain, *, nexus_namespaces: Collection[str] = (), **settings:
     serve = ServeSettings(**{"port": 0, **settings})
     with bind(serve) as listener:
         started = Event()
-        server = CodecServer(create_app(chain, serve, nexus_namespaces=nexus_namespaces), serve, started.set)
+        server = HttpServer(create_app(chain, serve, nexus_namespaces=nexus_namespaces), serve, started.set)
         thread = Thread(target=server.run, args=([listener],))
         thread.start()
         try:

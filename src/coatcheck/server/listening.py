@@ -62,7 +62,7 @@ def listen(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     with listener:
-        CodecServer(app, settings, lambda: started(url_of(listener))).run([listener])
+        HttpServer(app, settings, lambda: started(url_of(listener))).run([listener])
 
 
 def url_of(listener: socket.socket) -> str:
@@ -71,7 +71,7 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class CodecServer(uvicorn.Server):
+class HttpServer(uvicorn.Server):
     """A uvicorn server that reports when it accepts connections.
 
     Args:

@@ -11,7 +11,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 from coatcheck import MemoryStore
 from coatcheck.integrations.temporal import ClaimCheckCodec
 from coatcheck.server.app import create_app
-from coatcheck.server.listening import CodecServer, bind
+from coatcheck.server.listening import HttpServer, bind
 from coatcheck.settings.serve import ServeSettings
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"%s"' % (b"tides " * 2_000))
@@ -21,7 +21,7 @@ sealed = asyncio.run(ClaimCheckCodec(chain, SCOPE).encode([PLAIN]))
 settings = ServeSettings(port=0)
 with bind(settings) as listener:
     started = Event()
-    server = CodecServer(create_app(chain, settings), settings, started.set)
+    server = HttpServer(create_app(chain, settings), settings, started.set)
     thread = Thread(target=server.run, args=([listener],))
     thread.start()
     try:
