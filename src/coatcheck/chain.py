@@ -1,7 +1,7 @@
 """The one path that every payload takes, on its way into a journal and back."""
 
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Self
@@ -22,6 +22,7 @@ from coatcheck.pipeline.delta_chain import DeltaChains
 from coatcheck.pipeline.encode import Draft, Encoder
 from coatcheck.pipeline.store import Uploader
 from coatcheck.pipeline.upload import Upload
+from coatcheck.rules import Placement, Placements, Rule
 from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.scope import Scope
 from coatcheck.storage.cache import PROCESS_CACHE, PayloadCache
@@ -39,18 +40,21 @@ class Chain:
 
     Args:
         *steps: The steps, in the order in which a payload passes them.
+        rules: What is offloaded where, by payloads' names: the first that fits counts.
         decode_only: Let payloads through unchanged on the way in, and still read everything on the way back:
             the first step of a roll-out, and the way to roll back.
         max_payload: Bytes. No payload above it is taken or given back, whatever an envelope says of itself.
         cache: Of opened payloads; all chains of a process share one of 256 MiB unless they are given another.
 
     Raises:
-        ConfigError: The steps are of the wrong kind, or in an order that cannot work.
+        ConfigError: The steps are of the wrong kind, or in an order that cannot work; or a rule names a store that the
+            chain does not have.
     """
 
     def __init__(
         self,
         *steps: Codec | Sealing | Offload,
+        rules: Iterable[Rule] = (),
         decode_only: bool = False,
         max_payload: int = MAX_PAYLOAD,
         cache: PayloadCache = PROCESS_CACHE,
@@ -65,15 +69,22 @@ class Chain:
         self._steps = steps
         self.decode_only = decode_only
         self.max_payload = max_payload
-        self._over = offload.over if offload is not None else 0
         self._policy = SealingPolicy(sealing)
         self._stores: dict[str, ChainStore] = {}
         if offload is not None:
             for alias, store in offload.stores.items():
                 self._stores[alias] = ChainStore(alias, store, offload.deadline, max_payload=max_payload)
+        self._rules = tuple(rules)
+        self._placements = Placements(self._rules, self._stores, offload.over if offload is not None else 0)
         pipeline = CodecPipeline(codecs, max_payload)
         deltas = DeltaChains(cache, pipeline)
-        self._encoder = Encoder(pipeline, deltas, self._over, max_payload, encrypts=self._policy.encrypts)
+        self._encoder = Encoder(
+            pipeline,
+            deltas,
+            max_payload,
+            encrypts=self._policy.encrypts,
+            threshold_varies=self._placements.threshold_varies,
+        )
         self._uploader = Uploader(self._encoder, pipeline, deltas)
         self._decoder = Decoder(self._policy, pipeline, deltas, self._stores, max_payload)
 
@@ -89,7 +100,8 @@ class Chain:
         return Settings.load().chain()
 
     def __repr__(self) -> str:
-        return f"Chain({', '.join(map(repr, self._steps))})"
+        rules = [f"rules={self._rules!r}"] if self._rules else []
+        return f"Chain({', '.join([*map(repr, self._steps), *rules])})"
 
     @property
     def sync(self) -> "SyncChain":
@@ -113,7 +125,7 @@ class Chain:
 
     @property
     def store(self) -> Store:
-        """Where new objects are written.
+        """Where new objects are written, but for those that a rule has written to another one.
 
         Raises:
             ConfigError: The chain has no :class:`Offload`.
@@ -132,7 +144,11 @@ class Chain:
         """True if there is a store that :meth:`encode` and :meth:`put` write to."""
         return bool(self._stores) and not self.decode_only
 
-    async def encode(self, data: bytes, scope: Scope, *, inline: bool = False) -> bytes:
+    def rule_for(self, name: str) -> Rule | None:
+        """Return the rule that counts for payloads with this name; None if none fits, and all is as :class:`Offload` has it."""
+        return self._placements.rule_for(name)
+
+    async def encode(self, data: bytes, scope: Scope, *, inline: bool = False, name: str = "") -> bytes:
         """Return what to journal in place of ``data``: an envelope, or a reference to an object that is now durable.
 
         The same payload in the same scope gives the same object, so encoding it again stores nothing new.
@@ -142,6 +158,7 @@ class Chain:
             data: The payload.
             scope: Whose it is.
             inline: Whether it stays in what is returned, whatever its size, so that no store is asked.
+            name: What the engine calls it, such as ``activity:charge``: the chain's rules go by it.
 
         Raises:
             LimitExceeded: ``data`` is larger than ``max_payload``.
@@ -152,14 +169,18 @@ class Chain:
             return data
         with counting_errors("encode"):
             sealing = await self._policy.load_for_new(scope)
-            if inline or not self._stores or len(data) <= self._over:
+            place = self._place(name)
+            store = None if inline else _store_for(len(data), place)
+            if store is None:
                 return await off_loop(
                     len(data), ENCODE_INLINE_UP_TO, self._encoder.seal_inline, data, sealing
                 )
             begun = time.monotonic()
-            scoped = self.stores[0].scope(sealing)
+            scoped = store.scope(sealing)
             await scoped.wait_for_listing()
-            draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self._encoder.encode, data, scoped)
+            draft = await off_loop(
+                len(data), ENCODE_INLINE_UP_TO, self._encoder.encode, data, scoped, place.over
+            )
             return (
                 draft if isinstance(draft, bytes) else (await self._uploader.store(draft, begun)).to_bytes()
             )
@@ -174,7 +195,7 @@ class Chain:
         return data if self.decode_only else self._encoder.seal_inline(data, self._policy.for_new(scope))
 
     def begin_upload(
-        self, data: bytes, scope: Scope, *, always: bool = False, is_replay: bool = False
+        self, data: bytes, scope: Scope, *, always: bool = False, is_replay: bool = False, name: str = ""
     ) -> bytes | Upload:
         """As :meth:`encode`, for hooks that cannot wait: return what to journal, or an upload that has to end before.
 
@@ -185,6 +206,7 @@ class Chain:
             scope: Whose it is.
             always: Whether it becomes an object whatever its size.
             is_replay: As said by :meth:`replaying`.
+            name: As :meth:`encode`.
 
         Raises:
             ConfigError: It shall become an object, and the chain has no :class:`Offload` or is ``decode_only``.
@@ -196,13 +218,15 @@ class Chain:
         if self.decode_only:
             return data
         sealing = self._policy.for_new(scope)
-        if not always and (not self._stores or len(data) <= self._over):
+        place = self._place(name)
+        store = (place.store or self.stores[0]) if always else _store_for(len(data), place)
+        if store is None:
             return self._encoder.seal_inline(data, sealing)
-        scoped = self.stores[0].scope(sealing)
+        scoped = store.scope(sealing)
         if is_replay:
             scoped.state.is_replayed = True
         if not always and len(data) <= ENCODE_INLINE_UP_TO:
-            encoded = self._encoder.encode(data, scoped)
+            encoded = self._encoder.encode(data, scoped, place.over)
             if isinstance(encoded, Draft):
                 return Upload(encoded, self._encoder, self._uploader)
             if not is_ours(encoded) or not is_reference(encoded):
@@ -297,10 +321,11 @@ class Chain:
         with counting_errors("decode"):
             return await self._decoder.open_reference(reference, scope)
 
-    async def put(self, data: bytes, scope: Scope) -> Reference:
+    async def put(self, data: bytes, scope: Scope, *, name: str = "") -> Reference:
         """Keep ``data`` in the store, whatever its size; :meth:`open_reference` brings it back.
 
-        As with :meth:`encode`, the object is durable when this returns, and the same payload is the same object.
+        As with :meth:`encode`, the object is durable when this returns, and the same payload is the same object. Of a rule
+        for ``name`` only the store counts.
 
         Raises:
             ConfigError: The chain has no :class:`Offload`, or is ``decode_only``.
@@ -309,7 +334,8 @@ class Chain:
         """
         self._check_writes()
         with counting_errors("encode"):
-            scoped = self.stores[0].scope(await self._policy.load_for_new(scope))
+            store = self._place(name).store or self.stores[0]
+            scoped = store.scope(await self._policy.load_for_new(scope))
             draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self._encoder.draft, data, scoped)
             return await self._uploader.store(draft)
 
@@ -323,7 +349,9 @@ class Chain:
         """
         if self.offloads:
             with suppress(KeyUnavailable, StoreError):
-                self.stores[0].scope(await self._policy.load_for_new(scope)).state.is_replayed = True
+                sealing = await self._policy.load_for_new(scope)
+                for store in (self.stores[0], *self._placements.others):
+                    store.scope(sealing).state.is_replayed = True
 
     async def load_keys(self, tenant: str) -> None:
         """Get ready for :meth:`seal_inline` and :meth:`begin_upload`, where an engine's hook cannot wait.
@@ -372,6 +400,9 @@ class Chain:
         if not self.decode_only:
             await self.load_keys(tenant)
 
+    def _place(self, name: str) -> Placement:
+        return self._placements.of(name) if self._rules else self._placements.default
+
     def _check_writes(self) -> None:
         if self.decode_only:
             raise ConfigError("this chain is decode_only, and would have to write", "Use one that writes.")
@@ -412,6 +443,11 @@ class SyncChain(SyncFace[Chain]):
             if not self._subject.decode_only:
                 self.load_keys(tenant)
             yield
+
+
+def _store_for(size: int, place: Placement) -> ChainStore | None:
+    """Return the store of a payload that may have to be offloaded; None if it stays inline for its size in bytes alone."""
+    return None if place.inline or size <= place.over else place.store
 
 
 def _sort_steps(

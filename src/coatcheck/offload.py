@@ -23,7 +23,8 @@ class Offload:
         over: Bytes; payloads that are larger after the codecs are offloaded, others are sealed inline.
         alias: What references call ``store``: 1 to 32 characters of ``a-z 0-9 _ -``. It must keep its meaning
             for as long as any journal refers to it; a few characters keep references small.
-        read_also: Other stores by their aliases, read but never written: where payloads were kept before.
+        read_also: Other stores by their aliases: where payloads were kept before, and those that a :class:`Rule` names. Only
+            such a rule writes to them.
         deadline: Seconds that one call to a store may take, all its attempts together.
 
     Raises:

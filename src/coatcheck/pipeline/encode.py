@@ -84,19 +84,25 @@ class Encoder:
     Args:
         codecs: The chain's.
         deltas: Finds earlier payloads to build on.
-        over: Bytes after the codecs above which a payload is large.
         max_payload: Bytes.
         encrypts: Whether a payload must be sealed even where that only makes it larger.
+        threshold_varies: Whether a payload that is an object in a store can be small all the same, by another threshold.
     """
 
     def __init__(
-        self, codecs: CodecPipeline, deltas: DeltaChains, over: int, max_payload: int, *, encrypts: bool
+        self,
+        codecs: CodecPipeline,
+        deltas: DeltaChains,
+        max_payload: int,
+        *,
+        encrypts: bool,
+        threshold_varies: bool,
     ) -> None:
         self._codecs = codecs
         self._deltas = deltas
-        self._over = over
         self._max_payload = max_payload
         self._encrypts = encrypts
+        self._threshold_varies = threshold_varies
 
     def seal_inline(self, data: bytes, sealing: ScopeSealer) -> bytes:
         """Seal a payload, whatever its size, so that it can be journaled itself. The same payload gives the same bytes.
@@ -116,13 +122,22 @@ class Encoder:
         self._check_size(data)
         return Draft(scope, scope.sealing.sealer.object_id(data), data)
 
-    def encode(self, data: bytes, scope: ScopedStore) -> bytes | Draft:
+    def encode(self, data: bytes, scope: ScopedStore, over: int) -> bytes | Draft:
         """Encode a payload: return the envelope or reference to journal, or an object that has to be stored first.
+
+        Args:
+            data: The payload.
+            scope: Where it is stored if it is large.
+            over: Bytes after the codecs above which it is large.
 
         Raises:
             LimitExceeded: ``data`` is larger than ``max_payload``.
         """
         draft = self.draft(data, scope)
+        if self._threshold_varies and not self._is_surely_large(data, over):
+            draft.whole = self._codecs.encode(data)
+            if len(draft.whole.body) <= over:
+                return self._seal_inline(draft.whole, data, scope.sealing)
         bases = draft.known_bases()
         if bases is not None:
             known = draft.reference(bases).to_bytes()
@@ -131,9 +146,9 @@ class Encoder:
         if scope.state.is_listed(draft.object_id):
             return draft
         draft.base, draft.sketch = self._deltas.base_for(scope, data)
-        if draft.base is None or not self._is_surely_large(data):
-            draft.whole = self._codecs.encode(data)
-            if len(draft.whole.body) <= self._over:
+        if draft.base is None or not self._is_surely_large(data, over):
+            draft.whole = draft.whole or self._codecs.encode(data)
+            if len(draft.whole.body) <= over:
                 return self._seal_inline(draft.whole, data, scope.sealing)
         self._seal(draft)
         return draft
@@ -159,13 +174,13 @@ class Encoder:
         encoded(Outcome.INLINE, len(data), len(sealed))
         return sealed
 
-    def _is_surely_large(self, data: bytes) -> bool:
+    def _is_surely_large(self, data: bytes, over: int) -> bool:
         """Tell if already the beginning is above the threshold after compression.
 
         So it is the payload alone that decides what is offloaded, whatever there is to build on, and a payload that
         becomes a small delta need not be compressed whole to find that out.
         """
-        return len(self._codecs.encode(data[: _SAMPLE * self._over]).body) > self._over
+        return len(self._codecs.encode(data[: _SAMPLE * over]).body) > over
 
     def _seal(self, draft: Draft) -> None:
         body = self._delta(draft)
