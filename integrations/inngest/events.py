@@ -39,15 +39,22 @@ class Events:
         self._plain = frozenset(plain)
         self._clear = clear
 
-    async def seal(self, data: Mapping[str, Any], *, original: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def seal(
+        self, data: Mapping[str, Any], *, original: Mapping[str, Any], name: str
+    ) -> Mapping[str, Any]:
         """What to send in place of an event's ``data``, whose owner has it as ``original``.
+
+        Args:
+            data: As JSON has it.
+            original: What the owner gets back.
+            name: What it is, for the chain's rules.
 
         Raises:
             CoatcheckError: As :meth:`Payloads.seal`.
         """
         if not data or isinstance(data, SealedData):
             return original
-        sealed: Mapping[str, Any] = await self._payloads.seal(data, self._payloads.shared)
+        sealed: Mapping[str, Any] = await self._payloads.seal(data, self._payloads.shared, name=name)
         if sealed is data:
             return original
         return SealedData({**self._clear.of(data), **sealed}, original)

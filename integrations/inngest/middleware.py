@@ -174,6 +174,7 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
         self._budget = check.budget
         self._reports = check.reports
         self._run = ""
+        self._function = ""
         self._state = 0
         self._is_async = False
         self._sent: list[inngest.Event] = []
@@ -187,6 +188,7 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
         """Called by the SDK before a function."""
         self._is_async = isinstance(ctx, inngest.Context)
         self._run = ctx.run_id
+        self._function = function.local_id
         self._check.check(function)
         self._is_last_attempt = ctx.attempt >= _retries_of(function)
         # From here on for all that the function does, and for what it comes to.
@@ -284,15 +286,15 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
             result.error = await seal_error(self._payloads, result.error)
         elif step is None:
             if result.has_output():
-                await self._seal_output(result, step=False)
+                await self._seal_output(result, f"function:{self._function}", step=False)
         elif step.op.value == _RUN:
-            await self._seal_output(result, step=True)
+            await self._seal_output(result, f"step:{step.id}", step=True)
         else:
             await self._seal_planned(step)
         if step is None and (result.error is None or self._is_last_attempt or not is_retriable):
             self._reports.ended(self._run)
 
-    async def _seal_output(self, result: inngest.TransformOutputResult, *, step: bool) -> None:
+    async def _seal_output(self, result: inngest.TransformOutputResult, name: str, *, step: bool) -> None:
         try:
             data = to_json(result.output)
         except (TypeError, ValueError, RecursionError):
@@ -301,6 +303,7 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
             data,
             result.output,
             self._payloads.run(self._run) if step else self._payloads.shared,
+            name=name,
             scarce=self._budget.is_scarce(self._state),
         )
         self._reports.answered(self._run, _size(result.output), step=step)
@@ -314,7 +317,8 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
             )
         payload = (step.opts or {}).get("payload") if step.op.value == _INVOKE else None
         if isinstance(payload, dict) and isinstance(payload.get("data"), dict):
-            payload["data"] = await self._events.seal(payload["data"], original=payload["data"])
+            data = payload["data"]
+            payload["data"] = await self._events.seal(data, original=data, name=f"step:{_id_of(step)}")
 
     async def _seal_events(self, events: list[inngest.Event]) -> None:
         self._sent += events
@@ -322,7 +326,12 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
             if not isinstance(event.data, SealedData):
                 # As the SDK will: it has JSON for more than Python's own module has.
                 data = event.model_dump(mode="json")["data"]
-                event.data = await self._events.seal(data, original=event.data)
+                event.data = await self._events.seal(data, original=event.data, name=f"event:{event.name}")
+
+
+def _id_of(step: Any) -> str:
+    """Return the ID that the function gave a step. What the SDK plans in parallel has a hash of it as its own ID."""
+    return str(getattr(step, "display_name", step.id))
 
 
 def _retries_of(function: inngest.Function[Any]) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
@@ -85,12 +86,13 @@ class Payloads:
         if not self.chain.decode_only:
             await self.chain.load_keys(self._tenant)
 
-    async def seal(self, value: object, scope: Scope, *, scarce: bool = False) -> Any:
+    async def seal(self, value: object, scope: Scope, *, name: str = "", scarce: bool = False) -> Any:
         """What to hand to Inngest in place of ``value``.
 
         Args:
             value: Anything that JSON has a form for.
             scope: Whose it is.
+            name: What it is, for the chain's rules.
             scarce: Whether there is hardly any room left: then all is offloaded that a reference is smaller than.
 
         Raises:
@@ -98,17 +100,21 @@ class Payloads:
             ValueError: As above.
             CoatcheckError: As :meth:`Chain.encode`.
         """
-        return await self.seal_json(to_json(value), value, scope, scarce=scarce)
+        return await self.seal_json(to_json(value), value, scope, name=name, scarce=scarce)
 
-    async def seal_json(self, data: bytes, value: object, scope: Scope, *, scarce: bool = False) -> Any:
+    async def seal_json(
+        self, data: bytes, value: object, scope: Scope, *, name: str = "", scarce: bool = False
+    ) -> Any:
         """:meth:`seal` for a value of which ``data`` is the JSON."""
-        sealed = await self.chain.encode(data, scope)
+        sealed = await self.chain.encode(data, scope, name=name)
         size = marked_size(sealed) if is_ours(sealed) else len(data)
-        if size > (MARKED_SIZE if scarce else self._over) and not _is_reference_of_ours(sealed):
-            sealed = await self._offloaded(data, scope) or sealed
+        if size > (MARKED_SIZE if scarce else self._most(name)) and not _is_reference_of_ours(sealed):
+            sealed = await self._offloaded(data, scope, name) or sealed
         return self._standing_for(sealed, data, value)
 
-    async def seal_result(self, data: bytes, value: object, scope: Scope, *, scarce: bool) -> Any:
+    async def seal_result(
+        self, data: bytes, value: object, scope: Scope, *, name: str = "", scarce: bool
+    ) -> Any:
         """:meth:`seal_json` for what a step or a function came to. It is done: it must not be done again for a codec.
 
         What the store does not take stands in the run state itself, and where it is too large for that, waits for the store.
@@ -118,19 +124,19 @@ class Payloads:
             CoatcheckError: The store does not take it, and it is too large for the run state.
         """
         try:
-            return await self.seal_json(data, value, scope, scarce=scarce)
+            return await self.seal_json(data, value, scope, name=name, scarce=scarce)
         except LimitExceeded:
             raise
         except CoatcheckError:
-            return self._standing_for(await self.seal_done(data, scope), data, value)
+            return self._standing_for(await self.seal_done(data, scope, name=name), data, value)
 
-    async def seal_done(self, data: bytes, scope: Scope) -> bytes:
+    async def seal_done(self, data: bytes, scope: Scope, *, name: str = "") -> bytes:
         """Return what :meth:`Chain.encode` gives, or the payload sealed where the store does not take it; as :meth:`seal_result`."""
         loop = asyncio.get_running_loop()
         until = loop.time() + _PATIENCE
         while True:
             try:
-                return await self.chain.encode(data, scope)
+                return await self.chain.encode(data, scope, name=name)
             except LimitExceeded:
                 raise
             except CoatcheckError as error:
@@ -213,8 +219,13 @@ class Payloads:
             return marked(sealed)
         return escaped(value) if looks_marked(data) else value
 
-    async def _offloaded(self, data: bytes, scope: Scope) -> bytes | None:
-        return (await self.chain.put(data, scope)).to_bytes() if self.chain.offloads else None
+    def _most(self, name: str) -> float:
+        """Return the bytes that a value may take in the run state; where a rule has a threshold, the chain has applied it."""
+        rule = self.chain.rule_for(name)
+        return self._over if rule is None or (rule.over is None and not rule.inline) else math.inf
+
+    async def _offloaded(self, data: bytes, scope: Scope, name: str) -> bytes | None:
+        return (await self.chain.put(data, scope, name=name)).to_bytes() if self.chain.offloads else None
 
 
 def _is_reference_of_ours(data: bytes) -> bool:

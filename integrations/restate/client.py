@@ -10,7 +10,7 @@ from restate.serde import DefaultSerde, Serde
 from coatcheck.chain import Chain
 from coatcheck.errors import StoreError
 from coatcheck.integrations.restate.protocol import MOST_INLINE
-from coatcheck.integrations.restate.scopes import keyed_scope
+from coatcheck.integrations.restate.scopes import handler_name, keyed_scope
 from coatcheck.scope import Scope
 
 _CONNECT_SECONDS: Final = 30.0
@@ -52,7 +52,7 @@ class ClaimCheckClient(Client):
             service=service,
             handler=handler,
             send=send,
-            content=await self._encode(content, whose),
+            content=await self._encode(content, whose, handler_name(service, handler)),
             headers=headers,
             key=key,
             delay=delay,
@@ -97,11 +97,11 @@ class ClaimCheckClient(Client):
         assert self.journal_codec is not None
         return (serde or DefaultSerde()).deserialize(await self.journal_codec.decode(answer.content))
 
-    async def _encode(self, content: bytes, whose: Scope) -> bytes:
+    async def _encode(self, content: bytes, whose: Scope, name: str) -> bytes:
         if not content:
             return content
         try:
-            return await self._chain.encode(content, whose)
+            return await self._chain.encode(content, whose, name=name)
         except StoreError:
             sealed = self._chain.seal_inline(content, whose)
             if len(sealed) > MOST_INLINE:

@@ -11,7 +11,7 @@ from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, LimitE
 from coatcheck.format.wire import is_ours, is_reference
 from coatcheck.integrations.restate.attempt import check_lease, flush
 from coatcheck.integrations.restate.durability_gate import current_gate
-from coatcheck.integrations.restate.scopes import current_scope, names_of_input
+from coatcheck.integrations.restate.scopes import current_name, current_scope, names_of_input
 from coatcheck.scope import Scope
 
 _FOR_GOOD = (FormatError, IntegrityError, LimitExceeded)
@@ -54,7 +54,8 @@ class ClaimCheckCodec(JournalValueCodec):
         try:
             if gate is None:
                 return self._chain.seal_inline(data, scope)
-            upload = self._chain.begin_upload(data, scope, is_replay=restate_context_is_replaying.get())
+            is_replay = restate_context_is_replaying.get()
+            upload = self._chain.begin_upload(data, scope, is_replay=is_replay, name=current_name())
         except LimitExceeded as error:
             raise TerminalError(str(error), _TOO_LARGE) from error
         return upload if isinstance(upload, bytes) else gate.begin(upload)

@@ -44,10 +44,7 @@ def names_of_input(data: bytes) -> tuple[str, ...]:
 
     The SDK hands a codec all values in the same way, so an input is known by its identity.
     """
-    try:
-        context = current_context()
-    except LookupError:
-        return ()
+    context = _current()
     if not isinstance(context, ServerInvocationContext) or context.invocation.input_buffer is not data:
         return ()
     service = context.handler.service_tag.name
@@ -56,8 +53,25 @@ def names_of_input(data: bytes) -> tuple[str, ...]:
 
 def current_scope(tenant: str) -> Scope:
     """That of the handler which the caller is part of; the tenant's, where there is none."""
-    try:
-        context = current_context()
-    except LookupError:
-        context = None
+    context = _current()
     return Scope(tenant) if context is None else scope_of(context, tenant)
+
+
+def current_name() -> str:
+    """Return ``handler:Service/handler`` for the handler which the caller is part of; empty where there is none."""
+    context = _current()
+    if not isinstance(context, ServerInvocationContext):
+        return ""
+    return handler_name(context.handler.service_tag.name, context.handler.name)
+
+
+def handler_name(service: str, handler: str) -> str:
+    """Return the name of a handler's payloads, for a chain's rules."""
+    return f"handler:{service}/{handler}"
+
+
+def _current() -> Context | None:
+    try:
+        return current_context()
+    except LookupError:
+        return None

@@ -25,6 +25,7 @@ from coatcheck.errors import CoatcheckError, ConfigError, FormatError, Integrity
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import is_reference
 from coatcheck.integrations.temporal.attempts import Attempts
+from coatcheck.integrations.temporal.names import name_called, name_in
 from coatcheck.integrations.temporal.native import ENCODING, from_native, is_native, to_native
 from coatcheck.integrations.temporal.passing import INLINE_UP_TO, Heartbeats, passing_now
 from coatcheck.integrations.temporal.sandbox import Notes
@@ -85,6 +86,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         self.chain = chain
         self.mode: Mode = mode
         self._scope = scope
+        self._name = ""
         self.read_also = tuple(read_also)
         self.nexus_namespaces = tuple(nexus_namespaces)
         self.notes = Notes()
@@ -96,6 +98,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         """The same codec in the scope that ``context`` names."""
         bound = copy(self)
         bound._scope = _scope_of(context, default=Scope(self._scope.tenant))  # noqa: SLF001 - a copy of ourselves
+        bound._name = name_in(context)  # noqa: SLF001
         bound.read_also = tuple(
             other.with_context(context) if isinstance(other, WithSerializationContext) else other
             for other in self.read_also
@@ -176,7 +179,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
             sealed = await self.chain.encode(data, scope, inline=True)
             if len(sealed) <= INLINE_UP_TO:
                 return sealed
-        return await self.chain.encode(data, scope)
+        return await self.chain.encode(data, scope, name=name_called() or self._name)
 
     def _answers_query(self) -> bool:
         return self._scope.run is not None and self.notes.take_query((self._scope.tenant, self._scope.run))

@@ -25,6 +25,7 @@ from coatcheck.integrations.temporal.codec import ClaimCheckCodec, Mode
 from coatcheck.integrations.temporal.completions import CompletionInterceptor
 from coatcheck.integrations.temporal.failures import ClaimCheckFailureConverter
 from coatcheck.integrations.temporal.migration.read_also import OfNamespace
+from coatcheck.integrations.temporal.names import NameInterceptor
 from coatcheck.integrations.temporal.native import ClaimCheckDriver
 from coatcheck.integrations.temporal.passing import PassingInterceptor, WorkerInterceptor
 from coatcheck.integrations.temporal.schedules import ScheduleInterceptor
@@ -35,7 +36,7 @@ _NO_NAMESPACE = "ReplayNamespace"
 _PASSED_THROUGH: Final = ("coatcheck", "cryptography")
 """Modules that the sandbox takes as they are. Loaded once more in a process, ``cryptography`` breaks."""
 _Reader = TypeVar("_Reader")
-_OF_CLIENTS: Final = (CompletionInterceptor, PassingInterceptor, ScheduleInterceptor)
+_OF_CLIENTS: Final = (CompletionInterceptor, NameInterceptor, PassingInterceptor, ScheduleInterceptor)
 _FAILURES_TO_REPLACE: Final = (DefaultFailureConverter, DefaultFailureConverterWithEncodedAttributes)
 
 
@@ -90,6 +91,7 @@ class ClaimCheckPlugin(SimplePlugin):
             *others,
             ScheduleInterceptor(),
             PassingInterceptor(),
+            NameInterceptor(),
             CompletionInterceptor(converter, self._namespace),
         ]
         return config

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from coatcheck.retention.rules import RetentionRules as RetentionRules
     from coatcheck.retention.sweep import Sweep as Sweep
     from coatcheck.retention.tally import Report as Report
+    from coatcheck.rules import Rule as Rule
     from coatcheck.scope import Scope as Scope
     from coatcheck.settings.model import Settings as Settings
     from coatcheck.storage.cache import CacheStats as CacheStats
@@ -115,6 +116,7 @@ _HOMES = {
     "retention.tally": ("Report",),
     "retention.rules": ("RetentionRules",),
     "retention.sweep": ("Sweep",),
+    "rules": ("Rule",),
     "scope": ("Scope",),
     "settings.model": ("Settings",),
     "storage.cache": ("CacheStats", "PayloadCache"),

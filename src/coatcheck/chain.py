@@ -1,7 +1,7 @@
 """The one path that every payload takes, on its way into a journal and back."""
 
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Self
@@ -22,6 +22,7 @@ from coatcheck.pipeline.delta_chain import DeltaChains
 from coatcheck.pipeline.encode import Draft, Encoder
 from coatcheck.pipeline.store import Uploader
 from coatcheck.pipeline.upload import Upload
+from coatcheck.rules import Placement, Placements, Rule
 from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.scope import Scope
 from coatcheck.storage.cache import PROCESS_CACHE, PayloadCache
@@ -39,18 +40,20 @@ class Chain:
 
     Args:
         *steps: The steps, in the order of encoding.
+        rules: Exceptions by the names of payloads: the first rule that matches applies.
         decode_only: Return new payloads unchanged, but decode everything: the first step of a roll-out, and the way to
             roll back.
         max_payload: Bytes. Larger payloads are neither encoded nor decoded, whatever size an envelope claims.
         cache: Cache for opened payloads. By default all chains of a process share one of 256 MiB.
 
     Raises:
-        ConfigError: A step is of the wrong type or in the wrong place.
+        ConfigError: A step is of the wrong type or in the wrong place, or a rule names a store that the chain does not have.
     """
 
     def __init__(
         self,
         *steps: Codec | Sealing | Offload,
+        rules: Iterable[Rule] = (),
         decode_only: bool = False,
         max_payload: int = MAX_PAYLOAD,
         cache: PayloadCache = PROCESS_CACHE,
@@ -65,15 +68,22 @@ class Chain:
         self._steps = steps
         self.decode_only = decode_only
         self.max_payload = max_payload
-        self._over = offload.over if offload is not None else 0
         self._policy = SealingPolicy(sealing)
         self._stores: dict[str, ChainStore] = {}
         if offload is not None:
             for alias, store in offload.stores.items():
                 self._stores[alias] = ChainStore(alias, store, offload.deadline, max_payload=max_payload)
+        self._rules = tuple(rules)
+        self._placements = Placements(self._rules, self._stores, offload.over if offload is not None else 0)
         pipeline = CodecPipeline(codecs, max_payload)
         deltas = DeltaChains(cache, pipeline)
-        self._encoder = Encoder(pipeline, deltas, self._over, max_payload, encrypts=self._policy.encrypts)
+        self._encoder = Encoder(
+            pipeline,
+            deltas,
+            max_payload,
+            encrypts=self._policy.encrypts,
+            threshold_varies=self._placements.threshold_varies,
+        )
         self._uploader = Uploader(self._encoder, pipeline, deltas)
         self._decoder = Decoder(self._policy, pipeline, deltas, self._stores, max_payload)
 
@@ -89,7 +99,8 @@ class Chain:
         return Settings.load().chain()
 
     def __repr__(self) -> str:
-        return f"Chain({', '.join(map(repr, self._steps))})"
+        rules = [f"rules={self._rules!r}"] if self._rules else []
+        return f"Chain({', '.join([*map(repr, self._steps), *rules])})"
 
     @property
     def sync(self) -> "SyncChain":
@@ -113,7 +124,7 @@ class Chain:
 
     @property
     def store(self) -> Store:
-        """The store for new objects.
+        """The store for new objects, unless a rule names another one.
 
         Raises:
             ConfigError: The chain has no :class:`Offload`.
@@ -132,7 +143,11 @@ class Chain:
         """True if there is a store that :meth:`encode` and :meth:`put` write to."""
         return bool(self._stores) and not self.decode_only
 
-    async def encode(self, data: bytes, scope: Scope, *, inline: bool = False) -> bytes:
+    def rule_for(self, name: str) -> Rule | None:
+        """Return the rule that applies to payloads with this name; None if none matches."""
+        return self._placements.rule_for(name)
+
+    async def encode(self, data: bytes, scope: Scope, *, inline: bool = False, name: str = "") -> bytes:
         """Return the bytes to journal instead of ``data``: an envelope, or a reference to an object that is now durable.
 
         The same payload in the same scope gives the same object, so encoding it again stores nothing new.
@@ -142,6 +157,7 @@ class Chain:
             data: The payload.
             scope: The scope that it belongs to.
             inline: True to keep it out of the store, whatever its size.
+            name: The engine's name for it, such as ``activity:charge``, to which rules apply.
 
         Raises:
             LimitExceeded: ``data`` is larger than ``max_payload``.
@@ -152,14 +168,18 @@ class Chain:
             return data
         with counting_errors("encode"):
             sealing = await self._policy.load_for_new(scope)
-            if inline or not self._stores or len(data) <= self._over:
+            place = self._place(name)
+            store = None if inline else _store_for(len(data), place)
+            if store is None:
                 return await off_loop(
                     len(data), ENCODE_INLINE_UP_TO, self._encoder.seal_inline, data, sealing
                 )
             begun = time.monotonic()
-            scoped = self.stores[0].scope(sealing)
+            scoped = store.scope(sealing)
             await scoped.wait_for_listing()
-            draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self._encoder.encode, data, scoped)
+            draft = await off_loop(
+                len(data), ENCODE_INLINE_UP_TO, self._encoder.encode, data, scoped, place.over
+            )
             return (
                 draft if isinstance(draft, bytes) else (await self._uploader.store(draft, begun)).to_bytes()
             )
@@ -178,7 +198,7 @@ class Chain:
         return data if self.decode_only else self._encoder.seal_inline(data, self._policy.for_new(scope))
 
     def begin_upload(
-        self, data: bytes, scope: Scope, *, always: bool = False, is_replay: bool = False
+        self, data: bytes, scope: Scope, *, always: bool = False, is_replay: bool = False, name: str = ""
     ) -> bytes | Upload:
         """Encode without awaiting, for hooks that cannot: return the bytes to journal, or an upload to finish before that.
 
@@ -189,6 +209,7 @@ class Chain:
             scope: The scope that it belongs to.
             always: True to make it an object, whatever its size.
             is_replay: True if the engine replays the run: see :meth:`replaying`.
+            name: As :meth:`encode`.
 
         Raises:
             ConfigError: ``always`` is set, and the chain has no :class:`Offload` or is ``decode_only``.
@@ -200,13 +221,15 @@ class Chain:
         if self.decode_only:
             return data
         sealing = self._policy.for_new(scope)
-        if not always and (not self._stores or len(data) <= self._over):
+        place = self._place(name)
+        store = (place.store or self.stores[0]) if always else _store_for(len(data), place)
+        if store is None:
             return self._encoder.seal_inline(data, sealing)
-        scoped = self.stores[0].scope(sealing)
+        scoped = store.scope(sealing)
         if is_replay:
             scoped.state.is_replayed = True
         if not always and len(data) <= ENCODE_INLINE_UP_TO:
-            encoded = self._encoder.encode(data, scoped)
+            encoded = self._encoder.encode(data, scoped, place.over)
             if isinstance(encoded, Draft):
                 return Upload(encoded, self._encoder, self._uploader)
             if not is_ours(encoded) or not is_reference(encoded):
@@ -322,7 +345,7 @@ class Chain:
         with counting_errors("decode"):
             return await self._decoder.open_reference(reference, scope)
 
-    async def put(self, data: bytes, scope: Scope) -> Reference:
+    async def put(self, data: bytes, scope: Scope, *, name: str = "") -> Reference:
         """Store ``data``, whatever its size, and return a reference for :meth:`open_reference`.
 
         As with :meth:`encode`, the object is durable when this returns, and the same payload gives the same object.
@@ -330,6 +353,7 @@ class Chain:
         Args:
             data: The payload.
             scope: The scope that it belongs to.
+            name: As :meth:`encode`; only a rule's store matters here.
 
         Raises:
             ConfigError: The chain has no :class:`Offload`, or is ``decode_only``.
@@ -339,7 +363,8 @@ class Chain:
         """
         self._check_writes()
         with counting_errors("encode"):
-            scoped = self.stores[0].scope(await self._policy.load_for_new(scope))
+            store = self._place(name).store or self.stores[0]
+            scoped = store.scope(await self._policy.load_for_new(scope))
             draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self._encoder.draft, data, scoped)
             return await self._uploader.store(draft)
 
@@ -353,7 +378,9 @@ class Chain:
         """
         if self.offloads:
             with suppress(KeyUnavailable, StoreError):
-                self.stores[0].scope(await self._policy.load_for_new(scope)).state.is_replayed = True
+                sealing = await self._policy.load_for_new(scope)
+                for store in (self.stores[0], *self._placements.others):
+                    store.scope(sealing).state.is_replayed = True
 
     async def load_keys(self, tenant: str) -> None:
         """Load the tenant's key for :meth:`seal_inline` and :meth:`begin_upload`, which cannot await it.
@@ -400,6 +427,9 @@ class Chain:
         if not self.decode_only:
             await self.load_keys(tenant)
 
+    def _place(self, name: str) -> Placement:
+        return self._placements.of(name) if self._rules else self._placements.default
+
     def _check_writes(self) -> None:
         if self.decode_only:
             raise ConfigError("a decode_only chain cannot write", "Use a chain without decode_only.")
@@ -440,6 +470,11 @@ class SyncChain(SyncFace[Chain]):
             if not self._subject.decode_only:
                 self.load_keys(tenant)
             yield
+
+
+def _store_for(size: int, place: Placement) -> ChainStore | None:
+    """Return the store of a payload that may have to be offloaded; None if it stays inline for its size in bytes alone."""
+    return None if place.inline or size <= place.over else place.store
 
 
 def _sort_steps(

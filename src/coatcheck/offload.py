@@ -23,7 +23,7 @@ class Offload:
         over: Bytes. Payloads that are larger than this after the codecs are offloaded; others are sealed inline.
         alias: The name of ``store`` in references: 1 to 32 characters of ``a-z 0-9 _ -``. It must mean the same store
             as long as any journal refers to it. Short names keep references small.
-        read_also: Former stores by alias: read, but never written.
+        read_also: Other stores by alias: former ones, and those that a :class:`Rule` names. Only such a rule writes to them.
         deadline: Seconds for one call to a store, including all retries.
 
     Raises:

@@ -83,3 +83,17 @@ def test_settings_that_cannot_be_used_are_an_error(monkeypatch: pytest.MonkeyPat
     assert done.exit_code == 1
     assert "did you mean COATCHECK_OFFLOAD__STORE?" in done.output
     assert SECRET not in done.output
+
+
+def test_each_rule_has_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COATCHECK_KEYS", KEY.to_text())
+    (tmp_path / "coatcheck.toml").write_text(
+        '[[rules]]\nname = "activity:*"\nover = 0\n[[rules]]\nname = "signal:*"\ninline = true\n'
+    )
+    lines = [" ".join(line.split()) for line in shown().splitlines()]
+    assert [line for line in lines if line.startswith("rules")] == [
+        "rules Rule('activity:*', over=0) (coatcheck.toml)",
+        "rules Rule('signal:*', inline=True) (coatcheck.toml)",
+    ]
+    (tmp_path / "coatcheck.toml").write_text("")
+    assert "rules none (default)" in [" ".join(line.split()) for line in shown().splitlines()]

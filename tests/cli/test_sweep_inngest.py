@@ -93,3 +93,22 @@ def test_the_help_says_what_is_never_swept(monkeypatch: pytest.MonkeyPatch) -> N
     assert (
         "Results of functions, data of events and errors belong to the tenant" in run("inngest", "--help").out
     )
+
+
+def test_what_rules_write_to_another_store_was_never_swept(
+    payloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = tmp_path / "images"
+    monkeypatch.setenv("COATCHECK_OFFLOAD__READ_ALSO__IMAGES", images.as_uri())
+    keep(new_id(), engine="inngest")
+    monkeypatch.setenv("COATCHECK_RULES", '[{"name": "*", "store": "images"}]')
+    keep(new_id(), engine="inngest")
+    age(payloads)
+    age(images)
+    arguments = ("--older-than", "1d", *FREE)
+    assert run("inngest", *arguments).scopes == {"marked": 1}
+    assert run("inngest", *arguments, "--store", "images").scopes == {"marked": 1}
+    age(images)
+    assert run("inngest", *arguments, "--store", "images").scopes == {"deleted": 1}
+    assert (len(objects(images)), len(objects(payloads))) == (0, 1)
+    assert "[offload] has default, images" in refusal("inngest", *arguments, "--store", "imgaes")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coatcheck import ConfigError, FileStore, IntegrityError, Key, Scope
+from coatcheck import ConfigError, FileStore, IntegrityError, Key, Rule, Scope
 from coatcheck.settings import model as settings
 from coatcheck.settings.model import Settings
 from tests.engines.tls import authority
@@ -229,7 +229,7 @@ def test_a_mistake_in_the_file(write: Write, text: str, line: str) -> None:
         (
             "OFFLOAD",
             SECRET,
-            "COATCHECK_CODEC and COATCHECK_OFFLOAD hold JSON; use COATCHECK_OFFLOAD__STORE and the like",
+            "COATCHECK_CODEC, COATCHECK_OFFLOAD and COATCHECK_RULES hold JSON; use COATCHECK_OFFLOAD__STORE and the like",
         ),
     ],
 )
@@ -432,12 +432,71 @@ def test_the_documented_file_says_what_holds_without_it(write: Write, where: str
         example = str(settings.__doc__).partition("::\n")[2].partition("\nNothing is guessed")[0]
     write(example)
     loaded, plain = Settings.load(), Settings(codec={"zstd": {"level": 3}})
-    same = {"offload"}
+    same = {"offload", "rules"}
     assert loaded.model_dump(exclude=same) == plain.model_dump(exclude=same)
     same = {"store", "read_also"}
     assert loaded.offload.model_dump(exclude=same) == plain.offload.model_dump(exclude=same)
-    for field in (*Settings.model_fields, *type(loaded.offload).model_fields):
+    fields = (*Settings.model_fields, *type(loaded.offload).model_fields, *type(loaded.rules[0]).model_fields)
+    for field in fields:
         assert field in example
+
+
+RULES = """
+encrypt = false
+[offload]
+read_also.images = "file:///images"
+[[rules]]
+name = "activity:render"
+store = "images"
+over = 0
+[[rules]]
+name = "signal:*"
+inline = true
+"""
+
+
+def test_rules_arrive_in_their_order(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(RULES)
+    chain = Settings.load().chain()
+    assert chain.rule_for("activity:render") == Rule("activity:render", over=0, store="images")
+    assert chain.rule_for("signal:go") == Rule("signal:*", inline=True)
+    assert chain.rule_for("activity:other") is None
+    monkeypatch.setenv("COATCHECK_RULES", '[{"name": "*", "over": 7}, {"name": "signal:*"}]')
+    assert Settings.load().chain().rule_for("signal:go") == Rule("*", over=7)
+
+
+@pytest.mark.parametrize(
+    ("right", "mistake", "line"),
+    [
+        ("over = 0", "ovr = 0", "rules.0.ovr: there is no such setting; did you mean over?"),
+        ("over = 0", "encrypt = false", "rules.0.encrypt: there is no such setting"),
+        ("over = 0", 'over = "0"', "rules.0.over: must be a whole number"),
+        (
+            "over = 0",
+            "over = -1",
+            "rules.0: the rule for 'activity:render' has a threshold of -1 bytes. Use 0 to offload everything.",
+        ),
+        (
+            "inline = true",
+            "inline = true\nover = 5",
+            (
+                "rules.1: the rule for 'signal:*' keeps payloads inline, and says when or where to offload them. "
+                "Leave out inline, or over and store."
+            ),
+        ),
+        (
+            'store = "images"',
+            'store = "imgaes"',
+            "the rule for 'activity:render' names a store 'imgaes'; [offload] has default, images",
+        ),
+        ('name = "signal:*"', "", "rules.1.name: Field required"),
+        ("[[rules]]", "[[rule]]", "rule: there is no such setting; did you mean rules?"),
+    ],
+)
+def test_a_mistake_in_a_rule(write: Write, right: str, mistake: str, line: str) -> None:
+    assert right in RULES
+    write(RULES.replace(right, mistake))
+    assert wrong() == [line]
 
 
 def test_loading_settings_loads_no_optional_dependency() -> None:

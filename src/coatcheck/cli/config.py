@@ -61,6 +61,8 @@ def _leaves(settings: "Settings") -> Iterator[tuple[tuple[str, ...], object]]:
             value = getattr(model, name)
             if isinstance(value, BaseModel):
                 yield from within(value, (*place, name))
+            elif name == "rules" and value:
+                yield from (((*place, name), item.rule()) for item in value)
             elif isinstance(value, dict):
                 yield from (((*place, name, str(key)), item) for key, item in value.items())
             else:

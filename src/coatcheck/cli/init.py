@@ -45,8 +45,13 @@ encrypt = true                # with the keys in the variable COATCHECK_KEYS, or
 # cache = "/var/cache/app"    # a folder for copies of what was read; sealed as it is in the store
 # cache_bytes = 1073741824    # of that folder
 
-# [offload.read_also]         # other stores, by their aliases: read, never written
+# [offload.read_also]         # other stores, by their aliases: read, and written only by rules
 # old = "s3://old-bucket/prefix"
+
+# [[rules]]                   # by the name of a payload, the first that fits counts
+# name = "activity:render*"
+# over = 65536                # in place of that of [offload]; or inline = true: never to a store
+# store = "old"               # an alias of [offload]
 
 # [serve]                     # the codec server, `coatcheck serve`
 # origins = ["http://localhost:8233"]    # whose pages may ask

@@ -92,19 +92,25 @@ class Encoder:
     Args:
         codecs: The chain's codecs.
         deltas: Finds earlier payloads to build on.
-        over: Bytes after the codecs above which a payload is large.
         max_payload: Bytes that a payload may have.
         encrypts: True if a payload must be sealed even if that only makes it larger.
+        threshold_varies: True if a payload that is an object in a store can be small by another threshold.
     """
 
     def __init__(
-        self, codecs: CodecPipeline, deltas: DeltaChains, over: int, max_payload: int, *, encrypts: bool
+        self,
+        codecs: CodecPipeline,
+        deltas: DeltaChains,
+        max_payload: int,
+        *,
+        encrypts: bool,
+        threshold_varies: bool,
     ) -> None:
         self._codecs = codecs
         self._deltas = deltas
-        self._over = over
         self._max_payload = max_payload
         self._encrypts = encrypts
+        self._threshold_varies = threshold_varies
 
     def seal_inline(self, data: bytes, sealing: ScopeSealer) -> bytes:
         """Return the envelope to journal for a payload of any size. The same payload gives the same bytes.
@@ -132,17 +138,22 @@ class Encoder:
         self._check_size(data)
         return Draft(scope, scope.sealing.sealer.object_id(data), data)
 
-    def encode(self, data: bytes, scope: ScopedStore) -> bytes | Draft:
+    def encode(self, data: bytes, scope: ScopedStore, over: int) -> bytes | Draft:
         """Return the envelope or reference to journal for a payload, or an object that has to be stored first.
 
         Args:
             data: The payload.
-            scope: The scope that it belongs to.
+            scope: Where it is stored if it is large.
+            over: Bytes after the codecs above which it is large.
 
         Raises:
             LimitExceeded: ``data`` is larger than ``max_payload``.
         """
         draft = self.draft(data, scope)
+        if self._threshold_varies and not self._is_surely_large(data, over):
+            draft.whole = self._codecs.encode(data)
+            if len(draft.whole.body) <= over:
+                return self._seal_inline(draft.whole, data, scope.sealing)
         bases = draft.known_bases()
         if bases is not None:
             known = draft.reference(bases).to_bytes()
@@ -151,9 +162,9 @@ class Encoder:
         if scope.state.is_listed(draft.object_id):
             return draft
         draft.base, draft.sketch = self._deltas.base_for(scope, data)
-        if draft.base is None or not self._is_surely_large(data):
-            draft.whole = self._codecs.encode(data)
-            if len(draft.whole.body) <= self._over:
+        if draft.base is None or not self._is_surely_large(data, over):
+            draft.whole = draft.whole or self._codecs.encode(data)
+            if len(draft.whole.body) <= over:
                 return self._seal_inline(draft.whole, data, scope.sealing)
         self._seal(draft)
         return draft
@@ -179,13 +190,13 @@ class Encoder:
         encoded(Outcome.INLINE, len(data), len(sealed))
         return sealed
 
-    def _is_surely_large(self, data: bytes) -> bool:
+    def _is_surely_large(self, data: bytes, over: int) -> bool:
         """Return True if the beginning of the payload alone is above the threshold after compression.
 
         So the payload alone decides if it is offloaded, whether or not there is a base, and a payload that becomes a
         small delta need not be compressed as a whole for that decision.
         """
-        return len(self._codecs.encode(data[: _SAMPLE * self._over]).body) > self._over
+        return len(self._codecs.encode(data[: _SAMPLE * over]).body) > over
 
     def _seal(self, draft: Draft) -> None:
         body = self._delta(draft)

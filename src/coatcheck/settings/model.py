@@ -26,8 +26,13 @@ step inwards. All there is, with what holds where nothing is set::
     # cache = "/var/cache/app"  # a folder for copies of what was read; sealed as it is in the store
     cache_bytes = 1073741824    # of that folder
 
-    [offload.read_also]         # other stores, by their aliases: read, never written; none by default
+    [offload.read_also]         # other stores, by their aliases: read, and written only by rules; none by default
     old = "s3://old-bucket/prefix"
+
+    [[rules]]                   # by name, the first that fits counts: docs/rules.md; none by default
+    name = "activity:render*"
+    over = 65536                # in place of that of [offload]; or inline = true: never to a store
+    store = "old"               # an alias of [offload]
 
     [keyring]                   # other keys than those in COATCHECK_KEYS: docs/keys.md
 
@@ -70,6 +75,7 @@ from coatcheck.errors import ConfigError
 from coatcheck.format.wire import NAME_PATTERN
 from coatcheck.keys.keyring import Keyring
 from coatcheck.offload import DEFAULT_THRESHOLD, MAX_PAYLOAD, Offload
+from coatcheck.rules import Rule
 from coatcheck.settings.keyring import KeyringSettings
 from coatcheck.settings.problems import in_words, reason, unknown
 from coatcheck.settings.registry import make_codec, open_store
@@ -149,6 +155,31 @@ class OffloadSettings(BaseModel):
         )
 
 
+class RuleSettings(BaseModel):
+    """A table ``[[rules]]``: a :class:`~coatcheck.Rule`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    name: str
+    over: int | None = None
+    """Bytes."""
+    inline: bool = False
+    store: str | None = None
+    """An alias."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        try:
+            self.rule()
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def rule(self) -> Rule:
+        """The rule; raises as :class:`~coatcheck.Rule`."""
+        return Rule(self.name, over=self.over, inline=self.inline, store=self.store)
+
+
 class Settings(BaseSettings):
     """Everything that a chain is made from. :meth:`load` reads it; the module's docstring has an example."""
 
@@ -177,6 +208,8 @@ class Settings(BaseSettings):
     """A file of certificates, PEM: the issuers to trust for stores and KMSs, in place of the system's. What a store's URL says
     of its own goes before it. Stores of other packages are told in their URLs only."""
     offload: OffloadSettings = Field(default_factory=OffloadSettings)
+    rules: list[RuleSettings] = []
+    """In the order in which they are tried. In the environment a list in JSON."""
     keyring: KeyringSettings = Field(default_factory=KeyringSettings)
     """Other keys than those in the variable ``COATCHECK_KEYS``."""
     serve: ServeSettings = Field(default_factory=ServeSettings)
@@ -202,7 +235,7 @@ class Settings(BaseSettings):
             ]
         except SettingsError:
             wrong = [
-                f"{_PREFIX}CODEC and {_PREFIX}OFFLOAD hold JSON; use {_PREFIX}OFFLOAD__STORE and the like"
+                f"{_PREFIX}CODEC, {_PREFIX}OFFLOAD and {_PREFIX}RULES hold JSON; use {_PREFIX}OFFLOAD__STORE and the like"
             ]
         except (TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             wrong = [f"{file} cannot be read as TOML: {reason(error)}"]
@@ -224,6 +257,7 @@ class Settings(BaseSettings):
             *(make_codec(name, self.codec.get(name)) for name in self.codecs),
             *sealing,
             self.offload.step(self.ca_bundle),
+            rules=[rule.rule() for rule in self.rules],
             decode_only=self.decode_only,
             max_payload=self.max_payload,
         )
@@ -273,6 +307,16 @@ class Settings(BaseSettings):
             )
         if not self.accept_plain:
             raise ValueError("accept_plain is false, and encrypt is too: nothing would be sealed")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_name_stores(self) -> Self:
+        known = (self.offload.alias, *self.offload.read_also)
+        for rule in self.rules:
+            if rule.store is not None and rule.store not in known:
+                raise ValueError(
+                    f"the rule for {rule.name!r} names a store {rule.store!r}; [offload] has {', '.join(known)}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -351,6 +395,7 @@ _MODELS: dict[tuple[int | str, ...], type[BaseModel]] = {
     ("keyring",): KeyringSettings,
     ("serve",): ServeSettings,
     ("serve", "jwt"): JwtSettings,
+    ("rules",): RuleSettings,
 }
 _SECTIONS = frozenset({"CODEC", "KEYRING", "OFFLOAD", "SERVE"})
 
@@ -361,6 +406,7 @@ def _variables() -> list[str]:
         *(
             _PREFIX + "__".join((*map(str, place), name)).upper()
             for place, model in _MODELS.items()
+            if model is not RuleSettings
             for name in model.model_fields
         ),
         _FILE_VARIABLE,
@@ -370,4 +416,5 @@ def _variables() -> list[str]:
 
 def _fields(place: tuple[int | str, ...]) -> list[str]:
     """What there is beside the setting at ``place``."""
-    return list(_MODELS.get(place[:-1], Settings).model_fields)
+    section = tuple(part for part in place[:-1] if isinstance(part, str))
+    return list(_MODELS.get(section, Settings).model_fields)

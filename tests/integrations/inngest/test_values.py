@@ -145,7 +145,7 @@ async def there_and_back(check: ClaimCheck, value: Any) -> Any:
 async def sent_and_received(check: ClaimCheck, value: Any) -> Any:
     """A field of an event, beside one in the clear."""
     data = {"value": value, "order": 7}
-    sealed = json.loads(json.dumps(await check.events.seal(data, original=data)))
+    sealed = json.loads(json.dumps(await check.events.seal(data, original=data, name="")))
     opened = await check.events.open("any", {**sealed, "_inngest": {}}, check.payloads.run(RUN))
     assert opened["order"] == 7
     return opened["value"]

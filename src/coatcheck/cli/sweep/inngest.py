@@ -13,7 +13,17 @@ import typer
 
 from coatcheck.cli.failures import told_in_one_line
 from coatcheck.cli.progress import with_progress
-from coatcheck.cli.sweep.options import SHARE, WEEK, AsJson, Delete, Grace, MaxShare, Tenants, span
+from coatcheck.cli.sweep.options import (
+    SHARE,
+    WEEK,
+    AsJson,
+    Delete,
+    Grace,
+    MaxShare,
+    StoreAlias,
+    Tenants,
+    span,
+)
 from coatcheck.cli.sweep.printing import print_report
 from coatcheck.cli.sweep.running import swept
 from coatcheck.errors import ConfigError
@@ -48,6 +58,7 @@ def inngest(
     tenant: Tenants = None,
     grace: Grace = WEEK,
     max_share: MaxShare = SHARE,
+    store: StoreAlias = None,
     delete: Delete = False,
     as_json: AsJson = False,
 ) -> None:
@@ -55,7 +66,7 @@ def inngest(
 
     Results of functions, data of events and errors belong to the tenant, and are never swept.
 
-    Uses the store and the keys of the settings.
+    Uses the stores and the keys of the settings; sweeps one store.
     Run it once a day: the first sweep marks, the first sweep after the grace deletes.
     """
     if live is None and older_than is None:
@@ -68,7 +79,14 @@ def inngest(
         rules = RetentionRules(grace=grace, idle=max(older_than or grace, grace))
         if live is None:
             return await swept(
-                "inngest", None, tenants, rules=rules, max_share=max_share, progress=progress, delete=delete
+                "inngest",
+                None,
+                tenants,
+                rules=rules,
+                max_share=max_share,
+                progress=progress,
+                delete=delete,
+                alias=store,
             )
         # The SDK is optional, and slow to load.
         from coatcheck.integrations.inngest.live_runs import ListedRuns  # noqa: PLC0415
@@ -83,6 +101,7 @@ def inngest(
                 max_share=max_share,
                 progress=progress,
                 delete=delete,
+                alias=store,
             )
 
     with told_in_one_line("sweep inngest"):

@@ -65,3 +65,12 @@ Tenants = Annotated[
         show_default="default",
     ),
 ]
+StoreAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="ALIAS",
+        help="Sweep this one of the stores in [offload]: each that rules write to has to be swept by itself.",
+        show_default="that of [offload] itself",
+    ),
+]

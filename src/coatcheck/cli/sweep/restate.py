@@ -16,6 +16,7 @@ from coatcheck.cli.sweep.options import (
     MaxShare,
     Moved,
     NoRuns,
+    StoreAlias,
     Tenants,
 )
 from coatcheck.cli.sweep.printing import print_report
@@ -42,13 +43,14 @@ def restate(
     max_share: MaxShare = SHARE,
     no_runs: NoRuns = None,
     moved: Moved = False,
+    store: StoreAlias = None,
     delete: Delete = False,
     as_json: AsJson = False,
 ) -> None:
     """Sweep payloads that no invocation, state or promise of the server can reach.
 
     Completed invocations keep payloads until they are purged; state keeps its payloads forever.
-    Uses the store and the keys of the settings.
+    Uses the stores and the keys of the settings; sweeps one store.
     Run it once a day: the first sweep marks, the first sweep after the grace deletes.
     """
 
@@ -67,6 +69,7 @@ def restate(
             max_share=max_share,
             progress=progress,
             delete=delete,
+            alias=store,
             moved=moved,
             no_runs=no_runs or (),
         )

@@ -7,6 +7,8 @@ from coatcheck.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from coatcheck.chain import Chain
+    from coatcheck.contracts.store import Store
     from coatcheck.retention.live import LiveRuns
     from coatcheck.retention.rules import RetentionRules
     from coatcheck.retention.tally import Report
@@ -24,8 +26,9 @@ async def swept(
     delete: bool,
     moved: bool = False,
     no_runs: "Sequence[str]" = (),
+    alias: str | None = None,
 ) -> "Report":
-    """Sweep the store of the settings, or report what a sweep would do.
+    """Sweep a store of the settings, or report what a sweep would do.
 
     Args:
         engine: Name of the engine whose payloads are swept.
@@ -37,9 +40,10 @@ async def swept(
         delete: Mark and delete; without it, a dry run.
         moved: Accept another cluster or namespace than in earlier sweeps.
         no_runs: Tenants that are known to have no runs.
+        alias: The store's; None for the one that the chain writes to without rules.
 
     Raises:
-        ConfigError: The store has nothing of any of the tenants.
+        ConfigError: The store has nothing of any of the tenants, or there is no such store.
         CoatcheckError: As for :meth:`~coatcheck.retention.sweep.Sweep.run`.
     """
     # Slow to load, and other commands do not need it.
@@ -48,8 +52,9 @@ async def swept(
     from coatcheck.storage.prefixes import ScopePrefixes  # noqa: PLC0415
 
     async with Chain.from_settings() as chain:
+        store = _store(chain, alias)
         work = Sweep(
-            chain.store,
+            store,
             ScopePrefixes(chain.sealings),
             live,
             engine=engine,
@@ -63,7 +68,17 @@ async def swept(
         report = await (work.run() if delete else work.look())
         if not report.found:
             raise ConfigError(
-                f"{chain.store!r} has no payloads of {engine} for {', '.join(tenants)}, and was never swept for it",
+                f"{store!r} has no payloads of {engine} for {', '.join(tenants)}, and was never swept for it",
                 "Nothing was swept. Check the store, the keys, and the names. A new store has nothing to sweep yet.",
             )
         return report
+
+
+def _store(chain: "Chain", alias: str | None) -> "Store":
+    if alias is None:
+        return chain.store
+    for store in chain.stores:
+        if store.alias == alias:
+            return store.client.store
+    known = ", ".join(store.alias for store in chain.stores)
+    raise ConfigError(f"there is no store {alias!r}; [offload] has {known}", "Name one of them.")

@@ -6,7 +6,17 @@ import typer
 
 from coatcheck.cli.failures import told_in_one_line
 from coatcheck.cli.progress import with_progress
-from coatcheck.cli.sweep.options import SHARE, WEEK, AsJson, Delete, Grace, MaxShare, Moved, NoRuns
+from coatcheck.cli.sweep.options import (
+    SHARE,
+    WEEK,
+    AsJson,
+    Delete,
+    Grace,
+    MaxShare,
+    Moved,
+    NoRuns,
+    StoreAlias,
+)
 from coatcheck.cli.sweep.printing import print_report
 from coatcheck.cli.sweep.running import swept
 from coatcheck.cli.temporal.options import Address, Server, check_installed
@@ -40,12 +50,13 @@ def temporal(
     ] = False,
     no_runs: NoRuns = None,
     moved: Moved = False,
+    store: StoreAlias = None,
     delete: Delete = False,
     as_json: AsJson = False,
 ) -> None:
     """Sweep payloads of workflows that are neither running nor retained on the server.
 
-    Uses the store and the keys of the settings.
+    Uses the stores and the keys of the settings; sweeps one store.
     Run it once a day: the first sweep marks, the first sweep after the grace deletes.
     """
 
@@ -72,6 +83,7 @@ def temporal(
             max_share=max_share,
             progress=progress,
             delete=delete,
+            alias=store,
             moved=moved,
             no_runs=no_runs or (),
         )

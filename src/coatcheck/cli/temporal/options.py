@@ -24,7 +24,7 @@ RunId = Annotated[str | None, typer.Option(help="Which run of the workflow.", sh
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Which server, as far as the command was told."""
+    """The server, as far as the command line names it."""
 
     address: str | None
     """Host and port; None takes what the ``temporal`` command would take."""
