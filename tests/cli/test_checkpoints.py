@@ -299,7 +299,7 @@ def test_what_is_wrong_is_said_in_one_line(
 ) -> None:
     arguments = command if command == ("runs",) else (*command, "--run", "order-7")
     if command != ("runs",):
-        assert "a scope needs a tenant" in refusal(*command, "--run", "")
+        assert "a scope has an empty tenant" in refusal(*command, "--run", "")
     for record in records(tmp_path):
         record.write_bytes(record.read_bytes()[:-1])
     if command[0] in {"show", "restore"}:

@@ -174,7 +174,7 @@ def check_key(key: str) -> str:
     """
     if len(key) > MAX_KEY_LENGTH or not _KEY.fullmatch(key):
         raise ConfigError(
-            f"{key[:80]!r} is not a valid object key",
+            f"{key[:80]!r} is not an object key",
             "Use segments of letters, digits and . _ = - joined by single slashes.",
         )
     return key
