@@ -34,15 +34,16 @@ class Plan(NamedTuple):
 class Reach(NamedTuple):
     """The namespaces that a request reaches.
 
-    Who may read a namespace may ask for everything in it, so to open a payload of it beside others gives nothing away.
+    A caller who may read a namespace may ask for everything in it, so opening one of its payloads beside others reveals
+    nothing more.
     """
 
     namespace: str
-    """The one that is asked about."""
+    """The namespace that is asked about."""
     nexus: tuple[str, ...] = ()
-    """Those at the other end of its Nexus operations where the caller may read, too."""
+    """Namespaces at the other end of its Nexus operations that the caller may read."""
     withheld: tuple[str, ...] = ()
-    """Those where the caller may not."""
+    """Namespaces at the other end that the caller may not read."""
 
 
 class _Sealed(NamedTuple):
