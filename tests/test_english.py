@@ -15,7 +15,6 @@ NOT_YET = (
     "integrations",
     "src/coatcheck/cli",
     "src/coatcheck/doctor",
-    "src/coatcheck/settings",
     "src/coatcheck/sync.py",
     "src/coatcheck/testing",
 )
