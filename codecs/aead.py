@@ -35,7 +35,7 @@ def _hkdf(key: bytes, length: int, label: bytes, *fields: bytes, salt: bytes = b
 
 
 def _framed(*fields: bytes) -> bytes:
-    """Fields that cannot run into each other: each after its length in 8 bytes, big-endian."""
+    """Join fields so that they cannot run into each other: each after its length in 8 bytes, big-endian."""
     # A list: a generator takes three times as long, and every payload comes through here.
     return b"".join([part for field in fields for part in (len(field).to_bytes(8, "big"), field)])
 
@@ -48,13 +48,13 @@ class Encrypt(Sealing):
 
     Args:
         keyring: The keys: a :class:`~coatcheck.Keyring`, or :class:`~coatcheck.TenantKeys`.
-        accept_plain: Take payloads in the clear as they are, which whoever can start, signal or call can write. Needed
-            while processes without the chain are still writing; ``False`` afterwards, and they are refused.
-        accept_unsealed: Also open what a chain without ``Encrypt`` wrote earlier. For the time in which
-            encryption is being introduced; it lets whoever can write to the journal skip the authentication.
+        accept_plain: Accept payloads in the clear, which anyone who can start, signal or call can write. Needed while
+            processes without the chain still write; set ``False`` afterwards, and they are refused.
+        accept_unsealed: Also open what a chain without ``Encrypt`` wrote. Only for the time in which encryption is
+            being introduced: it lets anyone who can write to the journal skip authentication.
 
     Raises:
-        ConfigError: ``accept_unsealed`` without ``accept_plain``.
+        ConfigError: ``accept_unsealed`` is set without ``accept_plain``.
     """
 
     suite = 1
@@ -64,8 +64,8 @@ class Encrypt(Sealing):
     ) -> None:
         if accept_unsealed and not accept_plain:
             raise ConfigError(
-                "accept_unsealed=True takes what anyone can write, and accept_plain=False is to refuse that",
-                "Set accept_plain=False once nothing is read any more that was written before encryption.",
+                "accept_unsealed=True accepts what anyone can write; accept_plain=False refuses it",
+                "Set accept_plain=False only once nothing written before encryption is read any more.",
             )
         self._keyring = keyring
         self.accept_plain = accept_plain
@@ -125,7 +125,7 @@ class Encrypt(Sealing):
 
 
 class _Derived:
-    """What was derived from one key: that costs about 20 us a scope, and a worker meets the same few thousand again."""
+    """Cache of what was derived from one key: deriving costs about 20 us a scope, and a worker meets the same few thousand."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -140,7 +140,7 @@ class _Derived:
 
 
 class _TenantKeys:
-    """What one tenant's key is turned into; nothing else is ever done with the key itself."""
+    """Derived keys of one tenant; its key itself is used for nothing but deriving them."""
 
     def __init__(self, tenant_key: bytes) -> None:
         self.tag = _hkdf(tenant_key, 16, b"tenant-tag")
@@ -155,7 +155,7 @@ class _TenantKeys:
         return joined_run_tag(engine, run_digest, series_digest)
 
     def scope_keys(self, run_tag: bytes) -> tuple[bytes, bytes, bytes]:
-        """The address key, the data key and the salt key of a scope."""
+        """Return the address key, the data key and the salt key of a scope."""
         keys = _hkdf(self._tenant_key, 3 * _KEY_LENGTH, b"scope", run_tag)
         return keys[:32], keys[32:64], keys[64:]
 

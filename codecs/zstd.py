@@ -21,7 +21,7 @@ else:
     from backports import zstd as zstd  # noqa: PLC0414
 
 _MAX_WINDOW_LOG = 27
-"""A frame that asks for a window above 128 MiB is refused: RFC 8878, section 3.1.1.1.2 leaves that to readers."""
+"""Largest window: frames that ask for more than 128 MiB are refused (RFC 8878, section 3.1.1.1.2, leaves it to readers)."""
 _LONG_DISTANCE_ABOVE = 1280 * 1024
 """Bytes of a base above which long-distance matching finds what the search itself overlooks (measured on states that
 change all over: 15% smaller at 1.5 MB, 10% at 1.2 MB, each time at half the speed)."""
@@ -29,7 +29,7 @@ _FAST_UP_TO = 3
 """Level up to which deltas use the plainest search: nearly all of a payload that resembles its base is one long match,
 which any search finds (measured on conversations: 1.4 times as fast as level 3's own, 4-5% larger)."""
 _FAST_HASH_LOG = 15
-"""Of the plainest search: a table of 128 KiB, set up anew for each delta and small enough for a core's own cache (measured
+"""Table of the plainest search: 128 KiB, set up anew for each delta and small enough for a core's own cache (measured
 against twice that: 2-5% faster, 1-2% larger on conversations and states, 6% on numbers)."""
 _FAST_MIN_MATCH = 6
 """Bytes (measured: 1-9% smaller than level 3's 5 on text and numbers, since fewer poor matches are taken)."""
@@ -38,9 +38,9 @@ _OVERLOOKED_ABOVE = 1 / 16
 plainest search takes the nearest of many matches, and never meets the long one (measured on logs of five words: 36 KB
 where 2 KB do, of 250 KB)."""
 _SMALLEST_PREFIX = 8
-"""Bytes that Zstandard wants of a prefix at the least."""
+"""Smallest prefix that Zstandard uses, in bytes."""
 
-_DAMAGED = "It was damaged before it was sealed, or written by something else under the same codec name."
+_DAMAGED = "It was damaged before it was sealed, or another codec with the same name wrote it."
 
 
 class _Compressors(threading.local):
@@ -60,7 +60,7 @@ _compressors = _Compressors()
 
 @dataclass(frozen=True, slots=True)
 class Zstd(DeltaCodec):
-    """Compress with Zstandard, and leave payloads alone that do not get smaller.
+    """Compress with Zstandard; payloads that do not get smaller stay as they are.
 
     Args:
         level: 1 (fastest) to 22 (smallest). 3 compresses 250-400 MB/s a core at a ratio of about 3 on text.
@@ -82,7 +82,7 @@ class Zstd(DeltaCodec):
             )
 
     def encode(self, data: bytes) -> bytes | None:
-        """One frame with its content size declared; ``None`` if that is not smaller than ``data``."""
+        """Return one frame that declares its content size; ``None`` if that is not smaller than ``data``."""
         compressor = _compressors.at(self.level)
         frame = compressor.compress(data, compressor.FLUSH_FRAME)
         return frame if len(frame) < len(data) else None
@@ -92,7 +92,7 @@ class Zstd(DeltaCodec):
         return _decompress(data, limit, None)
 
     def encode_delta(self, data: bytes, base: bytes) -> bytes | None:
-        """One frame whose prefix is ``base``, without a checksum: what seals it vouches for it and for its base.
+        """Return one frame whose prefix is ``base``, without a checksum: sealing authenticates it and its base.
 
         ``None`` where both exceed 128 MiB, ``base`` is tiny or ``data`` is empty.
         """
@@ -147,7 +147,7 @@ class Zstd(DeltaCodec):
 
 
 def _decompress(data: bytes | memoryview, limit: int, base: bytes | None) -> bytes:
-    """At most what the frame declares, which is where the decompressor ends in any case."""
+    """Return at most as many bytes as the frame declares; the decompressor stops there in any case."""
     prefix = zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if base else None
     try:
         _check(data, limit)

@@ -25,29 +25,29 @@ class GCSStore(Store):
     connection is opened before the first request.
 
     Each write is one request, with ``ifGenerationMatch=0`` for a create, and carries the CRC32C of its bytes,
-    which the service checks before it keeps anything; what comes back is compared with the CRC32C that the service gives.
+    which the service checks before it keeps anything; bytes read are compared with the CRC32C that the service gives.
     No failed write is retried here.
 
     The credentials need ``storage.objects.create``, ``get``, ``delete`` and ``list`` on the bucket; without the
-    last, the service calls a missing object a denied one. Google takes about one write a second to the same
-    key and asks the others to come back later.
+    last, the service answers "denied" for a missing object. Google accepts about one write a second to the same key
+    and asks the others to come back later.
 
-    Redirects are never followed, and a success counts only with what Google alone can say of what was asked: a page that a
-    proxy shows instead is an error.
+    Redirects are never followed. A success counts only if it carries what Google alone can know of the request, so a
+    page that a proxy shows instead is an error.
 
     Args:
         bucket: Its name; it must exist.
         prefix: Segments that all keys are kept below, such as ``"prod/payloads"``.
-        credentials: Of google-auth. Defaults to application default credentials.
+        credentials: google-auth's. Defaults to application default credentials.
         project: The project that requests are billed to. Defaults to that of the credentials.
         endpoint_url: Another address of the service; with ``http://`` an emulator, to which no credentials are
             sent unless they are given here. Defaults to ``STORAGE_EMULATOR_HOST``, and to
             ``https://storage.googleapis.com``.
-        connections: The most requests under way at once in each event loop; others wait in line.
-        ca_bundle: A file of the certificates, PEM, of those who may vouch for the service and for Google's token server.
-            Defaults to the system's.
-        timeout: Seconds of silence, or for which less than 1 MiB a second passes, after which a request is given up, not
-            counting the wait in line.
+        connections: Most requests under way at once in each event loop; others wait in line.
+        ca_bundle: A PEM file of the issuers to trust for the service and for Google's token server. Defaults to the
+            system's.
+        timeout: Seconds of silence, or of less than 1 MiB a second, after which a request is given up, not counting the
+            wait in line.
 
     Raises:
         ConfigError: An argument is malformed, or a package is not installed.
@@ -75,7 +75,7 @@ class GCSStore(Store):
             ) from missing
         if not _BUCKET.fullmatch(bucket):
             raise ConfigError(
-                f"{bucket[:80]!r} is not a bucket's name", "Pass the name alone, without gs://."
+                f"{bucket[:80]!r} is not a bucket name", "Pass the bucket's name alone, without gs://."
             )
         if connections < 1:
             raise ConfigError("a store needs at least one connection", "Pass connections=1 or more.")
@@ -83,7 +83,7 @@ class GCSStore(Store):
         self.prefix = f"{check_key(prefix.removesuffix('/'))}/" if prefix else ""
         if len(self.prefix) + MAX_KEY_LENGTH > _GCS_NAME_LENGTH:
             raise ConfigError(
-                f"a prefix of {len(self.prefix)} characters leaves too little of the {_GCS_NAME_LENGTH} for keys",
+                f"the prefix has {len(self.prefix)} characters, which leaves too few of {_GCS_NAME_LENGTH} for keys",
                 f"Use at most {_GCS_NAME_LENGTH - MAX_KEY_LENGTH} characters.",
             )
         endpoint = endpoint_of(endpoint_url)
@@ -108,7 +108,7 @@ class GCSStore(Store):
         """See :meth:`Store.get`.
 
         Raises:
-            IntegrityError: The bytes were damaged on their way.
+            IntegrityError: The bytes were damaged in transit.
         """
         return await self._bucket.get(self._name(key), limit, key)
 

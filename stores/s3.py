@@ -1,4 +1,4 @@
-"""Objects in a bucket of Amazon S3, or of a service that speaks its protocol."""
+"""Objects in a bucket of Amazon S3 or of a service with the same API."""
 
 import asyncio
 import re
@@ -37,30 +37,30 @@ class S3Store(Store):
     environment counts, but for proxies. Nothing is looked up and no connection is opened before the first request.
 
     Each write is one PUT, with ``If-None-Match: *`` for a create, and carries the SHA-256 of its bytes, which
-    S3 verifies and keeps. Uploads are not split into parts: S3 takes 5 GiB in one PUT, a single PUT appears
-    whole or not at all, and a cancelled one leaves no hidden parts to pay for. No write is retried here.
+    S3 verifies and keeps. Uploads are not split into parts: S3 accepts 5 GiB in one PUT, a PUT appears whole or
+    not at all, and a cancelled one leaves no hidden parts to pay for. No write is retried here.
 
-    Redirects are never followed, and a success counts only with what S3 alone can say of what was asked: a page that a
-    proxy shows instead is an error.
+    Redirects are never followed. A success counts only if it carries what S3 alone can know of the request, so a page
+    that a proxy shows instead is an error.
 
     The credentials need ``s3:PutObject``, ``s3:GetObject`` and ``s3:DeleteObject`` on the objects and
-    ``s3:ListBucket`` on the bucket; without the last, S3 calls a missing object a denied one. To sweep a bucket with
+    ``s3:ListBucket`` on the bucket; without the last, S3 answers "denied" for a missing object. Sweeping a bucket with
     versioning takes ``s3:GetBucketVersioning``, ``s3:ListBucketVersions`` and ``s3:DeleteObjectVersion`` as well.
 
     Args:
         bucket: Its name; it must exist.
         prefix: Segments that all keys are kept below, such as ``"prod/payloads"``, for coatcheck alone.
-        session: Where credentials, region and endpoint come from. Defaults to a new one, by boto3's own rules.
-        endpoint_url: Another service than Amazon's; ``http://`` only for tests. Defaults to what boto3 finds.
+        session: Source of credentials, region and endpoint. Defaults to a new one, by boto3's own rules.
+        endpoint_url: A service other than Amazon's; ``http://`` only for tests. Defaults to what boto3 finds.
         region: The bucket's region. Defaults to the session's.
-        path_style: Whether the bucket stands in the path instead of the host name. Defaults to the host name at
-            Amazon, unless the bucket's name has a dot, and to the path elsewhere.
+        path_style: True to put the bucket in the path instead of the host name. By default the host name at Amazon,
+            unless the bucket's name has a dot, and the path elsewhere.
         sse: Encryption at rest to ask for: ``"AES256"`` (SSE-S3), ``"aws:kms"`` or ``"aws:kms:dsse"``. Defaults
             to the bucket's own setting.
         kms_key_id: The KMS key, by its ARN; implies ``sse="aws:kms"``. Defaults to the account's key for S3.
-        ca_bundle: A file of the certificates, PEM, of those who may vouch for the service. Defaults to what boto3 finds
-            (``AWS_CA_BUNDLE``, or ``ca_bundle`` of the profile), else to the system's.
-        timeout: Seconds of silence, or for which less than 1 MiB a second passes, after which a request is given up.
+        ca_bundle: A PEM file of the issuers to trust for the service. Defaults to what boto3 finds (``AWS_CA_BUNDLE``,
+            or ``ca_bundle`` of the profile), else to the system's.
+        timeout: Seconds of silence, or of less than 1 MiB a second, after which a request is given up.
 
     Raises:
         ConfigError: The bucket's name or the prefix is malformed, it is a directory bucket, or a package is not installed.
@@ -85,20 +85,20 @@ class S3Store(Store):
                 raise ConfigError(f"{module} is not installed", "Run: pip install 'coatcheck[s3]'")
         if not _BUCKET.fullmatch(bucket):
             raise ConfigError(
-                f"{bucket[:80]!r} is not a bucket's name", "Pass the name alone, without s3://."
+                f"{bucket[:80]!r} is not a bucket name", "Pass the bucket's name alone, without s3://."
             )
         if bucket.endswith(_UNORDERED):
             raise ConfigError(
-                f"{bucket!r} is a directory bucket, which lists in no order and keeps objects in one zone",
+                f"{bucket!r} is a directory bucket: it lists in no order and keeps objects in one zone",
                 "Use a general purpose bucket.",
             )
         if kms_key_id is not None and sse == "AES256":
-            raise ConfigError("SSE-S3 takes no KMS key", 'Pass sse="aws:kms", or no kms_key_id.')
+            raise ConfigError("SSE-S3 does not use a KMS key", 'Pass sse="aws:kms", or no kms_key_id.')
         self.bucket = bucket
         self.prefix = f"{check_key(prefix.removesuffix('/'))}/" if prefix else ""
         if len(self.prefix) + MAX_KEY_LENGTH > _S3_KEY_LENGTH:
             raise ConfigError(
-                f"a prefix of {len(self.prefix)} characters leaves too little of S3's {_S3_KEY_LENGTH} for keys",
+                f"the prefix has {len(self.prefix)} characters, which leaves too few of S3's {_S3_KEY_LENGTH} for keys",
                 f"Use at most {_S3_KEY_LENGTH - MAX_KEY_LENGTH} characters.",
             )
         self._path_style = path_style
@@ -218,7 +218,7 @@ class S3Store(Store):
         delete_noncurrent(client, self.bucket, self.prefix + prefix)
 
     def _start_anew(self) -> None:
-        """In a forked child: connections are the parent's."""
+        """Drop connections in a forked child: they are the parent's."""
         abandon(self._boto3)
         self._boto3 = None
         self._opening = threading.Lock()
@@ -229,7 +229,7 @@ def _key_of(entry: StoredObject) -> str:
 
 
 def _folders(key: str, prefix: str) -> list[str]:
-    """The folders of a key that are longer than ``prefix``."""
+    """Return the folders of a key that are longer than ``prefix``."""
     return [key[:end] for end, char in enumerate(key) if char == "/" and end >= len(prefix)]
 
 

@@ -38,7 +38,7 @@ class GCSBucket:
     """Objects by their names in the bucket.
 
     Args:
-        name: The bucket's.
+        name: The bucket's name.
         client: Sends requests.
     """
 
@@ -109,7 +109,7 @@ class GCSBucket:
             raise foreign(self._name, answer, key)
 
     async def delete_versions(self, prefix: str) -> None:
-        """Delete for good what is not current below ``prefix``."""
+        """Delete for good every noncurrent version below ``prefix``."""
         query = {
             "prefix": prefix,
             "versions": "true",
@@ -126,7 +126,7 @@ class GCSBucket:
             query["pageToken"] = page["nextPageToken"]
 
     async def page(self, prefix: str, count: int, token: str) -> tuple[list[StoredObject], str]:
-        """A page of a listing, and the token of the next; empty after the last."""
+        """Return a page of a listing, and the token of the next; empty after the last."""
         query = {
             "prefix": prefix,
             "maxResults": str(count),
@@ -147,7 +147,7 @@ class GCSBucket:
         return entries, str(page.get("nextPageToken", ""))
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         await self._client.close()
 
     async def _listing(self, query: Mapping[str, str]) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class GCSBucket:
         *,
         limit: int = ANSWER_LIMIT,
     ) -> Answer:
-        """The answer of a success, or a 404."""
+        """Return the answer if it is a success or a 404."""
         path = f"{self._path}/{quote(name, safe='')}" if name else self._path
         answer = await self._client.ask(method, path, query, key, limit=limit)
         if answer.status not in _SUCCESS and answer.status != HTTPStatus.NOT_FOUND:
@@ -184,7 +184,7 @@ class GCSBucket:
             await self._listing({"maxResults": "1", "fields": "kind"})
 
     def _missing(self, answer: Answer, key: str) -> Exception:
-        """The error for a 404 that is not about an object."""
+        """Return the error for a 404 that is not about an object."""
         return no_bucket(self._name) if said(answer)[1] else wrong_place(self._name, answer, key)
 
 
@@ -203,7 +203,7 @@ def _stated_checksum(answer: Answer) -> str:
 
 
 def _fields(answer: Answer) -> dict[str, Any]:
-    """The fields of a JSON object; none where the answer is no such object, or was cut off."""
+    """Return the fields of a JSON object; none if the answer is not one, or was cut off."""
     try:
         fields = json.loads(answer.body) if answer.size == len(answer.body) else None
     except ValueError:

@@ -11,10 +11,10 @@ _EMULATOR: Final = "STORAGE_EMULATOR_HOST"
 
 
 def endpoint_of(given: str | None) -> str:
-    """The address that paths are put behind: the one given, or else of an emulator that the environment names, or Google's.
+    """Return the service's base address: the one given, or else that of an emulator in the environment, or Google's.
 
     Raises:
-        ConfigError: It is no http or https address.
+        ConfigError: It is not an http or https address.
     """
     url = given or os.environ.get(_EMULATOR) or _GOOGLE
     if not given and "://" not in url:
@@ -32,5 +32,5 @@ def endpoint_of(given: str | None) -> str:
 
 
 def is_emulator(endpoint: str) -> bool:
-    """Tell if nobody is asked for credentials there: it has no TLS, or the environment names it as an emulator."""
+    """Tell if no credentials are sent there: it has no TLS, or the environment names it as an emulator."""
     return endpoint.startswith("http:") or (bool(os.environ.get(_EMULATOR)) and endpoint == endpoint_of(None))

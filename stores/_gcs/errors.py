@@ -1,4 +1,4 @@
-"""What Google Cloud Storage's answers mean in our error tree."""
+"""Google Cloud Storage's answers as errors of our tree."""
 
 import json
 from http import HTTPStatus
@@ -18,7 +18,7 @@ _TOO_FAST = {"rateLimitExceeded", "userRateLimitExceeded"}
 _LATER = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
 _LOCKED = {"objectUnderActiveHold", "objectRetained", "retentionPolicyNotMet"}
 _SAID = 300
-"""Characters of the service's own message that are passed on."""
+"""Most characters of the service's own message that are passed on."""
 
 
 def said(answer: Answer) -> tuple[str, str]:
@@ -32,7 +32,7 @@ def said(answer: Answer) -> tuple[str, str]:
 
 
 def is_already_there(answer: Answer) -> bool:
-    """Whether a create met an object. 412 alone is no proof of one: it is also given for broken organisation policies."""
+    """Tell if a create met an object. 412 alone is no proof of one: it is also given for broken organisation policies."""
     return answer.status == HTTPStatus.PRECONDITION_FAILED and said(answer)[0] == "conditionNotMet"
 
 
@@ -44,7 +44,7 @@ def is_from_google(answer: Answer) -> bool:
 
 
 def typed(answer: Answer, bucket: str, key: str) -> CoatcheckError:
-    """The error for an answer that is neither a success nor 404."""
+    """Return the error for an answer that is neither a success nor 404."""
     reason, message = said(answer)
     status = answer.status
     what = f"bucket {bucket!r} answers {' '.join(filter(None, (str(status), reason)))}"
@@ -54,7 +54,7 @@ def typed(answer: Answer, bucket: str, key: str) -> CoatcheckError:
     if status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR or reason in _TOO_FAST or was_damaged:
         return StoreUnavailable(what, "Retry after a pause.", key, answer.retry_after())
     if reason in _LOCKED:
-        todo = "It is locked until its retention or hold is over; leave it till then."
+        todo = "It is locked until its retention or hold ends. Leave it until then."
         return StoreDenied(what, todo, key)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return StoreDenied(what, "Check the credentials and the roles that they have on the bucket.", key)
@@ -64,37 +64,37 @@ def typed(answer: Answer, bucket: str, key: str) -> CoatcheckError:
 
 
 def foreign(bucket: str, answer: Answer, key: str) -> StoreUnavailable:
-    """The error for a success that is not Google's, or not about what was asked."""
+    """Return the error for a success that is not Google's, or not about what was asked."""
     return StoreUnavailable(
-        f"something else than Google Cloud Storage answers {answer.status} for bucket {bucket!r}",
+        f"something other than Google Cloud Storage answered {answer.status} for bucket {bucket!r}",
         "Check the endpoint, and what stands in between: a proxy, or a page to sign in at.",
         key,
     )
 
 
 def wrong_place(bucket: str, answer: Answer, key: str) -> ConfigError:
-    """The error for a 404 that is not in Google's words."""
+    """Return the error for a 404 that is not in Google's words."""
     return ConfigError(
         f"{answer.status} for bucket {bucket!r}, and not in Google's words",
-        "Check the endpoint: nobody there, or on the way there, answers as Google Cloud Storage does.",
+        "Check the endpoint: the server there, or a proxy before it, does not answer as Google Cloud Storage does.",
         key,
     )
 
 
 def no_bucket(bucket: str) -> ConfigError:
-    """The error for a bucket that is not there."""
+    """Return the error for a bucket that does not exist."""
     return ConfigError(f"there is no bucket {bucket!r}", "Create it, or correct its name or the endpoint.")
 
 
 def damaged(bucket: str, key: str) -> IntegrityError:
-    """The error for bytes that are not those that the service says it sent."""
+    """Return the error for bytes that are not those that the service says it sent."""
     return IntegrityError(
-        f"an object from bucket {bucket!r} was damaged on its way: it has another CRC32C", "Retry.", key
+        f"an object from bucket {bucket!r} was damaged in transit: its CRC32C differs", "Retry.", key
     )
 
 
 def no_object(bucket: str, key: str) -> PayloadNotFound:
-    """The error for an object that is not there."""
+    """Return the error for an object that does not exist."""
     return PayloadNotFound(
         f"there is no such object in bucket {bucket!r}",
         "Restore a version or the soft-deleted object, and check the bucket's lifecycle rules.",

@@ -48,15 +48,15 @@ _TRY_AGAIN: Final = {
     "XAmzContentSHA256Mismatch",
 }
 _TOO_LARGE: Final = {"EntityTooLarge", "MaxMessageLengthExceeded"}
-_OF_USE: Final = "A service is of use if it has conditional writes and SHA-256 checksums."
+_OF_USE: Final = "Use a service that has conditional writes and SHA-256 checksums."
 _MAYBE_LOCKED: Final = {"AccessDenied", "InvalidRequest", "MethodNotAllowed", "ObjectLocked"}
 _LOCKED: Final = re.compile(r"object.?lock|\bWORM\b|legal hold|retention", re.IGNORECASE)
 _SAID: Final = 300
-"""Characters of the service's own message that are passed on."""
+"""Most characters of the service's own message that are passed on."""
 
 
 def element(answer: Answer, name: str) -> str:
-    """The text of the first element ``name`` of an error of S3; empty if it has none, or is no such error."""
+    """Return the text of the first element ``name`` of an error of S3; empty if it has none, or is no such error."""
     if b"<Error" not in answer.body:
         return ""
     found = re.search(rf"<{name}>([^<]*)</{name}>", answer.body.decode("utf-8", "replace"))
@@ -118,16 +118,16 @@ def is_from_s3(answer: Answer) -> bool:
 
 
 def foreign(bucket: str, answer: Answer, key: str) -> StoreUnavailable:
-    """The error for a success that is not S3's."""
+    """Return the error for a success that is not S3's."""
     return StoreUnavailable(
-        f"something else than S3 answers {answer.status} for bucket {bucket!r}",
+        f"something other than S3 answered {answer.status} for bucket {bucket!r}",
         "Check the endpoint, and what stands in between: a proxy, or a page to sign in at.",
         key,
     )
 
 
 def typed(answer: Answer, bucket: str, region: str, key: str) -> CoatcheckError:
-    """The error for an answer that is no success. A missing object is one only in S3's own words."""
+    """Return the error for an answer that is no success. A missing object is one only in S3's own words."""
     code = element(answer, "Code")
     if code in _OTHER_REGION or "x-amz-bucket-region" in answer.headers:
         right = element(answer, "Region") or answer.headers.get("x-amz-bucket-region", "")
@@ -160,14 +160,14 @@ def typed(answer: Answer, bucket: str, region: str, key: str) -> CoatcheckError:
 def judged(
     status: int, code: str, said: str, *, what: str, key: str = "", retry_after: float | None = None
 ) -> CoatcheckError:
-    """The error for a refusal in S3's own words.
+    """Return the error for a refusal in S3's own words.
 
     Args:
-        status: Of HTTP.
-        code: S3's.
+        status: HTTP status.
+        code: S3's error code.
         said: S3's message.
-        what: Happened.
-        key: Of the object.
+        what: Text that says what happened.
+        key: The object's key.
         retry_after: Seconds that S3 asked for.
     """
     locked = is_locked(code, said)
@@ -176,13 +176,17 @@ def judged(
     too_large = status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or code in _TOO_LARGE
     judgements: tuple[tuple[bool, type[CoatcheckError], str], ...] = (
         (code == "RequestTimeTooSkewed", StoreDenied, "Set the clock of this machine."),
-        (locked, StoreDenied, "It is locked until its retention or legal hold is over; leave it till then."),
+        (locked, StoreDenied, "It is locked until its retention or legal hold ends. Leave it until then."),
         (
             denied,
             StoreDenied,
             "Check the credentials, whether they have expired, and what their policy allows.",
         ),
-        (too_large, LimitExceeded, "Keep payloads below what the service, and any proxy before it, takes."),
+        (
+            too_large,
+            LimitExceeded,
+            "Keep payloads below the limit of the service, and of any proxy before it.",
+        ),
         (status == HTTPStatus.NOT_IMPLEMENTED, ConfigError, _OF_USE),
         (not late, ConfigError, "Check the endpoint, the bucket's settings and the encryption key."),
     )
@@ -198,7 +202,7 @@ def is_locked(code: str, said: str) -> bool:
 
 
 def _not_s3(answer: Answer, what: str, key: str) -> CoatcheckError:
-    """The error for an answer that says nothing in S3's way: somebody else gave it."""
+    """Return the error for an answer that is not in S3's words: something else gave it."""
     if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
         target = urlsplit(answer.headers.get("Location", ""))
         where = f" to {target.scheme}://{target.hostname}" if target.hostname else ""
@@ -216,10 +220,10 @@ def _not_s3(answer: Answer, what: str, key: str) -> CoatcheckError:
         return StoreDenied(what, "Check the endpoint, and whether a proxy or a firewall refuses it.", key)
     if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return LimitExceeded(
-            what, "Keep payloads below what the service, and any proxy before it, takes.", key
+            what, "Keep payloads below the limit of the service, and of any proxy before it.", key
         )
     return ConfigError(
-        what, "Check the endpoint: nobody there, or on the way there, answers as S3 does.", key
+        what, "Check the endpoint: the server there, or a proxy before it, does not answer as S3 does.", key
     )
 
 
@@ -232,8 +236,8 @@ def _is_late(status: int) -> bool:
 
 def _other_region(bucket: str, asked: str, right: str) -> ConfigError:
     return ConfigError(
-        f"bucket {bucket!r} is in {right or 'a region that S3 does not name'}, not in {asked}",
-        f"Pass region={right!r}." if right else "Look its region up and pass it.",
+        f"bucket {bucket!r} is in {right or 'another region, which S3 does not name'}, not in {asked}",
+        f"Pass region={right!r}." if right else "Look up its region and pass it.",
     )
 
 

@@ -22,7 +22,7 @@ from coatcheck.stores._s3.identity import Site
 from coatcheck.stores._s3.listing import PAGE_LIMIT, Page, page_of, query_of
 
 _HASHED_INLINE: Final = 1 << 18
-"""Bytes: SHA-256 takes less than a millisecond for so many."""
+"""Bytes up to which SHA-256 takes less than a millisecond."""
 _SUCCESS: Final = range(200, 300)
 
 
@@ -30,10 +30,10 @@ class S3Bucket:
     """Objects by their names in the bucket.
 
     Args:
-        name: The bucket's.
-        site: Where it is.
+        name: The bucket's name.
+        site: Its location.
         client: Sends requests.
-        kept_with: Headers that each write bears.
+        kept_with: Headers of each write.
     """
 
     def __init__(self, name: str, site: Site, client: S3Client, kept_with: Mapping[str, str]) -> None:
@@ -61,7 +61,7 @@ class S3Bucket:
         raise self._failure(answer, key)
 
     async def get(self, name: str, limit: int, key: str) -> bytes:
-        """The object's bytes."""
+        """Return the object's bytes."""
         answer = await self._client.ask("GET", name, key, limit=limit)
         if answer.status in _SUCCESS:
             check_size(answer.size, limit, key)
@@ -80,7 +80,7 @@ class S3Bucket:
             raise self._failure(answer, key)
 
     async def page(self, prefix: str, count: int, token: str) -> Page:
-        """A page of a listing."""
+        """Return a page of a listing."""
         answer = await self._client.ask("GET", "", "", query=query_of(prefix, count, token), limit=PAGE_LIMIT)
         page = page_of(answer, self._name, prefix)
         if page is None:
@@ -88,7 +88,7 @@ class S3Bucket:
         return page
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         await self._client.close()
 
     def _failure(self, answer: Answer, key: str) -> Exception:

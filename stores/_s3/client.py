@@ -34,8 +34,8 @@ class S3Client:
 
     Args:
         bucket: Its name.
-        identity: Who asks.
-        site: Where.
+        identity: Source of the credentials.
+        site: The bucket's location.
         timeout: Seconds, as of :class:`HttpClient`.
         path_style: As of :class:`~coatcheck.S3Store`.
     """
@@ -65,12 +65,12 @@ class S3Client:
         """Send a request about the object ``name``, or the bucket where it is empty, and read its answer.
 
         Args:
-            method: Of HTTP.
+            method: The HTTP method.
             name: The object's key in the bucket.
-            key: Of the object, for errors.
-            query: What stands behind the question mark.
-            headers: Of S3.
-            body: What is sent; None for nothing at all.
+            key: The object's key in the store, for errors.
+            query: Parameters after the question mark.
+            headers: S3's headers.
+            body: Bytes to send; None for no body at all.
             digest: Its SHA-256, in hexadecimal.
             limit: As of :meth:`HttpClient.ask`.
 
@@ -98,7 +98,7 @@ class S3Client:
 
 
 def _joined(query: Mapping[str, str]) -> str:
-    """The query as it is sent and signed: in the order of its names."""
+    """Return the query as it is sent and signed: in the order of its names."""
     if not query:
         return ""
     return "?" + "&".join(

@@ -1,4 +1,4 @@
-"""Who asks, in Amazon's terms: what boto3 finds, and when it has to be found again. Needs boto3."""
+"""AWS credentials, region and endpoint: as boto3 finds them, and found again when they must be. Needs boto3."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _CANNOT_WAIT: Final = 10 * 60
-"""Seconds before credentials expire from which on a request waits for new ones, as botocore's own clients do."""
+"""Seconds before credentials expire at which requests begin to wait for new ones, as botocore's own clients do."""
 _PAUSE: Final = 30.0
 """Seconds between two tries to renew credentials that are still good for a while."""
 _READ_ANEW_PAUSE: Final = 5.0
@@ -69,7 +69,7 @@ class AwsIdentity:
     """Finds endpoint, region and credentials by boto3's rules, on first use. Safe to use from several event loops at once.
 
     Args:
-        session: Where they are looked for; None for a new one.
+        session: Source of all three; None for a new one.
         region: Defaults to the session's.
         endpoint_url: Defaults to what the session finds.
         ca_bundle: Defaults to the session's (``AWS_CA_BUNDLE``, or ``ca_bundle`` of the profile).
@@ -94,12 +94,12 @@ class AwsIdentity:
         after_fork(self._start_anew)
 
     async def credentials(self) -> "ReadOnlyCredentials":
-        """Return what to sign the next request with.
+        """Return the credentials to sign the next request with.
 
         Raises:
             ConfigError: There are none, or they are set up wrongly.
-            StoreDenied: They were refused where they are renewed.
-            StoreUnavailable: They cannot be had now.
+            StoreDenied: Their renewal was refused.
+            StoreUnavailable: They cannot be obtained now.
         """
         from botocore.credentials import RefreshableCredentials  # noqa: PLC0415 - optional
 
@@ -117,7 +117,7 @@ class AwsIdentity:
         return self._last
 
     async def read_anew(self, refused: "ReadOnlyCredentials") -> bool:
-        """Look again for credentials that were refused: whether there are other ones now.
+        """Look for other credentials after these were refused; return True if there are some now.
 
         A session that was given keeps what it has.
         """
@@ -129,7 +129,7 @@ class AwsIdentity:
         return await self.credentials() != refused
 
     def client(self, bucket: str, timeout: float, *, path_style: bool | None) -> "S3Client":
-        """A client of boto3's own, for what an object store need not know of a bucket. Blocks; nothing is retried.
+        """Return a client of boto3's own, for a bucket's administration. Blocks; nothing is retried.
 
         Its calls raise StoreUnavailable for a success that is not S3's.
         """
@@ -163,7 +163,7 @@ class AwsIdentity:
         raise failure
 
     def site(self) -> Site:
-        """Return where requests go. Reads files, and can take a quarter of a second.
+        """Return the site that requests go to. Reads files, and can take a quarter of a second.
 
         Raises:
             ConfigError: The AWS configuration cannot be used.
@@ -205,7 +205,7 @@ class AwsIdentity:
 
 
 def address_of(bucket: str, endpoint: str, *, path_style: bool | None) -> tuple[SplitResult, bool]:
-    """Return where requests for a bucket go, and whether it stands in their path."""
+    """Return the endpoint for a bucket's requests, and True if the bucket stands in their path."""
     address = urlsplit(endpoint)
     in_path = path_style
     if in_path is None:
@@ -214,21 +214,21 @@ def address_of(bucket: str, endpoint: str, *, path_style: bool | None) -> tuple[
 
 
 def _expect_s3(response_dict: Mapping[str, Any], **_event: object) -> None:
-    """Refuse what is no error and not S3's: botocore takes an empty page for an empty answer, and follows redirects."""
+    """Refuse a success that is not S3's: botocore takes an empty page for an empty answer, and follows redirects."""
     headers = {str(name).lower(): str(value) for name, value in response_dict["headers"].items()}
     is_page = headers.get("content-type", "").startswith("text/html")
     if response_dict["status_code"] < _BAD_REQUEST and (
         is_page or not any(name.startswith("x-amz-") for name in headers)
     ):
         raise StoreUnavailable(
-            f"something else than S3 answers {response_dict['status_code']}",
+            f"something other than S3 answered {response_dict['status_code']}",
             "Check the endpoint, and what stands in between: a proxy, or a page to sign in at.",
         )
 
 
 def _none_found() -> CoatcheckError:
     what = "there are no AWS credentials"
-    todo = "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached."
+    todo = "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run on a machine with a role."
     if os.environ.get("AWS_EC2_METADATA_DISABLED", "false").lower() == "true":
         return ConfigError(what, todo)
     # botocore does not tell an instance whose metadata service is away from a machine that has none.
@@ -246,7 +246,7 @@ def _unusable(error: Exception) -> ConfigError:
 
 
 def _typed(error: Exception) -> CoatcheckError:
-    """Return our error for that of a provider of credentials, quoting it only on settings: it may quote an answer."""
+    """Return our error for a credential provider's; quote it only if it is about settings, since it may quote an answer."""
     from botocore import exceptions as botocore  # noqa: PLC0415 - optional
 
     if isinstance(error, OSError) and error.filename:
@@ -273,8 +273,8 @@ def _typed(error: Exception) -> CoatcheckError:
         isinstance(error, botocore.CredentialRetrievalError) and provider != _PROCESS
     ):
         return StoreUnavailable(
-            f"the AWS credentials cannot be had now: {' '.join(filter(None, (provider, name)))}",
-            "Retry; check what gives them: the agent, the instance's metadata service, or the network.",
+            f"the AWS credentials cannot be obtained now: {' '.join(filter(None, (provider, name)))}",
+            "Retry; check their source (the agent, the instance's metadata service) and the network.",
         )
     if provider == _PROCESS:
         return StoreDenied(

@@ -12,7 +12,7 @@ from coatcheck.contracts.store import StoredObject
 from coatcheck.runtime.http import Answer
 
 PAGE_LIMIT: Final = 1 << 23
-"""Bytes of a page that are read: 1,000 entries with keys of 1,024 characters have less than a half of it."""
+"""Most bytes of a page that are read: 1,000 entries with keys of 1,024 characters take less than half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +20,13 @@ class Page:
     """A page as S3 gave it."""
 
     entries: Sequence[StoredObject]
-    """With keys as they are in the bucket."""
+    """Entries, with keys as they are in the bucket."""
     token: str
     """The token of the next page; empty after the last."""
 
 
 def query_of(prefix: str, count: int, token: str) -> dict[str, str]:
-    """The query for a page of at most ``count`` objects whose keys in the bucket begin with ``prefix``."""
+    """Return the query for a page of at most ``count`` objects whose keys in the bucket begin with ``prefix``."""
     query = {"list-type": "2", "encoding-type": "url", "max-keys": str(count), "prefix": prefix}
     if token:
         query["continuation-token"] = token
@@ -34,7 +34,7 @@ def query_of(prefix: str, count: int, token: str) -> dict[str, str]:
 
 
 def page_of(answer: Answer, bucket: str, prefix: str) -> Page | None:
-    """The page that an answer is; None where it is no listing of this bucket and prefix."""
+    """Return the page in an answer; None if it is not a listing of this bucket and prefix."""
     if answer.status != HTTPStatus.OK or answer.size > len(answer.body) or b"<!DOCTYPE" in answer.body:
         return None
     try:

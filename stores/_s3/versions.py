@@ -1,4 +1,4 @@
-"""What an S3 bucket with versioning keeps of objects that were deleted or replaced. Needs boto3."""
+"""Versions that an S3 bucket keeps of deleted or replaced objects. Needs boto3."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +15,7 @@ _OTHER: Final = 500
 _UNVERSIONED: Final = "null"
 """The ID of what was written while versioning was off or suspended. Only while it is on, no writer can reuse it."""
 _LOSES_WRITES: Final = ("SeaweedFS",)
-"""Servers that lose what is written to a key while an older version of it is deleted, by the name that they give (SeaweedFS
+"""Servers that lose what is written to a key while an older version of it is deleted, by the name they give (SeaweedFS
 4.48: 14 to 48 of 800 writes at such a moment could not be read any more)."""
 
 
@@ -26,8 +26,9 @@ def delete_noncurrent(client: "S3Client", bucket: str, prefix: str) -> None:
     be current again.
 
     Raises:
-        StoreDenied: That takes ``s3:GetBucketVersioning``, ``s3:ListBucketVersions`` and ``s3:DeleteObjectVersion``; or the
-            server would lose what is written meanwhile; or, when all others are gone, a version is locked.
+        StoreDenied: The credentials lack ``s3:GetBucketVersioning``, ``s3:ListBucketVersions`` or
+            ``s3:DeleteObjectVersion``; or the server would lose what is written meanwhile; or a version is locked, when
+            all others are gone.
         StoreUnavailable: S3 does not answer.
         ConfigError: There is no such bucket, or its settings are wrong.
     """
@@ -52,11 +53,13 @@ def delete_noncurrent(client: "S3Client", bucket: str, prefix: str) -> None:
             error.response["ResponseMetadata"].get("HTTPStatusCode", _OTHER), error.response["Error"]
         ) from None
     except BotoCoreError as error:
-        raise StoreUnavailable(f"S3 cannot be asked: {type(error).__name__}", "Check the network.") from None
+        raise StoreUnavailable(
+            f"S3 cannot be reached: {type(error).__name__}", "Check the network."
+        ) from None
     if locked:
         raise StoreDenied(
-            f"{len(locked)} versions that are not current are locked",
-            "They can be deleted when their retention or legal hold is over; the others are gone.",
+            f"{len(locked)} noncurrent versions are locked",
+            "They can be deleted when their retention or legal hold ends; the others are gone.",
             locked[0],
         )
 
@@ -65,7 +68,7 @@ def _refuse_if_unsafe(server: str) -> None:
     if server.startswith(_LOSES_WRITES):
         raise StoreDenied(
             f"{server.split(maxsplit=1)[0]} loses what is written to a key while an older version of it is deleted",
-            "Versions that are not current were left. Delete them where nobody writes, or keep no versions in the bucket.",
+            "Noncurrent versions were left. Delete them while nothing writes, or turn versioning off.",
         )
 
 
@@ -86,7 +89,7 @@ def _may_go(found: "ObjectIdentifierTypeDef", status: str) -> bool:
 
 
 def _delete(client: "S3Client", bucket: str, found: "Sequence[ObjectIdentifierTypeDef]") -> list[str]:
-    """Delete versions; the keys of those that are locked."""
+    """Delete versions; return the keys of those that are locked."""
     if not found:
         return []
     answer = client.delete_objects(Bucket=bucket, Delete={"Objects": found, "Quiet": True})
@@ -102,7 +105,7 @@ def _typed(status: int, error: Mapping[str, Any]) -> CoatcheckError:
     code, said = error.get("Code", ""), error.get("Message", "")
     if status == _DENIED:
         return StoreDenied(
-            "the credentials may not see or delete versions that are not current",
+            "the credentials may not list or delete noncurrent versions",
             "Allow s3:GetBucketVersioning, s3:ListBucketVersions and s3:DeleteObjectVersion, or let a rule delete them: "
             "coatcheck store lifecycle.",
         )

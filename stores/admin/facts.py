@@ -1,4 +1,4 @@
-"""What can be learnt about a bucket beside its objects."""
+"""Facts about a bucket's configuration."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,22 +15,22 @@ class BucketFact:
     topic: Topic
     said: str
     fine: bool | None = True
-    """False if payloads are in danger; None if nobody told."""
+    """False if payloads are in danger; None if unknown."""
 
 
 def is_tenant_scope(prefix: str) -> bool:
-    """Whether all keys that begin with it are of one tenant's own scope, which an age may decide about."""
+    """Tell if all keys that begin with it are in one tenant's own scope, which may expire by age."""
     return prefix.endswith(f"/{TENANT_SCOPE_TAG.hex()}/")
 
 
 def overlap(rule: str, prefix: str) -> bool:
-    """Whether a rule for keys that start with ``rule`` can meet objects of a store below ``prefix``."""
+    """Tell if a rule for keys that start with ``rule`` can apply to objects of a store below ``prefix``."""
     folder = f"{prefix.removesuffix('/')}/" if prefix else ""
     return rule.startswith(folder) or folder.startswith(rule)
 
 
 def lifecycle_fact(harmful: list[str]) -> BucketFact:
-    """What the rules that harm live payloads, each a clause, come to."""
+    """Return the fact about rules that harm live payloads, each given as a clause."""
     if not harmful:
         return BucketFact("lifecycle", "no rule deletes or archives current objects here")
     return BucketFact(

@@ -1,4 +1,4 @@
-"""How a Google Cloud Storage bucket is set up, by Google's own client. Needs what :class:`~coatcheck.GCSStore` needs."""
+"""Configuration of a Google Cloud Storage bucket, read and changed by Google's own client. Needs what :class:`~coatcheck.GCSStore` needs."""
 
 import asyncio
 import warnings
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from google.cloud.storage import Bucket  # type: ignore[import-untyped]
 
 SECONDS: Final = 20.0
-"""For one request."""
+"""Seconds for one request."""
 _FULL_CONTROL: Final = "https://www.googleapis.com/auth/devstorage.full_control"
 _ONLY_NONCURRENT = {"daysSinceNoncurrentTime", "noncurrentTimeBefore", "numNewerVersions"}
 _NEVER_OURS = {"customTimeBefore", "daysSinceCustomTime"}
@@ -24,7 +24,7 @@ _NEVER_OURS = {"customTimeBefore", "daysSinceCustomTime"}
 
 
 async def look(url: str) -> list[BucketFact]:
-    """Return versioning, encryption and lifecycle rules of the bucket of a ``gs://`` URL. Whatever fails is a fact, too.
+    """Return versioning, encryption and lifecycle rules of the bucket of a ``gs://`` URL. A failure is a fact, too.
 
     Raises:
         ConfigError: The URL is malformed.
@@ -76,12 +76,12 @@ def opened(arguments: Mapping[str, Any]) -> "Iterator[Bucket]":
         failure = _refusal(error.code)
     except InvalidJSONError:
         failure = StoreUnavailable(
-            "something else than Google Cloud Storage answers",
+            "something other than Google Cloud Storage answered",
             "Check the endpoint, and what stands in between: a proxy, or a page to sign in at.",
         )
     except (GoogleAuthError, OSError) as error:
         failure = StoreUnavailable(
-            f"{endpoint} cannot be asked: {type(error).__name__}",
+            f"{endpoint} cannot be reached: {type(error).__name__}",
             "Check the endpoint, ca_bundle and the network.",
         )
     # Out here, without the original: it holds the request with its credentials.
@@ -95,8 +95,8 @@ def _refusal(status: int | None) -> CoatcheckError:
             "Give them a role that has it on the bucket.",
         )
     if status == HTTPStatus.PRECONDITION_FAILED:
-        return StoreUnavailable("somebody else changed the bucket at the same moment", "Try again.")
-    return StoreUnavailable(f"Google answers {status}", "Look the status up, and try again.")
+        return StoreUnavailable("the bucket was changed by another client at the same moment", "Try again.")
+    return StoreUnavailable(f"Google answers {status}", "Look up the status, then retry.")
 
 
 def rules_in(bucket: "Bucket") -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ def rules_in(bucket: "Bucket") -> list[dict[str, Any]]:
         except UserWarning:
             pass
     raise ConfigError(
-        "the bucket has a lifecycle rule of a kind that google-cloud-storage does not know",
+        "the bucket has a lifecycle rule that google-cloud-storage does not know",
         "Upgrade that package.",
     )
 
@@ -121,20 +121,20 @@ def _facts(bucket: "Bucket", prefix: str) -> list[BucketFact]:
     return [
         BucketFact(
             "versioning",
-            "on: what is deleted can be restored, and stays until a rule for noncurrent versions removes it"
+            "on: deleted objects can be restored, and stay until a rule for noncurrent versions removes them"
             if bucket.versioning_enabled
-            else "off: what is deleted is gone, unless the bucket has soft delete",
+            else "off: deleted objects are gone, unless the bucket has soft delete",
         ),
         BucketFact(
             "encryption",
-            f"the bucket encrypts at rest with {f'the key {key}' if key else 'keys of Google'}",
+            f"the bucket encrypts at rest with {f'the key {key}' if key else 'Google-managed keys'}",
         ),
         lifecycle_fact(harmful_rules(rules_in(bucket), prefix)),
     ]
 
 
 def harmful_rules(rules: Iterable[Mapping[str, Any]], prefix: str) -> list[str]:
-    """A clause for each rule that deletes current objects below ``prefix``."""
+    """Return a clause for each rule that deletes current objects below ``prefix``."""
     harmful: list[str] = []
     for rule in rules:
         condition = rule.get("condition", {})

@@ -11,7 +11,7 @@ from coatcheck.stores.urls import gs_arguments
 
 
 def rules_of(url: str, rules: Sequence[ExpiryRule]) -> list[Any]:
-    """The rules as Google takes them.
+    """Return the rules in Google's form.
 
     Raises:
         ConfigError: The URL is malformed, as for the other functions.
@@ -64,7 +64,7 @@ def _apply(url: str, rules: Sequence[ExpiryRule]) -> None:
 
 
 def _is_ours(rule: Mapping[str, Any], folder: str) -> bool:
-    """Whether :func:`apply` set it, for this store: rules have no names here, so it is told by what it is about."""
+    """Tell if :func:`apply` set it, for this store: rules have no names here, so its content decides."""
     condition = rule.get("condition", {})
     below = condition.get("matchesPrefix", [""])
     if len(below) != 1 or rule.get("action", {}).get("type") != "Delete":

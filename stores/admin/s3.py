@@ -1,4 +1,4 @@
-"""How an S3 bucket is set up. Needs boto3, as :class:`~coatcheck.S3Store` does."""
+"""Configuration of an S3 bucket. Needs boto3, as :class:`~coatcheck.S3Store` does."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,14 +22,14 @@ _OUT_OF_REACH = {"GLACIER", "DEEP_ARCHIVE"}
 
 
 _VERSIONING = {
-    "Enabled": "on: what is deleted can be restored, and stays until a rule for noncurrent versions removes it",
-    "Suspended": "suspended: what is deleted now is gone; versions from before stay until a rule for noncurrent versions "
+    "Enabled": "on: deleted objects can be restored, and stay until a rule for noncurrent versions removes them",
+    "Suspended": "suspended: objects deleted now are gone; older versions stay until a rule for noncurrent versions "
     "removes them",
 }
 
 
 async def look(url: str) -> list[BucketFact]:
-    """Versioning, encryption and lifecycle rules of the bucket of an ``s3://`` URL. Whatever fails is a fact, too.
+    """Return versioning, encryption and lifecycle rules of the bucket of an ``s3://`` URL. A failure is a fact, too.
 
     Raises:
         ConfigError: The URL is malformed.
@@ -49,7 +49,7 @@ def _look(arguments: Mapping[str, Any]) -> list[BucketFact]:
 
 @contextmanager
 def opened(arguments: Mapping[str, Any]) -> "Iterator[S3Client]":
-    """A client for what an ``s3://`` URL names.
+    """Return a client for what an ``s3://`` URL names.
 
     Raises:
         ConfigError: The AWS configuration cannot be used.
@@ -80,15 +80,15 @@ def _asked(topic: Topic, permission: str, ask: Callable[[], BucketFact]) -> Buck
         return lifecycle_fact([]) if topic == "lifecycle" else _unencrypted()
     said = f"could not look: the service answers {status} {code}".rstrip()
     if code in _UNKNOWN_TO_IT:
-        said = "this service does not tell"
+        said = "this service does not say"
     elif status == _DENIED:
-        said = f"not allowed to look: that takes s3:{permission}"
+        said = f"not allowed to look: needs s3:{permission}"
     return BucketFact(topic, said, fine=None)
 
 
 def _versioning(client: "S3Client", bucket: str) -> BucketFact:
     status = client.get_bucket_versioning(Bucket=bucket).get("Status", "")
-    return BucketFact("versioning", _VERSIONING.get(status, "off: what is deleted is gone"))
+    return BucketFact("versioning", _VERSIONING.get(status, "off: deleted objects are gone"))
 
 
 def _encryption(client: "S3Client", bucket: str) -> BucketFact:
@@ -103,7 +103,9 @@ def _encryption(client: "S3Client", bucket: str) -> BucketFact:
 
 
 def _unencrypted() -> BucketFact:
-    return BucketFact("encryption", "the bucket has no default; a chain with keys seals its payloads anyway")
+    return BucketFact(
+        "encryption", "the bucket has no default encryption; a chain with keys encrypts its payloads anyway"
+    )
 
 
 def _lifecycle(client: "S3Client", bucket: str, prefix: str) -> BucketFact:
@@ -113,7 +115,7 @@ def _lifecycle(client: "S3Client", bucket: str, prefix: str) -> BucketFact:
 
 
 def harmful_rules(rules: Iterable[Mapping[str, Any]], prefix: str) -> list[str]:
-    """A clause for each rule that takes current objects below ``prefix`` out of reach.
+    """Return a clause for each rule that takes current objects below ``prefix`` out of reach.
 
     Rules that ask for a tag are left out: coatcheck's objects have none.
     """

@@ -19,7 +19,7 @@ _NONE_SET: Final = "NoSuchLifecycleConfiguration"
 
 
 def rules_of(url: str, rules: Sequence[ExpiryRule]) -> list[Any]:
-    """The rules as S3 takes them, each with an ID of its own.
+    """Return the rules in S3's form, each with an ID of its own.
 
     Raises:
         ConfigError: The URL is malformed, as for the other functions.
@@ -28,7 +28,7 @@ def rules_of(url: str, rules: Sequence[ExpiryRule]) -> list[Any]:
 
 
 async def harmful(url: str) -> list[str]:
-    """A clause for each rule of the bucket that takes current objects out of reach.
+    """Return a clause for each rule of the bucket that takes current objects out of reach.
 
     Raises:
         StoreDenied: The credentials may not ask.
@@ -40,7 +40,7 @@ async def harmful(url: str) -> list[str]:
 async def apply(url: str, rules: Sequence[ExpiryRule]) -> None:
     """Set the rules in the bucket, in place of those that were set by this before. All others stay.
 
-    S3 replaces the rules of a bucket as a whole: somebody else who changes them at the same moment may be undone.
+    S3 replaces the rules of a bucket as a whole, so a change that another client makes at the same moment may be undone.
 
     Raises:
         StoreDenied: The credentials may not do it.
@@ -96,7 +96,7 @@ def _rules(client: "S3Client", bucket: str) -> list[Any]:
 
 
 def _is_ours(rule: Mapping[str, Any], folder: str) -> bool:
-    """Whether :func:`apply` set it, for this store."""
+    """Tell if :func:`apply` set it, for this store."""
     return bool(rule.get("ID", "").startswith(_OURS)) and rule.get("Filter", {}).get("Prefix", "").startswith(
         folder
     )
@@ -122,9 +122,9 @@ def _in_words() -> Iterator[None]:
                 "Allow s3:GetLifecycleConfiguration and s3:PutLifecycleConfiguration on the bucket.",
             ) from None
         raise StoreUnavailable(
-            f"S3 answers {status} {code}".rstrip(), "Look the code up, and try again."
+            f"S3 answers {status} {code}".rstrip(), "Look up the code, then retry."
         ) from None
     except BotoCoreError as error:
         raise StoreUnavailable(
-            f"S3 cannot be asked: {type(error).__name__}", "Check the URL and the network."
+            f"S3 cannot be reached: {type(error).__name__}", "Check the URL and the network."
         ) from None

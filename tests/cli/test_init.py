@@ -55,7 +55,7 @@ def test_the_file_holds_what_holds_without_it_and_encrypts(tmp_path: Path) -> No
         "wrote coatcheck.toml",
         f"payloads above 2,048 bytes go to {FileStore()!r}, encrypted",
         "next:",
-        "  export COATCHECK_KEYS=$(coatcheck keys new) # a key: keep it as a secret, for good",
+        "  export COATCHECK_KEYS=$(coatcheck keys new) # a key: keep it secret, and never lose it",
     ]
     assert "Chain.from_settings()" in out
     assert stat.S_IMODE((tmp_path / "coatcheck.toml").stat().st_mode) == 0o600
@@ -111,10 +111,10 @@ def test_json_has_the_same() -> None:
 
 def test_a_file_that_is_there_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "coatcheck.toml").write_text("max_payload = 1")
-    assert "coatcheck.toml is there already, and was left as it is" in refused()
+    assert "coatcheck.toml already exists and was not changed" in refused()
     monkeypatch.setenv("COATCHECK_CONFIG", "elsewhere.toml")
     assert written().startswith("wrote elsewhere.toml\n")
-    assert "elsewhere.toml is there already" in refused()
+    assert "elsewhere.toml already exists" in refused()
     monkeypatch.setenv("COATCHECK_CONFIG", "nowhere/coatcheck.toml")
     assert "the folder of nowhere/coatcheck.toml does not exist" in refused()
 
@@ -122,8 +122,8 @@ def test_a_file_that_is_there_is_left_as_it_is(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        (f"postgresql://user:{SECRET}@host/db", "a password stands in the store's URL"),
-        (f"postgresql://user@host/db?password={SECRET}", "a password stands in the store's URL"),
+        (f"postgresql://user:{SECRET}@host/db", "the store's URL contains a password"),
+        (f"postgresql://user@host/db?password={SECRET}", "the store's URL contains a password"),
         (f"s3://bucket/{SECRET}?nothing=1", "unknown option 'nothing'"),
         (f"nowhere://{SECRET}", "the store 'nowhere' is not there"),
         (f"just {SECRET}", "this is none"),

@@ -162,7 +162,7 @@ def test_a_bucket_of_s3_is_fine_and_left_empty(bucket: Bucket, s3_url: str) -> N
     assert f"S3Store('{s3_name(s3_url)}', 'prod/')" in done.said("store")
     assert "first call" in done.said("missing")
     assert "16 MiB" in done.said("large")
-    assert "off: what is deleted is gone" in done.said("versioning")
+    assert "off: deleted objects are gone" in done.said("versioning")
     assert "no rule deletes" in done.said("lifecycle")
     assert bucket.client.list_objects_v2(Bucket=s3_name(s3_url)).get("KeyCount") == 0
 
@@ -185,7 +185,7 @@ def test_settings_of_a_bucket_of_s3_are_reported(bucket: Bucket, s3_url: str) ->
     )
     done = run("check", s3_url)
     assert done.code == 1
-    assert "on: what is deleted can be restored" in done.said("versioning")
+    assert "on: deleted objects can be restored" in done.said("versioning")
     assert "the bucket has no default" in done.said("encryption")
     assert done.verdicts["lifecycle"] == "problem"
     assert "deletes objects below 'prod/' after 30 days" in done.said("lifecycle")
@@ -226,7 +226,7 @@ def test_a_bucket_of_gcs(gcs_server: GCSServer) -> None:
     done = run("check", f"gs://{name}/prod?endpoint_url={gcs_server.endpoint}")
     assert (done.code, done.err) == (0, "")
     assert done.verdicts == dict.fromkeys([*CASES, *BUCKET_TOPICS], "fine")
-    assert "on: what is deleted can be restored" in done.said("versioning")
+    assert "on: deleted objects can be restored" in done.said("versioning")
     with urlopen(f"{gcs_server.endpoint}/storage/v1/b/{name}/o", timeout=10) as answer:  # noqa: S310
         assert "items" not in json.load(answer)
 
@@ -446,7 +446,7 @@ def test_suspended_versioning_is_said_to_be_so(bucket: Bucket, s3_url: str) -> N
             Bucket=s3_name(s3_url),
             VersioningConfiguration={"Status": status},
         )
-    assert "suspended: what is deleted now is gone" in run("check", s3_url).said("versioning")
+    assert "suspended: objects deleted now are gone" in run("check", s3_url).said("versioning")
 
 
 async def test_cancelled_at_every_step_nothing_is_left(tmp_path: Path) -> None:

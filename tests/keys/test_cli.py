@@ -96,7 +96,7 @@ def test_keys_in_the_environment_are_listed_by_id(monkeypatch: pytest.MonkeyPatc
         f"COATCHECK_KEYS\nkey       role\n{KEY.id.hex()}  primary\n{OTHER_KEY.id.hex()}  decrypt-only\n"
     )
     assert "no command can change. Make a key with `coatcheck keys new`" in refusal("keys", "rotate")
-    assert "the same for all tenants: to shred one would be to shred all" in refusal(
+    assert "the same keys for all tenants: shredding one tenant's would shred all" in refusal(
         "keys", "shred", "t", "--yes"
     )
     assert "there is nothing to wrap" in refusal("rekey")
@@ -151,7 +151,7 @@ def test_settings_that_need_a_kms_say_so(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_kms_needs_a_label_for_the_store(kms: AwsKmsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COATCHECK_KEYRING__LABEL")
-    assert "keyring.kms needs keyring.label: a name for this store" in refusal("keys", "list")
+    assert "keyring.kms requires keyring.label: a name for this store" in refusal("keys", "list")
     monkeypatch.setenv("COATCHECK_KEYRING__LABEL", "a b")
     assert "keyring.label" in refusal("keys", "list")
 

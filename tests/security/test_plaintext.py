@@ -66,7 +66,7 @@ async def test_checkpoints_have_nothing_plain_to_refuse() -> None:
 
 
 def test_what_contradicts_itself_is_refused_before_it_runs() -> None:
-    with pytest.raises(ConfigError, match="accept_unsealed=True takes what anyone can write"):
+    with pytest.raises(ConfigError, match="accept_unsealed=True accepts what anyone can write"):
         Encrypt(Keyring(KEY), accept_plain=False, accept_unsealed=True)
     with pytest.raises(ConfigError, match="accept_plain=False refuses to read them"):
         Chain(Encrypt(Keyring(KEY), accept_plain=False), decode_only=True)

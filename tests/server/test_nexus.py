@@ -155,6 +155,8 @@ async def test_temporals_command_line_shows_the_history(
             given = json.loads(done.stdout)["events"][0]["workflowExecutionStartedEventAttributes"]["input"]
             return base64.b64decode(given["payloads"][0]["data"]).decode()
 
-        assert "nexus: what billing sealed, for whoever may read there, too" in " ".join(running.said)
+        assert "nexus: also payloads of billing, for callers who may read there, too" in " ".join(
+            running.said
+        )
         assert shown("default:read", "billing:read") == '"the invoice"'
         assert "If it came by Nexus, the token lacks billing:read." in shown("default:read")

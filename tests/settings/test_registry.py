@@ -48,9 +48,7 @@ def test_names_are_found() -> None:
     "url", ["", "folder", "/folder", "file:/folder", "C:\\folder", "s3:bucket", "://bucket", "u:hunter2@h/db"]
 )
 def test_what_is_no_url_is_refused_without_repeating_it(url: str) -> None:
-    with pytest.raises(
-        ConfigError, match=r"a store is named by a URL, and this is none\. Write file:///"
-    ) as info:
+    with pytest.raises(ConfigError, match=r"not a store URL\. Expected file:///") as info:
         scheme_of(url)
     assert SECRET not in str(info.value)
 
@@ -59,7 +57,7 @@ def test_what_is_no_url_is_refused_without_repeating_it(url: str) -> None:
 def test_an_unknown_store_names_those_that_are_there(scheme: str, guess: str) -> None:
     with pytest.raises(ConfigError) as info:
         open_store(f"{scheme}://user:{SECRET}@host")
-    assert f"the store {scheme!r} is not there; there are " in str(info.value)
+    assert f"the store {scheme!r} is not installed; installed are " in str(info.value)
     assert ", postgresql, s3" in str(info.value)
     assert f"one with the entry point {scheme!r} in coatcheck.stores." in str(info.value)
     assert (f"Did you mean {guess}?" in str(info.value)) is bool(guess)
@@ -68,7 +66,7 @@ def test_an_unknown_store_names_those_that_are_there(scheme: str, guess: str) ->
 
 def test_an_unknown_codec_names_those_that_are_there() -> None:
     with pytest.raises(
-        ConfigError, match=r"the codec 'zsdt' is not there; there are .*zstd.*Did you mean zstd\?"
+        ConfigError, match=r"the codec 'zsdt' is not installed; installed are .*zstd.*Did you mean zstd\?"
     ):
         make_codec("zsdt")
 
@@ -113,8 +111,8 @@ def test_one_that_cannot_be_imported_is_named(install: Install, name: str, sourc
 @pytest.mark.parametrize(
     ("name", "source", "said"),
     [
-        ("no_callable", "make = 3", "is nothing that can be called"),
-        ("no_store", "make = str.upper", "gives str, which is no Store"),
+        ("no_callable", "make = 3", "is not callable"),
+        ("no_store", "make = str.upper", "returns str, which is not a Store"),
         ("raiser", "def make(url):\n    raise ValueError(url)", "raises ValueError (raiser.py, line 2)"),
     ],
 )
@@ -158,7 +156,9 @@ def test_a_codec_must_have_the_name_that_it_is_registered_under(install: Install
     install("misnamed", CODEC, codecs={"named": "Named", "free": "Free", "none": "make", "bare": "dict"})
     with pytest.raises(ConfigError, match=r"that misnamed 1\.0 registers as 'named' calls itself 'other'"):
         make_codec("named")
-    with pytest.raises(ConfigError, match=r"the codec 'none' of misnamed 1\.0 gives dict, which is no Codec"):
+    with pytest.raises(
+        ConfigError, match=r"the codec 'none' of misnamed 1\.0 returns dict, which is not a Codec"
+    ):
         make_codec("none")
     assert vars(make_codec("free", {"any": 1})) == {"options": {"any": 1}}
 

@@ -150,9 +150,7 @@ def test_the_file_can_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("COATCHECK_CONFIG", str(other))
     assert Settings.load().max_payload == 2
     monkeypatch.setenv("COATCHECK_CONFIG", str(tmp_path / "missing.toml"))
-    with pytest.raises(
-        ConfigError, match=r"COATCHECK_CONFIG names '.*missing.toml', and there is no such file"
-    ):
+    with pytest.raises(ConfigError, match=r"COATCHECK_CONFIG names '.*missing.toml', which does not exist"):
         Settings.load()
 
 
@@ -195,7 +193,7 @@ def test_mistakes_in_the_file_are_a_line_each(write: Write) -> None:
     [
         ("[codec.zsdt]\nlevel = 3", "[codec.zsdt] has options, but codecs does not name 'zsdt'"),
         ("[codec]\nzstd = 3", "codec.zstd must be a table: [codec.zstd]"),
-        ('codecs = ["zstd", "zstd"]', "codecs names one of them twice"),
+        ('codecs = ["zstd", "zstd"]', "codecs names a codec twice"),
         ("codecs = [3]", "codecs.0: must be text"),
         ("offload = 3", "offload: must be a table"),
         ('[offload]\ndeadline = "1"', "offload.deadline: must be a number"),
@@ -203,7 +201,7 @@ def test_mistakes_in_the_file_are_a_line_each(write: Write) -> None:
         ("max_payload = 1.5", "max_payload: must be a whole number"),
         (
             '[offload.read_also]\ndefault = "file:///x"',
-            "offload: read_also has the alias 'default', which is that of the store itself",
+            "offload: read_also has the alias 'default', which is the alias of the store itself",
         ),
     ],
 )
@@ -229,7 +227,7 @@ def test_a_mistake_in_the_file(write: Write, text: str, line: str) -> None:
         (
             "OFFLOAD",
             SECRET,
-            "COATCHECK_CODEC, COATCHECK_OFFLOAD and COATCHECK_RULES hold JSON; use COATCHECK_OFFLOAD__STORE and the like",
+            "COATCHECK_CODEC, COATCHECK_OFFLOAD and COATCHECK_RULES must be JSON; or use COATCHECK_OFFLOAD__STORE and the like",
         ),
     ],
 )
@@ -320,7 +318,7 @@ def test_a_file_that_lies_about_does_not_switch_encryption_off_where_there_are_k
     (line,) = wrong()
     if where:
         assert line.startswith(
-            f"encrypt is false, and there are keys in {where}: payloads would be written in"
+            f"encrypt is false, but there are keys in {where}: payloads would be written in"
         )
     write("encrypt = false\ndecode_only = true")
     assert wrong()
@@ -334,7 +332,7 @@ async def test_accept_plain_arrives(write: Write, monkeypatch: pytest.MonkeyPatc
         await Settings.load().chain().decode(b"plain", SCOPE)
     monkeypatch.delenv("COATCHECK_KEYS")
     write("accept_plain = false\nencrypt = false")
-    assert wrong() == ["accept_plain is false, and encrypt is too: nothing would be sealed"]
+    assert wrong() == ["accept_plain and encrypt are both false: nothing would be sealed"]
 
 
 async def test_replicas_and_a_cache_arrive(
@@ -383,7 +381,7 @@ def test_certificates_are_looked_at_when_settings_are_read(
         f"/missing/{SECRET}.pem": "that file cannot be read: No such file or directory",
         str(tmp_path): "that file cannot be read: Is a directory",
         "": "that file cannot be read: Is a directory",
-        "none.pem": "there are no certificates in that file; it must be PEM",
+        "none.pem": "that file has no certificates; it must be PEM",
     }.items():
         monkeypatch.setenv("COATCHECK_CA_BUNDLE", said)
         assert wrong() == [f"ca_bundle: {why}"]
@@ -400,7 +398,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, write: Write) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('codecs = ["zsdt"]', "the codec 'zsdt' is not there"),
+        ('codecs = ["zsdt"]', "the codec 'zsdt' is not installed"),
         ('[offload]\nstore = "nowhere://user:hunter2@host"', "the store 'nowhere' is not there"),
         ('[offload]\nstore = "user:hunter2@host"', "this is none"),
         ('[offload.read_also]\nold = "nowhere://user:hunter2@host"', "the store 'nowhere' is not there"),

@@ -284,7 +284,7 @@ async def test_cancelled_upload_leaves_nothing_partial(gcs_server: GCSServer, bu
 
 @pytest.mark.parametrize("name", ["", "a", "gs://bucket", "Bucket", "a/b", "bucket?x", "-bucket", "b" * 223])
 def test_malformed_bucket(name: str) -> None:
-    with pytest.raises(ConfigError, match="not a bucket's name"):
+    with pytest.raises(ConfigError, match="not a bucket name"):
         GCSStore(name)
 
 

@@ -295,7 +295,7 @@ async def test_a_broken_file_of_credentials_is_named(
         file.write_text(content, "latin-1")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
     store = GCSStore("bucket")
-    words = r"account\.json, which " + ("cannot be read" if content is None else "has none that can be used")
+    words = r"account\.json, which " + ("cannot be read" if content is None else "has none that are usable")
     with pytest.raises(ConfigError, match=words) as caught:
         await store.get("a")
     assert "secret-key" not in f"{caught.value!r}{caught.value.__context__!r}"
@@ -316,7 +316,9 @@ async def test_a_missing_proof_of_another_identity_provider_is_named(
     (tmp_path / "account.json").write_text(json.dumps(account))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
     store = GCSStore("bucket")
-    with pytest.raises(ConfigError, match=r"subject-token, which is to prove who asks, cannot be read"):
+    with pytest.raises(
+        ConfigError, match=r"subject-token, the token of the Google credentials, cannot be read"
+    ):
         await store.get("a")
     await store.close()
 

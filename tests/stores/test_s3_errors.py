@@ -244,9 +244,9 @@ async def test_listing_of_something_else_was_taken() -> None:
         "<!DOCTYPE x>" + _listing("prod/k"),
     ):
         async with responding(200, body, {"x-amz-request-id": "1"}) as endpoint:
-            with pytest.raises(StoreUnavailable, match="something else than S3"):
+            with pytest.raises(StoreUnavailable, match="something other than S3"):
                 await _list(_store(endpoint))
-            with pytest.raises(StoreUnavailable, match="something else than S3"):
+            with pytest.raises(StoreUnavailable, match="something other than S3"):
                 await _store(endpoint).list_first("", 1)
 
 

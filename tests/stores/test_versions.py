@@ -141,7 +141,7 @@ async def test_locked_versions_are_left_and_named_and_all_others_go(versioned: V
         return page(200, body, Content_Type="application/xml", x_amz_request_id="1")
 
     async with Portal(versioned.bucket.server.endpoint, says) as proxy:
-        with pytest.raises(StoreDenied, match="1 versions that are not current are locked") as raised:
+        with pytest.raises(StoreDenied, match="1 noncurrent versions are locked") as raised:
             await versioned.store(endpoint=proxy.endpoint).delete_versions(SCOPE)
     assert raised.value.object_id == f"prod/{SCOPE}gone"
     # The markers were asked for after the version that is locked.

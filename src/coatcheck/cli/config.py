@@ -12,21 +12,21 @@ from coatcheck.errors import ConfigError
 if TYPE_CHECKING:
     from coatcheck.settings.model import Settings
 
-config = typer.Typer(no_args_is_help=True, help="Say what the settings are.")
+config = typer.Typer(no_args_is_help=True, help="Show the settings.")
 
 
 @config.callback()
 def _group() -> None:
-    """Say what the settings are."""
+    """Show the settings."""
 
 
 @config.command()
 def show(
     *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False
 ) -> None:
-    """Print which file is read, every setting with where it comes from, and the ids of the keys. Never a secret.
+    """Print the file that is read, every setting with its source, and the ids of the keys. Never a secret.
 
-    Nothing is connected to. Settings that cannot be used are an error, as everywhere.
+    Does not connect to anything. Invalid settings are an error, as everywhere.
     """
     with told_in_one_line("config show"):
         from coatcheck.settings.model import Settings, sources  # noqa: PLC0415 - slow to load
@@ -53,7 +53,7 @@ def show(
 
 
 def _leaves(settings: "Settings") -> Iterator[tuple[tuple[str, ...], object]]:
-    """Every setting that is not a section, in their order."""
+    """Yield every setting that is not a section, in order."""
     from pydantic import BaseModel  # noqa: PLC0415 - slow to load
 
     def within(model: BaseModel, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
@@ -72,7 +72,7 @@ def _leaves(settings: "Settings") -> Iterator[tuple[tuple[str, ...], object]]:
 
 
 def _shown(place: tuple[str, ...], value: object) -> str:
-    """The value in one line, with nothing secret in it."""
+    """Return the value in one line, without secrets."""
     from pydantic import SecretStr  # noqa: PLC0415 - slow to load
 
     match value:
@@ -92,7 +92,7 @@ def _shown(place: tuple[str, ...], value: object) -> str:
 
 
 def _store(url: str) -> str:
-    """Return what the store says of itself, which is never its URL."""
+    """Return the store's description of itself, which is never its URL."""
     from coatcheck.settings.registry import open_store  # noqa: PLC0415 - slow to load
 
     try:
@@ -123,7 +123,7 @@ def _keys(settings: "Settings") -> str:
     try:
         source = settings.keys()
     except ConfigError as error:
-        return f"none that can be used: {error.what}"
+        return f"none usable: {error.what}"
     if not isinstance(source, Keyring):
         return "each tenant's own, wrapped by a KMS: `coatcheck keys list` shows them"
     primary, *others = (key_id.hex() for key_id in source.ids)

@@ -18,15 +18,15 @@ _PASSWORDS = frozenset({"password", "sslpassword"})
 """Options of libpq."""
 
 TEMPLATE = """\
-# The settings of coatcheck. Lines that begin with # are examples, mostly with what holds without them.
-# Variables win over this file: COATCHECK_ENCRYPT, COATCHECK_OFFLOAD__OVER, ... `coatcheck config show` says what holds.
+# The settings of coatcheck. Lines that begin with # are examples, mostly with the defaults.
+# Variables override this file: COATCHECK_ENCRYPT, COATCHECK_OFFLOAD__OVER, ... `coatcheck config show` shows the result.
 # No key and no password belongs in this file.
 
 encrypt = true                # with the keys in the variable COATCHECK_KEYS, or those of [keyring]
-# accept_plain = true         # take what was never sealed; false once everything that writes has the chain
+# accept_plain = true         # accept payloads in the clear; false once every writer has the chain
 # accept_unsealed = false     # also read what was written before encryption was introduced
-# decode_only = false         # write nothing of ours, read everything: to roll out and to roll back
-# codecs = ["zstd"]           # in the order in which a payload passes them
+# decode_only = false         # encode nothing, decode everything: for roll-out and roll-back
+# codecs = ["zstd"]           # applied in this order
 # max_payload = 268435456     # bytes
 # nexus_namespaces = []       # Temporal: namespaces at the other end of Nexus operations
 # ca_bundle = "/etc/ssl/ours.pem"    # issuers (PEM) to trust for stores and KMSs, in place of the system's
@@ -37,13 +37,13 @@ encrypt = true                # with the keys in the variable COATCHECK_KEYS, or
 [offload]
 # s3://bucket/prefix, gs://bucket/prefix, postgresql://user@host/database, or file:///folder for one machine
 {store}
-# over = 2048                 # bytes after the codecs; what is larger goes to the store
-# deadline = 8.0              # seconds that one call to a store may take, all its attempts together
-# alias = "default"           # what references call the store, for as long as any of them is alive
-# replicas = []               # other stores, by URL, to read from where the store is down or lacks an object
+# over = 2048                 # bytes after the codecs; larger payloads go to the store
+# deadline = 8.0              # seconds for one call to a store, with all its attempts
+# alias = "default"           # the store's name in references: keep it as long as any reference is alive
+# replicas = []               # URLs of other stores to read from if the store is down or lacks an object
 # patience = 2.0              # seconds of silence after which a replica is asked
-# cache = "/var/cache/app"    # a folder for copies of what was read; sealed as it is in the store
-# cache_bytes = 1073741824    # of that folder
+# cache = "/var/cache/app"    # a folder for copies of objects read, sealed as in the store
+# cache_bytes = 1073741824    # most bytes in that folder
 
 # [offload.read_also]         # other stores, by their aliases: read, and written only by rules
 # old = "s3://old-bucket/prefix"
@@ -54,16 +54,16 @@ encrypt = true                # with the keys in the variable COATCHECK_KEYS, or
 # store = "old"               # an alias of [offload]
 
 # [serve]                     # the codec server, `coatcheck serve`
-# origins = ["http://localhost:8233"]    # whose pages may ask
+# origins = ["http://localhost:8233"]    # origins of pages that may send requests
 
 # [keyring]                   # in place of COATCHECK_KEYS: a file of mode 600 ...
 # file = "/etc/coatcheck/keys"
 
 # [keyring]                   # ... or a KMS, which gives each tenant keys of its own
 # kms = "arn:aws:kms:eu-central-1:123456789012:key/..."    # or projects/.../cryptoKeys/...
-# label = "prod"              # names this store: no other one whose keys the KMS wraps has the same label
+# label = "prod"              # name of this store, unique among the stores whose keys the KMS wraps
 """
-"""The file; ``{store}`` is the line for the store."""
+"""Text of the file; ``{store}`` is the line for the store."""
 
 
 def init(
@@ -71,15 +71,16 @@ def init(
     store: Annotated[
         str,
         typer.Option(
-            help="Such as s3://bucket/prefix, without a password.", show_default="a folder of this machine"
+            help="URL, such as s3://bucket/prefix, without a password.",
+            show_default="a folder of this machine",
         ),
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Write coatcheck.toml, with every setting explained and encryption on, and say what to do next.
 
-    It is the file that COATCHECK_CONFIG names, else ./coatcheck.toml; one that is there is not touched. No key is made, and
-    nothing is connected to.
+    Writes the file that COATCHECK_CONFIG names, else ./coatcheck.toml; never overwrites one. Makes no key, and does not
+    connect to anything.
     """
     with told_in_one_line("init"):
         file, settings = _written(store)
@@ -99,12 +100,12 @@ def init(
 
 
 def _written(store: str) -> "tuple[Path, Settings]":
-    """Write the file, and read it as everything else will; what cannot be used is removed again."""
+    """Write the file and read it as everything else will; remove it again if it cannot be used."""
     from coatcheck.settings.model import Settings, place_of_file  # noqa: PLC0415 - slow to load
 
     if store and _has_password(store):
         raise ConfigError(
-            "a password stands in the store's URL, and would stand in the file",
+            "the store's URL contains a password, which would be written to the file",
             "Leave it out: keep it in PGPASSFILE, or set the whole URL as COATCHECK_OFFLOAD__STORE instead of --store.",
         )
     line = f"store = {json.dumps(store, ensure_ascii=False)}"
@@ -115,7 +116,7 @@ def _written(store: str) -> "tuple[Path, Settings]":
         write_output(file, text.encode(), force=False)
     except FileExistsError:
         raise ConfigError(
-            f"{file} is there already, and was left as it is", "`coatcheck config show` says what it sets."
+            f"{file} already exists and was not changed", "`coatcheck config show` shows its settings."
         ) from None
     try:
         return file, _checked(Settings.load(), store)
@@ -127,24 +128,25 @@ def _written(store: str) -> "tuple[Path, Settings]":
 def _checked(settings: "Settings", store: str) -> "Settings":
     if store and settings.offload.store.get_secret_value() != store:
         raise ConfigError(
-            "COATCHECK_OFFLOAD__STORE names another store, and wins", "Unset it, or omit --store."
+            "COATCHECK_OFFLOAD__STORE names another store, and overrides --store",
+            "Unset it, or omit --store.",
         )
     settings.offload.open(settings.ca_bundle)
     return settings
 
 
 def _next(settings: "Settings") -> dict[str, str]:
-    """Return commands, with why they are to be run."""
+    """Return the commands to run next, each with its purpose."""
     steps = {}
     try:
         if settings.encrypt:
             settings.keys()
     except ConfigError:
-        steps["export COATCHECK_KEYS=$(coatcheck keys new)"] = "a key: keep it as a secret, for good"
+        steps["export COATCHECK_KEYS=$(coatcheck keys new)"] = "a key: keep it secret, and never lose it"
     if settings.store_url().startswith("postgres"):
-        steps["coatcheck store init"] = "make the table"
-    steps["coatcheck store check"] = "try the store"
-    steps["coatcheck config show"] = "see what holds, and from where"
+        steps["coatcheck store init"] = "create the table"
+    steps["coatcheck store check"] = "test the store"
+    steps["coatcheck config show"] = "see all settings and their sources"
     return steps
 
 

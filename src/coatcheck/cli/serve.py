@@ -18,22 +18,24 @@ _NEEDS = frozenset({"google", "jwt", "prometheus_client", "starlette", "temporal
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Where to listen.", show_default="the settings'")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="the settings'")
+    ] = None,
     port: Annotated[
-        int | None, typer.Option(help="0 takes a free one.", show_default="the settings'")
+        int | None, typer.Option(help="Port; 0 picks a free one.", show_default="the settings'")
     ] = None,
     *,
     insecure_no_auth: Annotated[
         bool,
         typer.Option(
             "--insecure-no-auth",
-            help="Listen beyond this machine although no tokens are asked for: everybody reads everything.",
+            help="Listen beyond this machine although no tokens are required: everyone can read everything.",
         ),
     ] = False,
 ) -> None:
-    """Show payloads to Temporal's web UI and command line, until it is told to stop.
+    """Show payloads to Temporal's web UI and command line, until stopped.
 
-    The settings are those of the chain, and the section [serve] beside them.
+    Uses the settings of the chain, and the section [serve].
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("coatcheck.server").setLevel(logging.INFO)
@@ -63,7 +65,7 @@ def _serve(options: dict[str, str | int | None], *, insecure: bool) -> None:
     try:
         serving = ServeSettings.model_validate({**settings.serve.model_dump(), **given})
     except ValidationError:
-        raise ConfigError("--host or --port is no address", "A port is 0 to 65535.") from None
+        raise ConfigError("--host or --port is not valid", "A port is 0 to 65535.") from None
     chain = settings.chain()
     nexus = settings.nexus_namespaces
     app = create_app(chain, serving, nexus_namespaces=nexus)
@@ -78,17 +80,21 @@ def _serve(options: dict[str, str | int | None], *, insecure: bool) -> None:
 
 
 def _summary(chain: "Chain", serving: "ServeSettings", url: str, nexus: Sequence[str]) -> list[str]:
-    """Return lines that say where payloads are, what opens them, and for whom."""
+    """Return lines about the store, the keys and the callers."""
     from coatcheck.codecs.aead import Encrypt  # noqa: PLC0415 - slow to load
 
     stores = [f"{store.alias} = {store.client.store!r}" for store in chain.stores]
     keys = [repr(sealing) for sealing in chain.sealings if isinstance(sealing, Encrypt)]
     return [
         f"stores: {', '.join(stores)}",
-        f"keys: {', '.join(keys) or 'none: what was sealed under a key is not opened'}",
-        f"origins: {', '.join(serving.origins) or 'none: no page may ask'}",
+        f"keys: {', '.join(keys) or 'none: encrypted payloads cannot be opened'}",
+        f"origins: {', '.join(serving.origins) or 'none: no page may send requests'}",
         f"who may ask: {_callers(serving, url)}",
-        *([f"nexus: what {', '.join(nexus)} sealed, for whoever may read there, too"] if nexus else []),
+        *(
+            [f"nexus: also payloads of {', '.join(nexus)}, for callers who may read there, too"]
+            if nexus
+            else []
+        ),
         f"encode: {'on' if serving.encode else 'off'}",
     ]
 

@@ -10,15 +10,15 @@ from coatcheck.runtime.http import Answer, Body, HttpClient, Request
 
 _UNAUTHORIZED = 401
 ANSWER_LIMIT = 1 << 24
-"""Bytes of an answer that are read: 1,000 entries of a listing have a tenth of it."""
+"""Most bytes of an answer that are read: 1,000 entries of a listing take a tenth of it."""
 
 
 class GoogleClient:
-    """Sends one request at a time to an endpoint; one whose token was not taken is sent once more with a new one.
+    """Sends one request at a time to an endpoint; a request whose token was refused is sent once more with a new one.
 
     Args:
         endpoint: Scheme, host and port.
-        identity: Who asks.
+        identity: Source of the credentials.
         timeout: Seconds, as of :class:`HttpClient`.
         connections: As of :class:`HttpClient`.
         ca_bundle: As of :class:`HttpClient`.
@@ -53,9 +53,9 @@ class GoogleClient:
         Errors are about the object ``key``.
 
         Raises:
-            StoreUnavailable: No answer came, or not all of it, or not in time.
+            StoreUnavailable: No answer came, or it was incomplete or late.
             StoreDenied: The credentials cannot be renewed.
-            ConfigError: There are no credentials, or whoever answers is not to be trusted.
+            ConfigError: There are no credentials, or the server's certificate is not trusted.
         """
         request = Request(method, f"{self._endpoint}{path}?{urlencode(query)}", headers, body, limit)
         identity = await self._identity.headers()

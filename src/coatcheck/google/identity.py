@@ -1,4 +1,4 @@
-"""Who asks, in Google's terms: credentials that are found once and renewed before they run out."""
+"""Google credentials, found once and renewed before they expire."""
 
 import asyncio
 import json
@@ -31,11 +31,11 @@ class GoogleIdentity:
     """Gives each request its headers. Safe to use from several event loops at once.
 
     Args:
-        credentials: Whose; None looks for application default credentials on first use.
-        scope: What the token is for.
+        credentials: google-auth's; None looks for application default credentials on first use.
+        scope: The OAuth scope of the token.
         project: The project that the requests are billed to; None leaves that to the credentials.
-        ca_bundle: A file of the certificates of those who may vouch for the token server; None for requests' own.
-        anonymous: Look for no credentials where none are given: a token would cross the network in the clear.
+        ca_bundle: A file of the issuers to trust for the token server; None for requests' own.
+        anonymous: Look for no credentials if none are given: a token would cross the network in the clear.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class GoogleIdentity:
         after_fork(self._start_anew)
 
     async def headers(self) -> dict[str, str]:
-        """The headers that say who asks; none for anonymous credentials.
+        """Return the headers that authenticate a request; none for anonymous credentials.
 
         Raises:
-            ConfigError: There are no credentials to be found, or they are set up wrongly.
+            ConfigError: No credentials were found, or they are set up wrongly.
             StoreDenied: Google does not renew them.
             StoreUnavailable: Google cannot be reached to renew them.
         """
@@ -74,7 +74,7 @@ class GoogleIdentity:
         return await asyncio.to_thread(self._checked)
 
     def session(self) -> AuthorizedSession:
-        """Return a session for a client of Google's own, which says who asks and follows no redirect; raises as :meth:`headers`."""
+        """Return an authenticated session for a client of Google's own; it follows no redirect. Raises as :meth:`headers`."""
         self._checked()
         session = AuthorizedSession(self._credentials, auth_request=self._token_request())  # type: ignore[no-untyped-call]
         # Not by its attributes: REQUESTS_CA_BUNDLE is above them.
@@ -82,7 +82,7 @@ class GoogleIdentity:
         return session
 
     def refused(self, headers: dict[str, str]) -> bool:
-        """Google did not take these headers: whether asking again with new ones may help."""
+        """Note that Google refused these headers; return True if new ones may help."""
         if not headers:
             return False
         # Without the lock, which another thread may hold while it talks to Google. At worst a token is renewed
@@ -140,13 +140,14 @@ def _typed(error: Exception, credentials: Credentials | None) -> CoatcheckError:
     causes = list(_causes(error))
     if any(isinstance(cause, requests.exceptions.SSLError) for cause in causes):
         return ConfigError(
-            "the certificate of Google's token server is not accepted",
+            "the certificate of Google's token server is not trusted",
             "If its issuer is your own, as a proxy's, name its certificate: ca_bundle= of the store or its URL, or the "
             "setting ca_bundle.",
         )
     if getattr(error, "retryable", False) or any(isinstance(cause, TransportError) for cause in causes):
         return StoreUnavailable(
-            "Google could not be reached to renew the credentials", "Check the way to the internet from here."
+            "Google could not be reached to renew the credentials",
+            "Check this machine's access to the internet.",
         )
     return StoreDenied(
         f"Google does not renew the credentials ({type(error).__name__})",
@@ -159,7 +160,7 @@ def _not_found(error: Exception) -> CoatcheckError:
     if file := os.environ.get(_FILE):
         return _unproven(_content(file)) or ConfigError(
             f"no Google credentials were found: {_FILE} names {file}, which "
-            + ("has none that can be used" if os.access(file, os.R_OK) else "cannot be read"),
+            + ("has none that are usable" if os.access(file, os.R_OK) else "cannot be read"),
             "Correct it, or mount the file.",
         )
     if not isinstance(error, DefaultCredentialsError) and not isinstance(error, TransportError):
@@ -181,13 +182,13 @@ def _content(file: str) -> object:
 
 
 def _unproven(info: object) -> ConfigError | None:
-    """The error for credentials of another identity provider whose proof is to be in a file that is not there."""
+    """Return the error for credentials of another identity provider whose token file cannot be read."""
     source = info.get("credential_source") if isinstance(info, dict) else None
     file = source.get("file") if isinstance(source, dict) else None
     if not isinstance(file, str) or os.access(file, os.R_OK):
         return None
     return ConfigError(
-        f"{file}, which is to prove who asks, cannot be read",
+        f"{file}, the token of the Google credentials, cannot be read",
         "The Google credentials' credential_source names it. Correct it, or mount the file.",
     )
 

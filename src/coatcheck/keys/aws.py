@@ -53,17 +53,17 @@ class AwsKms(KeyService):
     """A symmetric key of AWS KMS. boto3 finds the credentials and the endpoint; the region is that of the key.
 
     The credentials need ``kms:GenerateDataKey`` and ``kms:Decrypt`` on the key, and ``kms:Encrypt`` for
-    ``coatcheck rekey``. What a key is bound to is its encryption context, which CloudTrail logs: it names no tenant.
+    ``coatcheck rekey``. Keys are bound by the encryption context, which CloudTrail logs: it names no tenant.
 
     Args:
-        arn: The key's own ARN. Not an alias, which may come to mean another key.
-        session: Where credentials come from. Defaults to a new one, by boto3's own rules.
-        endpoint_url: Another service than Amazon's. Defaults to what boto3 finds.
-        ca_bundle: A file of the certificates, PEM, of those who may vouch for the service, and for what gives the credentials
-            unless a session is given. Defaults to what boto3 finds (``AWS_CA_BUNDLE``), else to the system's.
+        arn: The key's own ARN. Not an alias, which may later point to another key.
+        session: Source of credentials. Defaults to a new one, by boto3's own rules.
+        endpoint_url: A service other than Amazon's. Defaults to what boto3 finds.
+        ca_bundle: A PEM file of the issuers to trust for the service, and for the source of the credentials unless a
+            session is given. Defaults to what boto3 finds (``AWS_CA_BUNDLE``), else to the system's.
 
     Raises:
-        ConfigError: ``arn`` is no key's ARN, or boto3 is not installed.
+        ConfigError: ``arn`` is not a key's ARN, or boto3 is not installed.
     """
 
     kind: ClassVar[str] = "AWS KMS"
@@ -82,7 +82,7 @@ class AwsKms(KeyService):
         if found is None:
             raise ConfigError(
                 f"{arn[:200]!r} is not the ARN of a key of AWS KMS",
-                "Give the key's own, arn:aws:kms:REGION:ACCOUNT:key/ID. An alias may come to mean another key.",
+                "Give the key's own, arn:aws:kms:REGION:ACCOUNT:key/ID. An alias may later point to another key.",
             )
         self.name = arn
         self._region = found["region"]
@@ -132,7 +132,7 @@ class AwsKms(KeyService):
             client.close()
 
     def _start_anew(self) -> None:
-        """In a forked child: connections are the parent's."""
+        """Drop connections in a forked child: they are the parent's."""
         abandon(self._client)
         self._client = None
         self._opening = threading.Lock()
@@ -194,7 +194,7 @@ class AwsKms(KeyService):
 
     def _untrusted(self) -> ConfigError:
         return ConfigError(
-            f"the certificate of {self.kind} is not accepted",
+            f"the certificate of {self.kind} is not trusted",
             "If its issuer is your own, as a proxy's, name its certificate: ca_bundle= of AwsKms, or the setting ca_bundle.",
         )
 

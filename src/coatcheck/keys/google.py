@@ -37,18 +37,18 @@ class GoogleKms(KeyService):
     """A symmetric key of Google Cloud KMS. google-auth finds and renews the credentials.
 
     The credentials need ``cloudkms.cryptoKeyVersions.useToEncrypt`` and ``useToDecrypt`` on the key (the role Cloud KMS
-    CryptoKey Encrypter/Decrypter). What a key is bound to is its additional authenticated data. Checksums (CRC32C) of
-    what is sent and of what comes back are compared on both sides.
+    CryptoKey Encrypter/Decrypter). Keys are bound by the additional authenticated data. Checksums (CRC32C) of
+    requests and answers are compared on both sides.
 
     Args:
         name: ``projects/P/locations/L/keyRings/R/cryptoKeys/K``, without a version: its primary version encrypts.
-        credentials: Of google-auth. Defaults to application default credentials.
+        credentials: google-auth's. Defaults to application default credentials.
         endpoint_url: Another address of the service; with ``http://`` no credentials are sent unless given here.
-        ca_bundle: A file of the certificates, PEM, of those who may vouch for the service and for Google's token server.
-            Defaults to the system's.
+        ca_bundle: A PEM file of the issuers to trust for the service and for Google's token server. Defaults to the
+            system's.
 
     Raises:
-        ConfigError: ``name`` is no key's name, or a package is not installed.
+        ConfigError: ``name`` is not a key's name, or a package is not installed.
     """
 
     kind: ClassVar[str] = "Google Cloud KMS"
@@ -129,7 +129,7 @@ class GoogleKms(KeyService):
         return said
 
     def _checked(self, answer: Mapping[str, Any], field: str, *, whole: bool = True) -> bytes:
-        """What the answer has in a field, if it came as it was sent."""
+        """Return a field of the answer, if it arrived undamaged."""
         try:
             data = base64.b64decode(answer[field], validate=True)
         except (binascii.Error, LookupError, TypeError, ValueError):
@@ -141,7 +141,7 @@ class GoogleKms(KeyService):
     def _unreadable(self) -> StoreUnavailable:
         # Without a cause: it would quote the answer, and there may be a key in it.
         return StoreUnavailable(
-            f"{self.kind} gave an answer that was damaged on its way", "Retry; check the endpoint."
+            f"the answer of {self.kind} was damaged in transit", "Retry; check the endpoint."
         )
 
     def _typed(self, answer: "Answer", verb: str) -> CoatcheckError:
@@ -171,7 +171,7 @@ def _crc32c(data: bytes) -> str:
 
 
 def _status(body: bytes) -> str:
-    """Google's canonical code, such as ``PERMISSION_DENIED``; empty if there is none."""
+    """Return Google's canonical code, such as ``PERMISSION_DENIED``; empty if there is none."""
     try:
         status = json.loads(body)["error"]["status"]
     except (ValueError, LookupError, TypeError):

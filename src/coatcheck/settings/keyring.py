@@ -1,4 +1,4 @@
-"""The section ``[keyring]`` of the settings: where keys are, if not in ``COATCHECK_KEYS``."""
+"""The section ``[keyring]`` of the settings: the source of the keys, if not ``COATCHECK_KEYS``."""
 
 from pathlib import Path
 from typing import Annotated, Self
@@ -22,7 +22,7 @@ _Label = Annotated[str, Field(pattern=LABEL_PATTERN)]
 
 
 class KeyringSettings(BaseModel):
-    """Keys from a file, or keys of tenants that a KMS wraps; neither, and ``COATCHECK_KEYS`` has them."""
+    """Keys from a file, or tenants' keys wrapped by a KMS; with neither, the keys are in ``COATCHECK_KEYS``."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -31,25 +31,25 @@ class KeyringSettings(BaseModel):
     kms: _Name | None = None
     """The key that wraps tenants' keys: an ARN of AWS KMS, or ``projects/...`` of Google Cloud KMS."""
     decrypt_only: Annotated[list[_Name], NoDecode] = []
-    """Keys that wrapped tenants' keys before. In the environment separated by commas."""
+    """KMS keys that wrapped tenants' keys before. In the environment separated by commas."""
     label: _Label | None = None
-    """Names the store among all whose keys this KMS wraps: :class:`TenantKeys`. Needed with ``kms``."""
+    """Name of this store among all stores whose keys the KMS wraps: :class:`TenantKeys`. Needed with ``kms``."""
     former_labels: Annotated[list[_Label], NoDecode] = []
     """Labels that the store had before. In the environment separated by commas."""
     store: SecretStr | None = None
-    """Where wrapped keys are kept, a URL; by default the store of ``[offload]``."""
+    """URL of the store of wrapped keys; by default the store of ``[offload]``."""
     max_age: float = Field(default=DEFAULT_MAX_AGE, ge=1, allow_inf_nan=False)
-    """Seconds that an unwrapped key is held; at least one."""
+    """Seconds that an unwrapped key is cached; at least one."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if self.file is not None and self.kms is not None:
-            raise ValueError("keyring has a file and a kms; keys come from one of them")
+            raise ValueError("keyring has both file and kms: set only one")
         if self.kms is None and self.model_fields_set - {"file", "kms"}:
-            raise ValueError("keyring has settings that need keyring.kms")
+            raise ValueError("keyring has settings that require keyring.kms")
         if self.kms is not None and self.label is None:
             raise ValueError(
-                "keyring.kms needs keyring.label: a name for this store, such as prod, which no other store has whose keys "
+                "keyring.kms requires keyring.label: a name for this store, such as prod, unique among the stores whose keys "
                 "the KMS wraps"
             )
         return self
@@ -58,8 +58,8 @@ class KeyringSettings(BaseModel):
         """Return the keys that the section describes; nothing is connected to yet.
 
         Args:
-            default_store: The URL of the store of wrapped keys where the section names none.
-            ca_bundle: A file of certificates: the issuers that the store and the KMS are trusted by; None for the system's.
+            default_store: The URL of the store of wrapped keys if the section names none.
+            ca_bundle: A PEM file of the issuers to trust for the store and the KMS; None for the system's.
 
         Raises:
             ConfigError: The file or a name cannot be used, or a package is not installed.
@@ -79,16 +79,16 @@ class KeyringSettings(BaseModel):
 
 
 def open_service(name: str, ca_bundle: str | None = None) -> KeyService:
-    """Return the key of a KMS with this name. ``ca_bundle`` is an argument of either class.
+    """Return the KMS key with this name. ``ca_bundle`` is an argument of either class.
 
     Raises:
-        ConfigError: It is neither an ARN nor ``projects/...``.
+        ConfigError: The name is neither an ARN nor ``projects/...``.
     """
     if name.startswith("arn:"):
         return AwsKms(name, ca_bundle=ca_bundle)
     if name.startswith("projects/"):
         return GoogleKms(name, ca_bundle=ca_bundle)
     raise ConfigError(
-        f"{name[:200]!r} names no key of a KMS",
+        f"{name[:200]!r} is not the name of a KMS key",
         "Give an ARN (AWS KMS), or projects/P/locations/L/keyRings/R/cryptoKeys/K (Google Cloud KMS).",
     )

@@ -1,16 +1,16 @@
 """Settings: a chain from ``coatcheck.toml`` and ``COATCHECK_*`` variables.
 
 The file is the one that ``COATCHECK_CONFIG`` names, else ``coatcheck.toml`` in the working folder if there is one.
-A variable wins over the file: ``COATCHECK_ENCRYPT``, ``COATCHECK_OFFLOAD__STORE``, with two underscores for each
-step inwards. All there is, with what holds where nothing is set::
+A variable overrides the file: ``COATCHECK_ENCRYPT``, ``COATCHECK_OFFLOAD__STORE``, with two underscores for each
+level. All settings, with their defaults::
 
-    codecs = ["zstd"]           # in the order in which a payload passes them
+    codecs = ["zstd"]           # applied in this order
     encrypt = true              # with the keys in COATCHECK_KEYS, or those of [keyring]
-    accept_plain = true         # take what was never sealed; false once everything that writes has the chain
+    accept_plain = true         # accept payloads in the clear; false once every writer has the chain
     accept_unsealed = false     # also read what was written before encryption was introduced
-    decode_only = false         # write nothing of ours, read everything: to roll out and to roll back
+    decode_only = false         # encode nothing, decode everything: for roll-out and roll-back
     max_payload = 268435456     # bytes
-    nexus_namespaces = []       # Temporal: namespaces at the other end of Nexus operations; theirs is opened as well
+    nexus_namespaces = []       # Temporal: namespaces at the other end of Nexus operations; also open their payloads
     # ca_bundle = "/etc/ssl/ours.pem"    # issuers (PEM) to trust for stores and KMSs, in place of the system's
 
     [codec.zstd]                # the options of a codec in the list above
@@ -18,23 +18,23 @@ step inwards. All there is, with what holds where nothing is set::
 
     [offload]
     store = "file:///home/me/.local/share/coatcheck/payloads"    # or s3:, gs:, postgresql:, ...
-    over = 2048                 # bytes after the codecs; what is larger goes to the store
-    deadline = 8.0              # seconds that one call to a store may take, all its attempts together
-    alias = "default"           # what references call the store, for as long as any of them is alive
-    replicas = []               # other stores, by URL, to read from where the store is down or lacks an object
+    over = 2048                 # bytes after the codecs; larger payloads go to the store
+    deadline = 8.0              # seconds for one call to a store, with all its attempts
+    alias = "default"           # the store's name in references: keep it as long as any reference is alive
+    replicas = []               # URLs of other stores to read from if the store is down or lacks an object
     patience = 2.0              # seconds of silence after which a replica is asked
-    # cache = "/var/cache/app"  # a folder for copies of what was read; sealed as it is in the store
-    cache_bytes = 1073741824    # of that folder
+    # cache = "/var/cache/app"  # a folder for copies of objects read, sealed as in the store
+    cache_bytes = 1073741824    # most bytes in that folder
 
     [offload.read_also]         # other stores, by their aliases: read, and written only by rules; none by default
     old = "s3://old-bucket/prefix"
 
-    [[rules]]                   # by name, the first that fits counts: docs/rules.md; none by default
+    [[rules]]                   # exceptions by name, the first match applies: docs/rules.md; none by default
     name = "activity:render*"
     over = 65536                # in place of that of [offload]; or inline = true: never to a store
     store = "old"               # an alias of [offload]
 
-    [keyring]                   # other keys than those in COATCHECK_KEYS: docs/keys.md
+    [keyring]                   # keys from elsewhere than COATCHECK_KEYS: docs/keys.md
 
     [serve]                     # the codec server: docs/codec-server.md
 
@@ -100,12 +100,12 @@ def _default_store() -> SecretStr:
 
 
 class OffloadSettings(BaseModel):
-    """The section ``[offload]``: which payloads go to a store, and to which."""
+    """The section ``[offload]``: the payloads that go to a store, and the store."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
     store: SecretStr = Field(default_factory=_default_store)
-    """A URL. Secret, since it may hold a password."""
+    """URL of the store. Secret, since it may contain a password."""
     over: int = Field(default=DEFAULT_THRESHOLD, ge=0)
     """Bytes."""
     deadline: float = Field(default=DEFAULT_DEADLINE, gt=0, allow_inf_nan=False)
@@ -114,7 +114,7 @@ class OffloadSettings(BaseModel):
     read_also: dict[_Alias, SecretStr] = {}
     """URLs by alias."""
     replicas: Annotated[list[SecretStr], NoDecode] = []
-    """URLs, in the order in which they are asked: :class:`FallbackStore`. In the environment separated by commas."""
+    """URLs, in the order in which they are tried: :class:`FallbackStore`. In the environment separated by commas."""
     patience: float = Field(default=DEFAULT_PATIENCE, ge=0, allow_inf_nan=False)
     """Seconds."""
     cache: str | None = Field(default=None, min_length=1)
@@ -124,17 +124,19 @@ class OffloadSettings(BaseModel):
     @model_validator(mode="after")
     def _aliases_differ(self) -> Self:
         if self.alias in self.read_also:
-            raise ValueError(f"read_also has the alias {self.alias!r}, which is that of the store itself")
+            raise ValueError(
+                f"read_also has the alias {self.alias!r}, which is the alias of the store itself"
+            )
         return self
 
     def open(self, ca_bundle: str | None = None) -> Store:
-        """Open the store that is written, with its replicas behind it and its cache in front; nothing is connected to yet.
+        """Open the store that is written to, with its replicas and its cache; does not connect yet.
 
         Args:
             ca_bundle: A file of certificates: as :attr:`Settings.ca_bundle`.
 
         Raises:
-            ConfigError: One of them cannot be made.
+            ConfigError: A store cannot be made.
         """
         store = _opened(self.store, ca_bundle)
         if self.replicas:
@@ -145,7 +147,7 @@ class OffloadSettings(BaseModel):
         return store
 
     def step(self, ca_bundle: str | None = None) -> Offload:
-        """Make the step of a chain; no store is connected to yet. Arguments and errors are those of :meth:`open`."""
+        """Make the step of a chain; does not connect yet. Arguments and errors are those of :meth:`open`."""
         return Offload(
             self.open(ca_bundle),
             over=self.over,
@@ -193,7 +195,7 @@ class Settings(BaseSettings):
     )
 
     codecs: Annotated[list[str], NoDecode] = ["zstd"]
-    """Names, in the order in which a payload passes them. In the environment separated by commas."""
+    """Names, in the order in which they are applied. In the environment separated by commas."""
     codec: dict[str, Any] = {}
     """The options of codecs by the codec's name: ``[codec.zstd]``."""
     encrypt: bool = True
@@ -203,24 +205,24 @@ class Settings(BaseSettings):
     max_payload: int = Field(default=MAX_PAYLOAD, gt=0)
     """Bytes."""
     nexus_namespaces: Annotated[list[_Namespace], NoDecode] = []
-    """For whoever reads Temporal's histories: what their ``ClaimCheckPlugin`` is given. In the environment separated by commas."""
+    """As given to ``ClaimCheckPlugin``, for commands that read Temporal's histories. In the environment separated by commas."""
     ca_bundle: str | None = None
-    """A file of certificates, PEM: the issuers to trust for stores and KMSs, in place of the system's. What a store's URL says
-    of its own goes before it. Stores of other packages are told in their URLs only."""
+    """A PEM file of the issuers to trust for stores and KMSs, in place of the system's. A store's URL may name another. Stores
+    of other packages take it from their URLs only."""
     offload: OffloadSettings = Field(default_factory=OffloadSettings)
     rules: list[RuleSettings] = []
     """In the order in which they are tried. In the environment a list in JSON."""
     keyring: KeyringSettings = Field(default_factory=KeyringSettings)
-    """Other keys than those in the variable ``COATCHECK_KEYS``."""
+    """Keys from elsewhere than the variable ``COATCHECK_KEYS``."""
     serve: ServeSettings = Field(default_factory=ServeSettings)
-    """Of ``coatcheck serve``; the chain needs none of it."""
+    """Settings of ``coatcheck serve``; the chain uses none of them."""
 
     @classmethod
     def load(cls) -> Self:
         """Read the file and the environment.
 
         Raises:
-            ConfigError: The file cannot be read, or settings are wrong: one line for each of them.
+            ConfigError: The file cannot be read, or settings are wrong: one line for each mistake.
         """
         file = _file()
         where = f"in {file} or the {_PREFIX}* variables" if file else f"in the {_PREFIX}* variables"
@@ -235,7 +237,7 @@ class Settings(BaseSettings):
             ]
         except SettingsError:
             wrong = [
-                f"{_PREFIX}CODEC, {_PREFIX}OFFLOAD and {_PREFIX}RULES hold JSON; use {_PREFIX}OFFLOAD__STORE and the like"
+                f"{_PREFIX}CODEC, {_PREFIX}OFFLOAD and {_PREFIX}RULES must be JSON; or use {_PREFIX}OFFLOAD__STORE and the like"
             ]
         except (TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             wrong = [f"{file} cannot be read as TOML: {reason(error)}"]
@@ -243,7 +245,7 @@ class Settings(BaseSettings):
         raise ConfigError("the settings cannot be used", "\n- ".join([f"Correct {where}:", *wrong]))
 
     def chain(self) -> Chain:
-        """The chain, with :meth:`keys`.
+        """Build the chain, with :meth:`keys`.
 
         Raises:
             ConfigError: There are no keys and ``encrypt`` is true, or a codec or a store cannot be made.
@@ -263,7 +265,7 @@ class Settings(BaseSettings):
         )
 
     def keys(self) -> KeySource:
-        """The keys: those of the section ``[keyring]`` or, where it names none, of the variable ``COATCHECK_KEYS``.
+        """Return the keys: those of the section ``[keyring]`` or, if it names none, of the variable ``COATCHECK_KEYS``.
 
         Raises:
             ConfigError: There are none, or they are in several places.
@@ -272,13 +274,13 @@ class Settings(BaseSettings):
             return Keyring.from_env(_KEYS_VARIABLE)
         if os.environ.get(_KEYS_VARIABLE):
             raise ConfigError(
-                f"keys are in {_KEYS_VARIABLE} and in the section [keyring]",
+                f"keys are in both {_KEYS_VARIABLE} and the section [keyring]",
                 f"Unset one of them. `keyring.file` can hold those of {_KEYS_VARIABLE}.",
             )
         return self.keyring.source(self.offload.store.get_secret_value(), self.ca_bundle)
 
     def store_url(self, url: str = "") -> str:
-        """Return ``url``, or that of the store that is written, with ``ca_bundle`` as its option. Secret."""
+        """Return ``url``, or that of the store that is written to, with ``ca_bundle`` as its option. Secret."""
         return trusting(url or self.offload.store.get_secret_value(), self.ca_bundle)
 
     @field_validator("ca_bundle")
@@ -290,7 +292,7 @@ class Settings(BaseSettings):
         try:
             ssl.create_default_context(cafile=whole)
         except ssl.SSLError:
-            raise ValueError("there are no certificates in that file; it must be PEM") from None
+            raise ValueError("that file has no certificates; it must be PEM") from None
         except OSError as error:
             raise ValueError(f"that file cannot be read: {error.strerror}") from None
         return str(whole)
@@ -302,11 +304,11 @@ class Settings(BaseSettings):
         if os.environ.get(_KEYS_VARIABLE) or self.keyring.model_fields_set:
             where = _KEYS_VARIABLE if os.environ.get(_KEYS_VARIABLE) else "[keyring]"
             raise ValueError(
-                f"encrypt is false, and there are keys in {where}: payloads would be written in the clear; take one of "
-                "them out, or set decode_only to stop writing and still read"
+                f"encrypt is false, but there are keys in {where}: payloads would be written in the clear; remove one "
+                "of the two, or set decode_only to read without writing"
             )
         if not self.accept_plain:
-            raise ValueError("accept_plain is false, and encrypt is too: nothing would be sealed")
+            raise ValueError("accept_plain and encrypt are both false: nothing would be sealed")
         return self
 
     @model_validator(mode="after")
@@ -327,7 +329,7 @@ class Settings(BaseSettings):
             if name not in self.codecs:
                 raise ValueError(f"[codec.{name}] has options, but codecs does not name {name!r}")
         if len(set(self.codecs)) < len(self.codecs):
-            raise ValueError("codecs names one of them twice")
+            raise ValueError("codecs names a codec twice")
         return self
 
     @classmethod
@@ -339,7 +341,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over the environment, the environment over the file. Nothing else is read."""
+        """Arguments override the environment, the environment the file. Nothing else is read."""
         return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls, _file())
 
 
@@ -369,21 +371,21 @@ def _file() -> Path | None:
         return Path(_FILE) if Path(_FILE).exists() else None
     if not Path(named).is_file():
         raise ConfigError(
-            f"{_FILE_VARIABLE} names {named!r}, and there is no such file", "Correct it, or unset it."
+            f"{_FILE_VARIABLE} names {named!r}, which does not exist", "Correct it, or unset it."
         )
     return Path(named)
 
 
 def place_of_file() -> Path:
-    """Return where settings are read from if there is a file: the one that ``COATCHECK_CONFIG`` names, else the default."""
+    """Return the path of the settings file, which need not exist: the one that ``COATCHECK_CONFIG`` names, else the default."""
     return Path(os.environ.get(_FILE_VARIABLE) or _FILE)
 
 
 def sources() -> tuple[Path | None, dict[str, Any], dict[str, Any]]:
-    """Return the file that is read, what it sets, and what variables set. Values are as they were written, secrets too.
+    """Return the file that is read, the settings in it, and those in variables. Values are as written, secrets included.
 
     Raises:
-        ConfigError: There is no file where ``COATCHECK_CONFIG`` says.
+        ConfigError: ``COATCHECK_CONFIG`` names a file that does not exist.
     """
     file = _file()
     return file, TomlConfigSettingsSource(Settings, file)(), _Environment(Settings)()
@@ -401,7 +403,7 @@ _SECTIONS = frozenset({"CODEC", "KEYRING", "OFFLOAD", "SERVE"})
 
 
 def _variables() -> list[str]:
-    """All names but those in tables whose names are the user's."""
+    """Return all names of settings, except in tables whose names the user chooses."""
     return [
         *(
             _PREFIX + "__".join((*map(str, place), name)).upper()
@@ -415,6 +417,6 @@ def _variables() -> list[str]:
 
 
 def _fields(place: tuple[int | str, ...]) -> list[str]:
-    """What there is beside the setting at ``place``."""
+    """Return the settings that exist beside the one at ``place``."""
     section = tuple(part for part in place[:-1] if isinstance(part, str))
     return list(_MODELS.get(section, Settings).model_fields)

@@ -1,4 +1,4 @@
-"""What is wrong with settings: one clear line for each mistake, which never repeats a value."""
+"""Mistakes in settings: one clear line for each, which never repeats a value."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -26,7 +26,7 @@ _OF_TESTS = frozenset(
 )
 """Variables of coatcheck's own tests and benchmarks, which run commands that read settings."""
 _FOR_TESTS = "COATCHECK_TEST_"
-"""The prefix of all others of them; never a setting."""
+"""Prefix of all their other variables; never a setting."""
 _KUBERNETES = re.compile(
     r"(?P<service>.+?)_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
@@ -45,7 +45,7 @@ _WORDS = {
 
 
 def in_words(detail: ErrorDetails, known: Sequence[str]) -> str:
-    """One line for one of pydantic's errors; ``known`` are the settings that exist at its place."""
+    """Return the line for one of pydantic's errors; ``known`` are the settings that exist at its place."""
     place = ".".join(str(part) for part in detail["loc"] if part != "[key]")
     match detail["type"]:
         case "extra_forbidden":
@@ -60,15 +60,15 @@ def in_words(detail: ErrorDetails, known: Sequence[str]) -> str:
 
 
 def unknown(variables: Iterable[str], sections: Collection[str], known: Sequence[str]) -> list[str]:
-    """Return a line for each of ``variables`` that begins as ours do and is none.
+    """Return a line for each of ``variables`` that has our prefix but is not a setting.
 
-    Taken to be somebody else's are what Kubernetes gives every pod for a service whose name begins with coatcheck
-    (``COATCHECK_PORT`` beside ``COATCHECK_SERVICE_HOST``), and what coatcheck's own tests have.
+    Ignored are the variables that Kubernetes gives every pod for a service whose name begins with coatcheck
+    (``COATCHECK_PORT`` beside ``COATCHECK_SERVICE_HOST``), and those of coatcheck's own tests.
 
     Args:
-        variables: Names, of all of the environment.
-        sections: Those in which names are looked at by others: ``OFFLOAD`` for what begins with ``COATCHECK_OFFLOAD__``.
-        known: All other names that there are, and those of the sections, for suggestions.
+        variables: Names of all variables in the environment.
+        sections: Sections whose names are checked elsewhere: ``OFFLOAD`` for those with ``COATCHECK_OFFLOAD__``.
+        known: All other names that exist, and those of the sections, for suggestions.
     """
     names = set(map(str.upper, variables))
     lines = []
@@ -93,7 +93,7 @@ def _is_of_kubernetes(name: str, names: Collection[str]) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """Why a file cannot be read."""
+    """Return the reason why a file cannot be read."""
     if isinstance(error, OSError):
         return str(error.strerror)
     return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error).rstrip(".")

@@ -1,8 +1,8 @@
 """Stores and codecs by name: ours and those of other distributions, all found through entry points.
 
-Two groups. ``coatcheck.stores``: the name is the scheme of a URL, the value a callable that takes the URL and gives
+Two groups. ``coatcheck.stores``: the name is the scheme of a URL, the value a callable that takes the URL and returns
 a :class:`~coatcheck.contracts.store.Store`. ``coatcheck.codecs``: the name is the codec's own, the value a callable that
-takes its options as keywords and gives a :class:`~coatcheck.contracts.store.Codec`. In a ``pyproject.toml``::
+takes its options as keywords and returns a :class:`~coatcheck.contracts.store.Codec`. In a ``pyproject.toml``::
 
     [project.entry-points."coatcheck.stores"]
     attic = "coatcheck_attic.store:from_url"
@@ -32,25 +32,25 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://.*", re.DOTALL)
 
 
 def open_store(url: str) -> Store:
-    """The store that ``url`` names. Nothing is connected to yet.
+    """Make the store that ``url`` names; does not connect yet.
 
-    No error repeats the URL, which may hold a password.
+    No error repeats the URL, which may contain a password.
 
     Raises:
-        ConfigError: It is no URL, nobody or more than one distribution has its scheme, or its owner refuses it.
+        ConfigError: It is not a URL, no distribution or more than one has its scheme, or its distribution refuses it.
     """
     entry = _find(STORES, scheme_of(url))
     store = _called(entry, lambda factory: factory(url))
     if not isinstance(store, Store):
-        raise _misbehaves(entry, f"gives {type(store).__name__}, which is no Store")
+        raise _misbehaves(entry, f"returns {type(store).__name__}, which is not a Store")
     return store
 
 
 def make_codec(name: str, options: Mapping[str, object] | None = None) -> Codec:
-    """The codec called ``name``, with ``options``.
+    """Make the codec called ``name``, with ``options``.
 
     Raises:
-        ConfigError: Nobody or more than one distribution has the name, or its owner refuses the options.
+        ConfigError: No distribution or more than one has the name, or its distribution refuses the options.
     """
     entry = _find(CODECS, name)
 
@@ -60,7 +60,7 @@ def make_codec(name: str, options: Mapping[str, object] | None = None) -> Codec:
 
     codec = _called(entry, make)
     if not isinstance(codec, Codec):
-        raise _misbehaves(entry, f"gives {type(codec).__name__}, which is no Codec")
+        raise _misbehaves(entry, f"returns {type(codec).__name__}, which is not a Codec")
     if codec.name != name:
         raise ConfigError(
             f"the codec that {_owner(entry)} registers as {name!r} calls itself {codec.name!r}",
@@ -70,21 +70,21 @@ def make_codec(name: str, options: Mapping[str, object] | None = None) -> Codec:
 
 
 def names(group: str) -> list[str]:
-    """Everything that is registered in ``group``, sorted."""
+    """Return all names that are registered in ``group``, sorted."""
     return sorted({entry.name for entry in entry_points(group=group)})
 
 
 def scheme_of(url: str) -> str:
-    """What stands before ``://``, in lower case.
+    """Return the scheme of a URL, in lower case.
 
     Raises:
-        ConfigError: Nothing that could be a scheme stands there.
+        ConfigError: There is no scheme before ``://``.
     """
     found = _URL.fullmatch(url)
     if found is None:
         raise ConfigError(
-            "a store is named by a URL, and this is none",
-            f"Write file:///folder; the schemes that are there are {_listed(STORES)}.",
+            "not a store URL",
+            f"Expected file:///folder, or another of the schemes {_listed(STORES)}.",
         )
     return found[1].lower()
 
@@ -97,7 +97,7 @@ def _find(group: str, name: str) -> EntryPoint:
         owners = " and ".join(sorted(map(_owner, found)))
         raise ConfigError(
             f"{_kind(group)} {name!r} is registered by {owners}",
-            "Uninstall all but one: which of them is meant cannot be known.",
+            "Uninstall all but one.",
         )
     return found[0]
 
@@ -118,7 +118,7 @@ def _called(entry: EntryPoint, make: Callable[[Callable[..., object]], object]) 
 def _misbehaves(entry: EntryPoint, how: str) -> ConfigError:
     return ConfigError(
         f"{_kind(entry.group)} {entry.name!r} of {_owner(entry)} {how}",
-        "Check what it is given here; if that is right, report it to those who make it.",
+        "Check the settings it gets here; if they are right, report this to its makers.",
     )
 
 
@@ -133,14 +133,14 @@ def _load(entry: EntryPoint) -> Callable[..., Any]:
         ) from error
     if not callable(loaded):
         raise ConfigError(
-            f"{_kind(entry.group)} {entry.name!r} of {_owner(entry)} is nothing that can be called",
-            "Report it to those who make it.",
+            f"{_kind(entry.group)} {entry.name!r} of {_owner(entry)} is not callable",
+            "Report this to its makers.",
         )
     return loaded
 
 
 def _check_options(factory: Callable[..., object], name: str, options: Mapping[str, object]) -> None:
-    """Refuse unknown options by name; what the others must be is the codec's own affair."""
+    """Refuse unknown options by name; the codec itself checks the values of the others."""
     try:
         parameters = inspect.signature(factory).parameters.values()
     except ValueError:
@@ -158,14 +158,14 @@ def _check_options(factory: Callable[..., object], name: str, options: Mapping[s
 def _unknown(group: str, name: str) -> ConfigError:
     if not any(entry.dist and entry.dist.name == _OURS for entry in entry_points(group=group)):
         return ConfigError(
-            f"{_kind(group)} {name!r} is not there, nor any of coatcheck's own: its metadata is missing",
-            "Install coatcheck with pip (a checkout: again); a bundler must copy its metadata.",
+            f"{_kind(group)} {name!r} is not installed, nor any of coatcheck's own: its metadata is missing",
+            "Install coatcheck with pip (from a checkout: again); a bundler must copy its metadata.",
         )
     near = get_close_matches(name, names(group), n=1)
     guess = f" Did you mean {near[0]}?" if near else ""
     return ConfigError(
-        f"{_kind(group)} {name[:80]!r} is not there; there are {_listed(group)}",
-        f"Install the package that brings it: one with the entry point {name[:80]!r} in {group}.{guess}",
+        f"{_kind(group)} {name[:80]!r} is not installed; installed are {_listed(group)}",
+        f"Install the package that has it: one with the entry point {name[:80]!r} in {group}.{guess}",
     )
 
 

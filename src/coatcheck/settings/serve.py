@@ -8,21 +8,21 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_settings import NoDecode
 
 REQUESTS: Final = 128
-"""Requests under way at once: being read, waiting, worked on, or being sent. What is above is refused with 503."""
+"""Most requests under way at once: being read, waiting, processed or sent. Further ones are refused with 503."""
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class JwtSettings(BaseModel):
-    """The section ``[serve.jwt]``: whose tokens are believed."""
+    """The section ``[serve.jwt]``: the issuer whose tokens are accepted."""
 
     model_config = _STRICT
 
     jwks_url: str
-    """Where the issuer publishes its keys; ``https``, or ``http`` on loopback."""
+    """URL at which the issuer publishes its keys; ``https``, or ``http`` on loopback."""
     issuer: str = Field(min_length=1)
-    """Exactly what a token's ``iss`` has to be."""
+    """The exact ``iss`` that a token must have."""
     audience: str = Field(min_length=1)
-    """What a token's ``aud`` has to hold."""
+    """The audience that a token's ``aud`` must contain."""
     permissions_claim: str = Field(default="permissions", min_length=1)
     """The claim that lists ``namespace:role``, as in Temporal's own default claim mapper."""
 
@@ -33,52 +33,52 @@ class JwtSettings(BaseModel):
         if not parts.hostname or not (
             parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
         ):
-            raise ValueError("must be an https URL (http is taken on loopback only)")
+            raise ValueError("must be an https URL (http on loopback only)")
         return url
 
 
 class ServeSettings(BaseModel):
-    """The section ``[serve]``: what the codec server does for whom."""
+    """The section ``[serve]``: the codec server."""
 
     model_config = _STRICT
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8081, ge=0, le=65535)
-    """0 takes a free one."""
+    """Port; 0 picks a free one."""
     origins: Annotated[list[str], NoDecode] = ["http://localhost:8233", "http://127.0.0.1:8233"]
-    """Whose pages may ask, exactly as browsers name them: ``https://temporal.example.com``. In the environment
+    """Origins of the pages that may send requests, as browsers send them: ``https://temporal.example.com``. In the environment
     separated by commas. By default the web UI of ``temporal server start-dev``."""
     encode: bool = False
-    """True if ``/encode`` does anything."""
+    """True to offer ``/encode``."""
     download_over: int = Field(default=256 * 1024, ge=0)
-    """Bytes. Offloaded payloads above it are offered for download where the caller asks to keep references."""
+    """Bytes. Larger offloaded payloads are offered for download if the caller asks to keep references."""
     max_request: int = Field(default=8 * 2**20, gt=0)
-    """Bytes of a request's body. Temporal's messages have at most 4 MB, which base64 makes 5.6."""
+    """Most bytes of a request's body. Temporal's messages have at most 4 MB, 5.6 MB in base64."""
     max_response: int = Field(default=64 * 2**20, gt=0)
-    """Bytes of all payloads that one request may open, before base64."""
+    """Most bytes of all payloads that one request may open, before base64."""
     max_in_flight: int = Field(default=128 * 2**20, gt=0)
-    """Bytes of the payloads of all requests together, from before they are opened until they are sent; others wait."""
+    """Most bytes of the payloads of all requests together, from before they are opened until they are sent; others wait."""
     concurrency: int = Field(default=16, gt=0, le=REQUESTS)
-    """Requests that are worked on at once; others wait."""
+    """Most requests processed at once; others wait."""
     timeout: float = Field(default=30.0, gt=0, allow_inf_nan=False)
-    """Seconds until a request has its answer, its waiting and its body included."""
+    """Seconds until a request must have its answer, including its body and the wait."""
     idle_timeout: int = Field(default=10, gt=0)
-    """Seconds that a caller may send no request, or take nothing of its answer, until it is dropped."""
+    """Seconds after which a caller is dropped that sends no request, or reads nothing of its answer."""
     jwt: JwtSettings | None = None
-    """Without it everybody who can reach the server may do everything."""
+    """Tokens that callers need. Without it, everyone who can reach the server may do everything."""
 
     @model_validator(mode="after")
     def _origins_are_exact(self) -> Self:
         for origin in self.origins:
             if not _is_origin(origin):
                 raise ValueError(
-                    f"origins: {origin!r} is none; write scheme://host or scheme://host:port in lower case, as browsers do"
+                    f"origins: {origin!r} is not an origin; write scheme://host or scheme://host:port in lower case, as browsers do"
                 )
         return self
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` is an address of this machine alone, or ``localhost``."""
+    """Tell if ``host`` is an address of this machine alone, or ``localhost``."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -109,16 +109,16 @@ async def test_s3_denies_a_look() -> None:
             f"s3://bucket/prod?endpoint_url={endpoint}&region=us-east-1&path_style=true"
         )
     assert said(facts) == [
-        ("versioning", None, "not allowed to look: that takes s3:GetBucketVersioning"),
-        ("encryption", None, "not allowed to look: that takes s3:GetEncryptionConfiguration"),
-        ("lifecycle", None, "not allowed to look: that takes s3:GetLifecycleConfiguration"),
+        ("versioning", None, "not allowed to look: needs s3:GetBucketVersioning"),
+        ("encryption", None, "not allowed to look: needs s3:GetEncryptionConfiguration"),
+        ("lifecycle", None, "not allowed to look: needs s3:GetLifecycleConfiguration"),
     ]
 
 
 @pytest.mark.parametrize(
     ("status", "code", "words"),
     [
-        (501, "NotImplemented", "this service does not tell"),
+        (501, "NotImplemented", "this service does not say"),
         (404, "NoSuchBucket", "could not look: the service answers 404 NoSuchBucket"),
     ],
 )
@@ -164,7 +164,7 @@ async def test_gcs_tells() -> None:
     async with responding(200, json.dumps(about)) as endpoint:
         facts = await gcs_admin.look(f"gs://bucket/prod?endpoint_url={endpoint}")
     assert [fact.fine for fact in facts] == [True, True, False]
-    assert facts[0].said == "off: what is deleted is gone, unless the bucket has soft delete"
+    assert facts[0].said == "off: deleted objects are gone, unless the bucket has soft delete"
     assert facts[1].said == "the bucket encrypts at rest with the key projects/p/key"
     assert facts[2].said.startswith("a rule deletes objects below '' after 3 days. ")
 
@@ -175,10 +175,10 @@ async def test_gcs_tells() -> None:
         (403, "{}", "the credentials lack storage.buckets.get, or storage.buckets.update for a change"),
         (404, "{}", "Google answers 404"),
         (503, "<html>", "Google answers 503"),
-        (200, "", "something else than Google Cloud Storage answers"),
-        (200, "{}", "something else than Google Cloud Storage answers"),
-        (200, "[]", "something else than Google Cloud Storage answers"),
-        (200, "<html>", "something else than Google Cloud Storage answers"),
+        (200, "", "something other than Google Cloud Storage answered"),
+        (200, "{}", "something other than Google Cloud Storage answered"),
+        (200, "[]", "something other than Google Cloud Storage answered"),
+        (200, "<html>", "something other than Google Cloud Storage answered"),
     ],
 )
 async def test_gcs_does_not_tell(status: int, body: str, words: str) -> None:
@@ -203,4 +203,4 @@ async def test_google_sends_elsewhere() -> None:
 async def test_gcs_is_away() -> None:
     facts = await gcs_admin.look(f"gs://bucket?endpoint_url=http://127.0.0.1:{free_port()}")
     assert [fact.fine for fact in facts] == [None, None, None]
-    assert all("cannot be asked: ConnectionError" in fact.said for fact in facts)
+    assert all("cannot be reached: ConnectionError" in fact.said for fact in facts)

@@ -171,5 +171,5 @@ async def test_a_bucket_that_somebody_else_changes_at_the_same_moment_stays_thei
     application.router.add_route("*", "/{path:.*}", serve)
     async with TestServer(application, host="127.0.0.1") as server:
         url = f"gs://bucket/prod?endpoint_url={str(server.make_url('')).rstrip('/')}"
-        with pytest.raises(StoreUnavailable, match="somebody else"):
+        with pytest.raises(StoreUnavailable, match="changed by another client"):
             await gcs_lifecycle.apply(url, RULES)

@@ -30,28 +30,28 @@ _TITLES: dict[str, object] = {
 }
 _WIDTHS = {"tenant_tag": 32, "number": 3, "key_id": 8, "primary": 12, "created_at": 16}
 
-keys = typer.Typer(no_args_is_help=True, help="Make keys, list them, rotate them, and destroy a tenant's.")
+keys = typer.Typer(no_args_is_help=True, help="Make, list and rotate keys, and destroy a tenant's keys.")
 
 
 @keys.command()
 def new() -> None:
     """Print a new random key.
 
-    For COATCHECK_KEYS or a file of keys, the primary first. Keep older keys behind it for as long as anything that was
-    sealed under them may be read.
+    Put it first in COATCHECK_KEYS or in the file of keys: the first key is the primary. Keep older keys behind it for as
+    long as anything encrypted under them may be read.
     """
     typer.echo(Key.generate().to_text())
 
 
 @keys.command("list")
 def list_(
-    tenant: Annotated[str | None, typer.Option(help="Whose keys.", show_default="everybody's")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Tenant.", show_default="all tenants")] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Print which keys there are, and which of them seals what is new. Never a secret.
+    """Print all keys, and which one is the primary. Never a secret.
 
-    Tenants appear as what stands for them in the store. --json has the names of keys of a KMS whole.
+    Tenants appear by their tags in the store. --json has the full names of KMS keys.
     """
     with told_in_one_line("keys list"):
         settings = _settings()
@@ -76,17 +76,17 @@ def list_(
 @keys.command()
 def rotate(
     tenant: Annotated[
-        str | None, typer.Argument(help="Whose key; only where a KMS wraps keys.", show_default=False)
+        str | None, typer.Argument(help="Tenant; only if a KMS wraps the keys.", show_default=False)
     ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="The keys of every tenant.")] = False,
     first: Annotated[
-        bool, typer.Option("--new", help="Also make the first key of a tenant that has none.")
+        bool, typer.Option("--new", help="Also make a first key if the tenant has none.")
     ] = False,
 ) -> None:
-    """Make a new key the primary. The keys before it go on opening what they sealed.
+    """Make a new key the primary. Older keys still decrypt.
 
-    Of a file of keys, the new key becomes the first. Give the file to every process before it is used.
+    In a file of keys, the new key becomes the first. Give the file to every process before it is used.
     """
     with told_in_one_line("keys rotate"):
         settings = _settings()
@@ -101,10 +101,10 @@ def rotate(
         elif settings.keyring.kms is None:
             raise ConfigError(
                 "the keys are in the environment variable COATCHECK_KEYS, which no command can change",
-                "Make a key with `coatcheck keys new`, put it first there, and keep the others behind it.",
+                "Make a key with `coatcheck keys new`, put it first there, and keep the others after it.",
             )
         elif (tenant is None) is not every:
-            raise ConfigError("whose key is to be rotated is not said", "Name a tenant, or give --all.")
+            raise ConfigError("no tenant is given", "Name one, or use --all.")
         elif tenant is not None:
             rotated = [_with_tenant_keys(settings, "", lambda held: held.rotate(tenant, new=first)).key_id]
         else:
@@ -118,38 +118,38 @@ def rotate(
 
 @keys.command()
 def shred(
-    tenant: Annotated[str, typer.Argument(help="Whose keys.", show_default=False)],
+    tenant: Annotated[str, typer.Argument(help="Tenant.", show_default=False)],
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Destroy all keys of a tenant. None of its payloads can ever be read again; everybody else's can."""
+    """Destroy all keys of a tenant. Its payloads can never be read again; other tenants' can."""
     with told_in_one_line("keys shred"):
         settings = _settings()
-        why = "to shred one would be to shred all"
+        why = "shredding one tenant's would shred all"
         if not _with_tenant_keys(settings, why, lambda held: held.list(tenant)):
             raise ConfigError(f"the tenant {tenant!r} has no keys", "Check its name. Nothing was destroyed.")
     if not yes:
         typer.confirm(
-            f"Destroy the keys of {tenant!r} and with them all of its payloads, for good?", abort=True
+            f"Destroy the keys of {tenant!r} and with them all of its payloads, permanently?", abort=True
         )
     with told_in_one_line("keys shred"):
         destroyed = _with_tenant_keys(settings, why, lambda held: held.shred(tenant))
     typer.echo(f"destroyed {len(destroyed)}: {', '.join(destroyed)}")
     typer.echo(
-        f"Processes that hold them let go of them within {settings.keyring.max_age:g} s. Versions and backups that the "
-        "store keeps of what is deleted still have the wrapped keys: remove them too."
+        f"Processes that cached them drop them within {settings.keyring.max_age:g} s. Versions and backups of the store "
+        "still contain the wrapped keys: remove them too."
     )
 
 
 @keys.callback()
 def _group() -> None:
-    """Make keys, list them, rotate them, and destroy a tenant's."""
+    """Make, list and rotate keys, and destroy a tenant's keys."""
 
 
 def rekey() -> None:
-    """Wrap all keys of tenants anew with the key of the KMS that the settings name first.
+    """Wrap all tenants' keys again, with the KMS key that the settings name first.
 
-    Payloads, references and journals stay as they are.
+    Payloads, references and journals do not change.
     """
     with told_in_one_line("rekey"):
         settings = _settings()
@@ -168,7 +168,7 @@ def _settings() -> "Settings":
 def _with_tenant_keys(
     settings: "Settings", why_not: str, work: "Callable[[TenantKeys], Awaitable[_T]]"
 ) -> _T:
-    """The result of ``work`` on the keys of the settings, which are closed afterwards."""
+    """Return the result of ``work`` on the keys of the settings; close them afterwards."""
     from coatcheck.keys.tenant_keys import TenantKeys  # noqa: PLC0415 - slow to load
 
     source = settings.keys()
@@ -186,8 +186,8 @@ def _with_tenant_keys(
 
 def _refuse(why: str) -> NoReturn:
     raise ConfigError(
-        f"the keys of the settings are the same for all tenants: {why}",
-        "Only keys that a KMS wraps belong to one tenant: set keyring.kms, see docs/keys.md.",
+        f"the settings have the same keys for all tenants: {why}",
+        "Only keys wrapped by a KMS belong to one tenant: set keyring.kms, see docs/keys.md.",
     )
 
 

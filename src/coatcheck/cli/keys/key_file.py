@@ -11,12 +11,12 @@ from coatcheck.keys.keyring import Keyring
 
 
 def rotate_file(path: Path) -> Key:
-    """Put a new key first in a file of keys, and leave the rest as it is. The file is replaced whole, or not at all.
+    """Put a new key first in a file of keys; the rest stays as it is. The file is replaced whole, or not at all.
 
-    Of several processes that do so at once, none loses another one's key.
+    If several processes do so at once, no key is lost.
 
     Raises:
-        ConfigError: It is no file of keys, or others than its owner have access to it.
+        ConfigError: It is not a file of keys, or others than its owner have access to it.
         OSError: The folder cannot be written to.
     """
     path = path.resolve()

@@ -11,32 +11,32 @@ from coatcheck.errors import ConfigError
 Address = Annotated[
     str | None,
     typer.Option(
-        help="Of the Temporal server. TLS, API key and profile are those of the `temporal` command: TEMPORAL_* "
+        help="Address of the Temporal server. TLS, API key and profile are those of the `temporal` command: TEMPORAL_* "
         "variables and temporal.toml.",
         show_default="TEMPORAL_ADDRESS, or localhost:7233",
     ),
 ]
 Namespace = Annotated[
-    str | None, typer.Option(help="Of the workflow.", show_default="TEMPORAL_NAMESPACE, or default")
+    str | None, typer.Option(help="Namespace of the workflow.", show_default="TEMPORAL_NAMESPACE, or default")
 ]
-RunId = Annotated[str | None, typer.Option(help="Which run of the workflow.", show_default="the latest")]
+RunId = Annotated[str | None, typer.Option(help="Run of the workflow.", show_default="the latest")]
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The server, as far as the command line names it."""
+    """The Temporal server named on the command line."""
 
     address: str | None
     """Host and port; None takes what the ``temporal`` command would take."""
     namespace: str | None
-    """The same."""
+    """Namespace; None as above."""
 
 
 def check_installed() -> None:
-    """Say early that Temporal's SDK is missing.
+    """Check early that Temporal's SDK is installed.
 
     Raises:
-        ConfigError: It is.
+        ConfigError: It is missing.
     """
     if find_spec("temporalio") is None:
         raise ConfigError("temporalio is not installed", "pip install 'coatcheck[temporal]'")

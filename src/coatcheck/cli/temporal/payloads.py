@@ -1,4 +1,4 @@
-"""The payloads of a workflow's history: which there are, and the data of one."""
+"""The payloads of a workflow's history: a list of them, and the data of one."""
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.history.v1 import HistoryEvent
@@ -17,10 +17,10 @@ from coatcheck.settings.model import Settings
 
 
 async def payloads(workflow_id: str, run_id: str | None, server: Server, bar: Bar) -> list[Place]:
-    """Every payload of the run, in the order of its history. None is opened.
+    """Return every payload of the run, in the order of its history. None is opened.
 
     Raises:
-        CoatcheckError: The server cannot be asked, or refuses.
+        CoatcheckError: The server does not answer, or refuses.
     """
     client = await connect(server)
     with bar.task(f"reading {workflow_id}") as advance:
@@ -31,18 +31,18 @@ async def payloads(workflow_id: str, run_id: str | None, server: Server, bar: Ba
 async def data_of(
     workflow_id: str, run_id: str | None, server: Server, bar: Bar, *, number: int, where: str | None
 ) -> bytes:
-    """The data of one payload, opened on the chain of the settings if it is one of ours.
+    """Return the data of one payload, opened on the chain of the settings if it is ours.
 
     Args:
-        workflow_id: Which workflow.
-        run_id: Which run; None for the latest.
-        server: Where.
-        bar: Shows what is being read.
-        number: Of the event.
-        where: In the event; None if there is only one payload.
+        workflow_id: ID of the workflow.
+        run_id: ID of the run; None for the latest.
+        server: The Temporal server.
+        bar: Shows the progress of reading.
+        number: Number of the event.
+        where: Field in the event; None if there is only one payload.
 
     Raises:
-        CoatcheckError: There is no such payload, or it cannot be brought back.
+        CoatcheckError: There is no such payload, or it cannot be read.
     """
     client = await connect(server)
     with bar.task(f"reading {workflow_id}") as advance:

@@ -1,4 +1,4 @@
-"""The Temporal server that a command looks at."""
+"""The Temporal server that a command reads."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ _DEFAULT_ADDRESS = "localhost:7233"
 
 
 async def connect(server: Server) -> Client:
-    """A client that shows payloads as the server has them.
+    """Return a client that returns payloads as the server has them.
 
     Raises:
         ConfigError: The configuration of the ``temporal`` command cannot be read.
@@ -34,39 +34,39 @@ async def connect(server: Server) -> Client:
     except RuntimeError as error:
         raise CoatcheckError(
             f"the Temporal server at {config['target_host']} does not answer: {error}",
-            "Give its --address, or set TEMPORAL_ADDRESS; for TLS and API keys TEMPORAL_TLS and TEMPORAL_API_KEY.",
+            "Give --address or set TEMPORAL_ADDRESS; for TLS and API keys set TEMPORAL_TLS and TEMPORAL_API_KEY.",
         ) from None
 
 
 @asynccontextmanager
 async def refusals_in_words() -> AsyncIterator[None]:
-    """Turn what the server refuses into an error of ours.
+    """Turn a refusal by the server into an error of ours.
 
     Raises:
-        CoatcheckError: It refused.
+        CoatcheckError: The server refused.
     """
     try:
         yield
     except RPCError as error:
         raise CoatcheckError(
             f"the Temporal server says {error.status.name.lower().replace('_', ' ')}: {error.message}",
-            "Check the workflow ID or the query, --namespace, and what the credentials may do.",
+            "Check the workflow ID or the query, --namespace, and the permissions of the credentials.",
         ) from None
 
 
 async def fetch(
     client: Client, workflow_id: str, run_id: str | None, on_event: Callable[[int, int], None]
 ) -> tuple[WorkflowHistory, str]:
-    """The whole history of a run, and the run's ID.
+    """Return the whole history of a run, and the run's ID.
 
     Args:
-        client: Of the server.
-        workflow_id: Which workflow.
-        run_id: Which run; None for the latest.
-        on_event: Told after each event how many there are so far, and of how many in all.
+        client: Client of the server.
+        workflow_id: ID of the workflow.
+        run_id: ID of the run; None for the latest.
+        on_event: Called after each event with the number of events so far, and in all.
 
     Raises:
-        CoatcheckError: The server refuses it: there is no such workflow.
+        CoatcheckError: The server refuses: there is no such workflow.
     """
     async with refusals_in_words():
         described = await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
