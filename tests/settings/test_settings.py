@@ -399,9 +399,9 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, write: Write) -> None:
     ("text", "said"),
     [
         ('codecs = ["zsdt"]', "the codec 'zsdt' is not installed"),
-        ('[offload]\nstore = "nowhere://user:hunter2@host"', "the store 'nowhere' is not there"),
-        ('[offload]\nstore = "user:hunter2@host"', "this is none"),
-        ('[offload.read_also]\nold = "nowhere://user:hunter2@host"', "the store 'nowhere' is not there"),
+        ('[offload]\nstore = "nowhere://user:hunter2@host"', "the store 'nowhere' is not installed"),
+        ('[offload]\nstore = "user:hunter2@host"', "not a store URL"),
+        ('[offload.read_also]\nold = "nowhere://user:hunter2@host"', "the store 'nowhere' is not installed"),
         ("[codec.zstd]\nlevel = 99", "Zstandard has no level 99"),
     ],
 )
@@ -506,5 +506,5 @@ def test_loading_settings_loads_no_optional_dependency() -> None:
 
 
 def test_memory_has_no_url() -> None:
-    with pytest.raises(ConfigError, match="the store 'memory' is not there"):
+    with pytest.raises(ConfigError, match="the store 'memory' is not installed"):
         Settings(encrypt=False, offload={"store": "memory://"}).chain()  # type: ignore[arg-type]
