@@ -110,5 +110,6 @@ def test_what_rules_write_to_another_store_was_never_swept(
     assert run("inngest", *arguments, "--store", "images").scopes == {"marked": 1}
     age(images)
     assert run("inngest", *arguments, "--store", "images").scopes == {"deleted": 1}
-    assert (len(objects(images)), len(objects(payloads))) == (0, 1)
+    assert objects(images) == []
+    assert objects(payloads)
     assert "[offload] has default, images" in refusal("inngest", *arguments, "--store", "imgaes")
