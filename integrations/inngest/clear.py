@@ -1,7 +1,7 @@
-"""Fields of events that stay in the clear, and whether they are all that expressions refer to.
+"""Fields of events that stay in the clear, and the check that expressions refer to no others.
 
-A field that an expression names and that was sealed is missing on both sides of ``event.data.order == async.data.order``:
-null equals null, and the approval of one order releases the refund of any other. So what is not clear is refused.
+A sealed field that an expression names is missing on both sides of ``event.data.order == async.data.order``: null equals
+null, and the approval of one order releases the refund of any other. So expressions on sealed fields are refused.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -12,9 +12,9 @@ from coatcheck.format.shown import MARKER
 from coatcheck.integrations.inngest.expressions import ROOTS, Path, paths_in
 
 ADDED: Final = "_inngest"
-"""The field that Inngest itself adds to the data of an event."""
+"""Field that Inngest itself adds to the data of an event."""
 LIFECYCLE: Final = ("inngest/function.finished", "inngest/function.failed", "inngest/function.cancelled")
-"""Events that Inngest sends itself: they carry what triggered the run, and what it came to."""
+"""Events that Inngest sends itself: they carry the run's trigger and its result."""
 _SEALED_IN_LIFECYCLE: Final = (("events",), ("result",), ("error", "message"), ("error", "stack"))
 _DATA: Final = "data"
 _KEYED: Final = ("debounce", "throttle", "rate_limit", "singleton")
@@ -23,10 +23,10 @@ Names = tuple[str, ...]
 
 
 class Use(NamedTuple):
-    """An expression of a function, and which events it is about."""
+    """An expression of a function, and the events it is about."""
 
     where: str
-    """The function's name for it: ``cancel``."""
+    """Option of the function that has it: ``cancel``."""
     text: str
     events: Mapping[str, Collection[str]]
     """Names of the events that each root stands for."""
@@ -36,10 +36,10 @@ class ClearFields:
     """Fields below an event's data, each by its name, or by the names on the way to it: ``order.id``.
 
     Args:
-        fields: As they were given.
+        fields: Fields as the user gave them.
 
     Raises:
-        ConfigError: A name is taken, is no path, or does not start below the data.
+        ConfigError: A name is reserved, is not a path, or does not start below the data.
     """
 
     def __init__(self, fields: Collection[str]) -> None:
@@ -61,7 +61,7 @@ class ClearFields:
         """Refuse an expression that refers to a field which is not clear.
 
         Raises:
-            ConfigError: It does, or cannot be read. Names the function, the expression and the field.
+            ConfigError: It does, or it cannot be parsed. Names the function, the expression and the field.
         """
         try:
             paths = paths_in(use.text)
@@ -70,14 +70,14 @@ class ClearFields:
         for path in paths:
             if path.root not in use.events:
                 raise ConfigError(
-                    f"{use.where} of the function {function!r} is `{use.text[:200]}`, and there is no {path.root!r}",
+                    f"{use.where} of the function {function!r} is `{use.text[:200]}`, but there is no {path.root!r}",
                     "Refer to the event that triggers the function: event.data.name.",
                 )
             for event in use.events[path.root]:
                 missing = self._missing(path, event)
                 if missing is not None:
                     raise ConfigError(
-                        f"{use.where} of the function {function!r} is `{use.text[:200]}`, and {path} is sealed",
+                        f"{use.where} of the function {function!r} is `{use.text[:200]}`, but {path} is sealed",
                         f"Inngest would find nothing there, on both sides of a comparison. {missing}",
                     )
 
@@ -94,7 +94,7 @@ class ClearFields:
                 names == sealed[: len(names)] or sealed == names[: len(sealed)]
                 for sealed in _SEALED_IN_LIFECYCLE
             ):
-                return "What runs come to is always sealed."
+                return "Results of runs are always sealed."
             elif names != ("event",):
                 return None
         if not names:
@@ -125,7 +125,7 @@ def uses_of(config: Any) -> Iterator[Use]:
 def _parsed(field: str) -> Names:
     names = tuple(field.split("."))
     if names[0] == MARKER:
-        raise ConfigError(f"no field of an event can be called {MARKER!r}", "Leave it out of clear=...")
+        raise ConfigError(f"no field of an event may be called {MARKER!r}", "Leave it out of clear=...")
     if names[0] in ROOTS or (names[0] == _DATA and len(names) > 1):
         below = ".".join(name for name in names if name not in (*ROOTS, _DATA)) or "order"
         raise ConfigError(
@@ -133,7 +133,8 @@ def _parsed(field: str) -> Names:
         )
     if not all(names) or set(field) & set("[]\"'`() \t\n"):
         raise ConfigError(
-            f"clear={field!r} is no field of an event", "Write its name, or names joined by dots: 'order.id'."
+            f"clear={field!r} is not a field of an event",
+            "Write its name, or names joined by dots: 'order.id'.",
         )
     return names
 

@@ -1,4 +1,4 @@
-"""Events: what triggers runs, resumes them, and tells of their end."""
+"""Events, which trigger runs, resume them and report their end."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Final
@@ -13,12 +13,12 @@ from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.scope import Scope
 
 _TIMER: Final = "inngest/scheduled.timer"
-"""The event that Inngest itself sends for a time table; nobody else may send events of ``inngest/``."""
+"""Event that Inngest itself sends for a cron schedule; nobody else may send events below ``inngest/``."""
 _TIMER_FIELDS: Final = frozenset({"cron"})
 
 
 class SealedData(dict[str, object]):
-    """The data of an event that was sealed in this process, which JSON from outside can never be taken for."""
+    """Data of an event sealed in this process: a type of its own, which JSON from outside never has."""
 
     def __init__(self, data: Mapping[str, object], original: Mapping[str, Any]) -> None:
         super().__init__(data)
@@ -29,9 +29,9 @@ class Events:
     """Seals and opens the data of events. They belong to the tenant, since one run hands them to another.
 
     Args:
-        payloads: Every value's path.
-        clear: Fields of the data that stay readable beside what was sealed, for expressions and keys.
-        plain: Names of events that may come in the clear, if nothing else may.
+        payloads: Seals and opens the values.
+        clear: Fields of the data that also stay readable, for expressions and keys.
+        plain: Names of events that may come in the clear when nothing else may.
     """
 
     def __init__(self, payloads: Payloads, clear: ClearFields, plain: Collection[str] = ()) -> None:
@@ -42,7 +42,7 @@ class Events:
     async def seal(
         self, data: Mapping[str, Any], *, original: Mapping[str, Any], name: str
     ) -> Mapping[str, Any]:
-        """What to send in place of an event's ``data``, whose owner has it as ``original``.
+        """Return the data to send in place of an event's ``data``, which its owner has as ``original``.
 
         Args:
             data: As JSON has it.
@@ -60,10 +60,10 @@ class Events:
         return SealedData({**self._clear.of(data), **sealed}, original)
 
     async def open(self, name: str, data: Mapping[str, Any], scope: Scope) -> Mapping[str, Any]:
-        """The data that an event called ``name`` was sent with.
+        """Return the data that an event called ``name`` was sent with.
 
         Raises:
-            CoatcheckError: As :meth:`Payloads.open`; an event whose name was given as plain is taken as it is.
+            CoatcheckError: As :meth:`Payloads.open`; an event whose name was given as plain is accepted as it is.
         """
         if name in LIFECYCLE:
             return await self._open_lifecycle(data, scope)
@@ -76,11 +76,13 @@ class Events:
                 return await self._open_others(data, scope)
             opened = data[MARKER][0] if is_escaped(data) else data
         if not isinstance(opened, dict):
-            raise FormatError("the data of an event is no object", "It was written as something else.")
+            raise FormatError(
+                "the data of an event is not a JSON object", "It was not sealed as the data of an event."
+            )
         return {**opened, **added}
 
     async def _open_others(self, data: Mapping[str, Any], scope: Scope) -> Mapping[str, Any]:
-        """Other middleware seals the data, or some of its fields."""
+        """Read data of which other middleware sealed all or some fields."""
         whole = await self._payloads.read_others(data, scope)
         if whole is not data and isinstance(whole, dict):
             return {**({ADDED: data[ADDED]} if ADDED in data else {}), **whole}
@@ -88,22 +90,22 @@ class Events:
         return dict(zip(data, fields, strict=True))
 
     async def open_event(self, event: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
-        """The same for an event as JSON has it."""
+        """Return an event, given as JSON, with its data opened."""
         name, data = event.get("name"), event.get("data")
         if not isinstance(name, str) or not isinstance(data, dict):
             if data is not None:
-                self._payloads.chain.check_plain("what has the form of an event")
+                self._payloads.chain.check_plain("a value in the form of an event")
             return dict(event)
         return {**event, "data": await self.open(name, data, scope)}
 
     def _check_plain(self, name: str, data: Mapping[str, Any]) -> None:
-        """Refuse data in the clear, unless the chain or the configuration takes it. What is empty says nothing."""
+        """Refuse data in the clear, unless the chain or the configuration accepts it. Empty data is always accepted."""
         fields = data.keys() - {ADDED}
         if fields and name not in self._plain and not (name == _TIMER and fields <= _TIMER_FIELDS):
             self._payloads.chain.check_plain(f"the data of the event {name[:200]!r}")
 
     async def _open_lifecycle(self, data: Mapping[str, Any], scope: Scope) -> Mapping[str, Any]:
-        """Such an event carries those that triggered the run, and what the run came to."""
+        """Open an event of Inngest's own, which carries the events that triggered the run, and its result."""
         opened = dict(data)
         if isinstance(event := data.get("event"), dict):
             opened["event"] = await self.open_event(event, scope)

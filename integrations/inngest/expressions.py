@@ -11,12 +11,12 @@ from typing import Final, NamedTuple
 from coatcheck.errors import ConfigError
 
 ROOTS: Final = frozenset({"event", "async"})
-"""The event that triggered the run, and the one that resumes or cancels it."""
+"""Names of the event that triggered the run, and of the one that resumes or cancels it."""
 _WORDS: Final = frozenset({"true", "false", "null", "in"})
 _MACROS: Final = frozenset({"all", "exists", "exists_one", "map", "filter"})
 """Calls whose first argument names a variable."""
 _LIBRARIES: Final = frozenset({"math", "strings", "lists", "sets", "base64", "optional", "date", "time"})
-"""Names that stand in front of functions, and are no values."""
+"""Namespaces of functions, which are not values."""
 _TOKEN: Final = re.compile(
     r"""\s+ | //[^\n]*
     | (?P<text>[rRbB]{0,2} (?: \"\"\"(?s:(?:\\.|[^\\])*?)\"\"\" | '''(?s:(?:\\.|[^\\])*?)'''
@@ -49,7 +49,7 @@ def paths_in(expression: str) -> list[Path]:
     ``event.data["order"].id`` and ``event.data.order.id`` are the same.
 
     Raises:
-        ConfigError: It is no expression, or refers to something that cannot be told.
+        ConfigError: It is not an expression, or its references cannot be determined.
     """
     tokens = [*_tokens(expression), _Token("end", "")]
     variables = _variables(tokens)
@@ -81,7 +81,7 @@ def _tokens(expression: str) -> Iterator[_Token]:
 
 
 def _variables(tokens: Sequence[_Token]) -> set[str]:
-    """Names macros bind: ``tags`` in ``event.data.list.exists(tag, tag == 1)`` has no meaning of its own."""
+    """Return the names that macros bind: ``tag`` in ``event.data.list.exists(tag, tag == 1)`` has no meaning of its own."""
     return {
         tokens[at + 2].text
         for at in range(len(tokens) - 3)
@@ -91,13 +91,13 @@ def _variables(tokens: Sequence[_Token]) -> set[str]:
 
 
 def _names(tokens: Sequence[_Token], at: int, expression: str) -> tuple[tuple[str, ...], int]:
-    """The names that follow one another from a root on, without the function that is called at their end."""
+    """Return the chain of names from a root on, without the function that is called at its end."""
     names: list[str] = []
     while True:
         sign, first, second = (tokens[min(at + ahead, len(tokens) - 1)] for ahead in range(3))
         if sign.text in (".", ".?"):
             if first.kind != "name":
-                raise _refusal(expression, f"{first.text!r} is no name")
+                raise _refusal(expression, f"{first.text!r} is not a name")
             if second.text == "(":
                 break
             names.append(first.text)

@@ -1,4 +1,4 @@
-"""Errors of steps and functions: their messages and stack traces quote what they were about."""
+"""Errors of steps and functions, whose messages and stack traces quote payloads."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,11 +19,11 @@ from coatcheck.scope import Scope
 
 
 async def seal_error(payloads: Payloads, error: Exception) -> Exception:
-    """Return the same error for Inngest, its message sealed and without its stack trace, if the chain encrypts.
+    """Return the same error for Inngest; if the chain encrypts, with its message sealed and without its stack trace.
 
-    Its name stays in the clear, and whether and when it is retried. So does what coatcheck itself says: it holds no payload, and
-    who has to read it is often who lacks the key. What it says is opened again where a function
-    catches a ``StepError``, and in ``on_failure``. Errors belong to the tenant: one run hands them to another.
+    Its name and its retry settings stay in the clear. So do coatcheck's own messages: they contain no payload, and their
+    reader often lacks the key. The message is opened again when a function catches a ``StepError``, and in
+    ``on_failure``. Errors belong to the tenant: one run hands them to another.
 
     Raises:
         CoatcheckError: As :meth:`Chain.encode`.
@@ -41,7 +41,7 @@ async def seal_error(payloads: Payloads, error: Exception) -> Exception:
 
 
 def _of_same_name(error: Exception, said: str) -> Exception:
-    """An error that Inngest takes for the same one, and that says something else."""
+    """Return an error that Inngest treats as the same one, with another message."""
     name = type(error).__name__
     if isinstance(error, RetryAfterError):
         after: type[RetryAfterError] = type(name, (RetryAfterError,), {})
@@ -54,7 +54,7 @@ def _of_same_name(error: Exception, said: str) -> Exception:
 
 
 async def open_message(payloads: Payloads, message: str, scope: Scope) -> str:
-    """What an error said.
+    """Return the message of an error, opened.
 
     Raises:
         CoatcheckError: As :meth:`Chain.open`.
@@ -66,7 +66,7 @@ async def open_message(payloads: Payloads, message: str, scope: Scope) -> str:
 
 
 async def open_error(payloads: Payloads, error: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
-    """The same for an error as JSON has it.
+    """Return an error, given as JSON, with its message opened.
 
     Raises:
         CoatcheckError: As :meth:`Chain.open`.

@@ -1,11 +1,11 @@
-"""How large a run may grow."""
+"""Limits on the size of a run."""
 
 from typing import Final, Literal
 
 from coatcheck.errors import ConfigError
 
 Host = Literal["inngest", "vercel", "aws-lambda", "netlify", "google-cloud-run"]
-"""Who sets the limit: Inngest itself, or the host that the functions are served on."""
+"""Owner of the limit: Inngest itself, or the host that serves the functions."""
 
 _LIMITS: Final[dict[str, int]] = {
     "inngest": 32 * 2**20,  # a run's state (Inngest, "Usage limits")
@@ -15,14 +15,14 @@ _LIMITS: Final[dict[str, int]] = {
     "google-cloud-run": 32 * 2**20,  # a request over HTTP/1 (Google, "Cloud Run quotas and limits")
 }
 _SCARCE_FROM: Final = 0.5
-"""The share of the limit. Whatever comes after it takes a reference at most, and that many fit into the rest."""
+"""Share of the limit above which each value takes at most a reference; that many references fit into the rest."""
 
 
 class Budget:
-    """What a run may come to, and when room becomes scarce.
+    """Budget of a run's state, and the point at which room becomes scarce.
 
     Args:
-        limit: Bytes, or the name of whose limit it is.
+        limit: Bytes, or the name of the owner of a known limit.
 
     Raises:
         ConfigError: There is no such name, or the limit is not positive.
@@ -32,10 +32,10 @@ class Budget:
         size = _LIMITS.get(limit, 0) if isinstance(limit, str) else limit
         if size <= 0:
             raise ConfigError(
-                f"{limit!r} is no limit of a run", f"Use bytes, or one of {', '.join(_LIMITS)}."
+                f"{limit!r} is not a limit for a run", f"Use bytes, or one of {', '.join(_LIMITS)}."
             )
         self.limit = size
 
     def is_scarce(self, state: int) -> bool:
-        """Whether a run that has come to ``state`` bytes must do with references from now on."""
+        """Tell if a run with a state of ``state`` bytes must use references from now on."""
         return state > self.limit * _SCARCE_FROM

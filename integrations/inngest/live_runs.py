@@ -1,4 +1,4 @@
-"""Which runs are live, as their operator says: Inngest has no list of all that can still read their results."""
+"""Live runs as listed by the operator: Inngest has no list of all runs that can still read their results."""
 
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -10,18 +10,18 @@ from coatcheck.retention.live import LiveRuns
 from coatcheck.scope import Scope
 
 _RUN_ID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
-"""A ULID, in the letters that Inngest writes. In others it would be another scope."""
+"""A ULID in upper case, as Inngest writes it. In lower case it would be another scope."""
 _SHOWN: Final = 40
 
 
 class ListedRuns(LiveRuns):
-    """Runs that somebody has listed. For one task.
+    """Runs from the operator's list. For one task.
 
-    What a run refers to is in its own scope or in that of the tenant, so nothing else has to be known.
+    A run refers only to its own scope and the tenant's, so nothing else has to be known.
 
     Args:
-        lines: A run ID each; read once, while the sweep asks. Empty ones are left out.
-        tenants: Those of the apps: ``claim_check(chain, tenant=...)``.
+        lines: A run ID each; read once, during the sweep. Empty lines are ignored.
+        tenants: Tenants of the apps: ``claim_check(chain, tenant=...)``.
     """
 
     def __init__(self, lines: Iterable[str], tenants: Sequence[str]) -> None:
@@ -33,7 +33,7 @@ class ListedRuns(LiveRuns):
         """See :meth:`LiveRuns.scopes`.
 
         Raises:
-            ConfigError: A line is no run ID, or there is no line: then whoever wrote the list has probably failed.
+            ConfigError: A line is not a run ID; or there are no lines, which probably means that making the list failed.
             OSError: The lines cannot be read.
         """
         empty = True
@@ -43,13 +43,13 @@ class ListedRuns(LiveRuns):
                 continue
             if not _RUN_ID.fullmatch(run):
                 raise ConfigError(
-                    f"line {number} of the list is no run ID: {run[:_SHOWN]!r}",
-                    "Give one a line, and nothing else.",
+                    f"line {number} of the list is not a run ID: {run[:_SHOWN]!r}",
+                    "Write one run ID per line, and nothing else.",
                 )
             empty = False
             for tenant in self.tenants:
                 yield run_scope(tenant, run)
         if empty:
             raise ConfigError(
-                "the list of live runs is empty", "If none is live, sweep by age (--older-than)."
+                "the list of live runs is empty", "If no run is live, sweep by age (--older-than)."
             )

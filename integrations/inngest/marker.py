@@ -1,8 +1,8 @@
-"""How a value stands in Inngest's run state and events: as JSON, in one of three forms.
+"""Form of a value in Inngest's run state and events: JSON, in one of three forms.
 
-A value that the chain leaves as it is stands there unchanged. One that it sealed or offloaded is
-``{"__coatcheck__": "<base64url>"}``. One that only looks like something that is read here, because a user's data has such
-a key in it, is ``{"__coatcheck__": [value]}``, so that it comes back as it was. ``docs/wire-format.md`` specifies them.
+A value that the chain leaves as it is is unchanged. A sealed or offloaded one is
+``{"__coatcheck__": "<base64url>"}``. User data that could be mistaken for such a form, because it has such a key, is
+``{"__coatcheck__": [value]}``, so that it comes back as it was. ``docs/wire-format.md`` specifies them.
 """
 
 import base64
@@ -15,19 +15,19 @@ from coatcheck.format.shown import MARKER, MESSAGE
 from coatcheck.format.wire import is_ours
 
 MARKED_SIZE: Final = 160
-"""Bytes of a reference in this form, about: one with the alias ``default`` and no bases takes 136."""
+"""Approximate bytes of a reference in this form: one with the alias ``default`` and no bases takes 136."""
 _ESCAPED: Final = f"{MESSAGE}="
-"""What one begins with that only looks so. No base64 has ``=`` in front."""
+"""Prefix of an escaped message. No base64 begins with ``=``."""
 _READ_HERE: Final = (b'"__coatcheck__"', b'"__REMOTE_STATE__"', b'"__ENCRYPTED__"', b'"coatcheck:')
-"""What a reader may take for more than user data: ours, and the keys of Inngest's own middleware."""
+"""Keys that a reader may take for more than user data: ours, and those of Inngest's own middleware."""
 _FRAME: Final = len(f'{{"{MARKER}":""}}')
 
 
 def to_json(value: object) -> bytes:
-    """The payload that ``value`` is: JSON as :func:`json.dumps` has it, without spaces, in UTF-8.
+    """Return ``value`` as a payload: JSON as by :func:`json.dumps`, without spaces, in UTF-8.
 
     Raises:
-        TypeError: There is no JSON for it, as for :func:`json.dumps`.
+        TypeError: ``value`` cannot be JSON, as for :func:`json.dumps`.
         ValueError: As above.
     """
     try:
@@ -38,66 +38,68 @@ def to_json(value: object) -> bytes:
 
 
 def from_json(data: bytes) -> Any:
-    """The value that a payload is.
+    """Return the value in a payload.
 
     Raises:
-        FormatError: The payload is no JSON.
+        FormatError: The payload is not JSON.
     """
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        raise FormatError("what was sealed is no JSON", "It was written by another integration.") from None
+        raise FormatError(
+            "the sealed payload is not JSON", "It was written by another integration."
+        ) from None
 
 
 def looks_marked(data: bytes) -> bool:
-    """Whether there is, anywhere in a payload, what a reader may take for more than user data. May err to the safe side."""
+    """Tell if anything in a payload could be taken for more than user data. May err on the safe side."""
     return any(text in data for text in _READ_HERE)
 
 
 def marked(sealed: bytes) -> dict[str, object]:
-    """What stands for a value that was sealed or offloaded."""
+    """Return the form of a value that was sealed or offloaded."""
     return {MARKER: _to_text(sealed)}
 
 
 def marked_size(sealed: bytes) -> int:
-    """Bytes of :func:`marked` as JSON."""
+    """Return the bytes of :func:`marked` as JSON."""
     return _FRAME + (4 * len(sealed) + 2) // 3
 
 
 def escaped(value: object) -> dict[str, object]:
-    """What stands for a value that stays as it is, and would be mistaken for a marked one."""
+    """Return the form of a value that stays as it is but could be mistaken for a marked one."""
     return {MARKER: [value]}
 
 
 def is_escaped(value: Mapping[str, object]) -> bool:
-    """Whether ``value`` was written by :func:`escaped`."""
+    """Tell if ``value`` was written by :func:`escaped`."""
     inner = value.get(MARKER)
     return isinstance(inner, list) and len(inner) == 1
 
 
 def sealed_in(value: Mapping[str, object]) -> bytes | None:
-    """What :func:`marked` was given; None if ``value`` is user data, whatever its keys are."""
+    """Return the bytes that :func:`marked` was given; None if ``value`` is user data, whatever its keys are."""
     text = value.get(MARKER)
     return _from_text(text) if isinstance(text, str) else None
 
 
 def marked_message(sealed: bytes) -> str:
-    """What stands for the message of an error that was sealed."""
+    """Return the form of an error's sealed message."""
     return MESSAGE + _to_text(sealed)
 
 
 def escaped_message(message: str) -> str:
-    """What stands for one that stays as it is; ``message`` itself unless it would be mistaken for a sealed one."""
+    """Return the form of a message that stays as it is: ``message`` itself, unless it could be mistaken for a sealed one."""
     return _ESCAPED + message if message.startswith(MESSAGE) else message
 
 
 def sealed_in_message(message: str) -> bytes | None:
-    """What :func:`marked_message` was given; None if it was not."""
+    """Return the bytes that :func:`marked_message` was given; None for any other message."""
     return _from_text(message.removeprefix(MESSAGE)) if message.startswith(MESSAGE) else None
 
 
 def unescaped_message(message: str) -> str:
-    """What :func:`escaped_message` was given."""
+    """Return the message that :func:`escaped_message` was given."""
     return message.removeprefix(_ESCAPED)
 
 

@@ -28,7 +28,7 @@ _RUN: Final = "StepRun"
 _INVOKE: Final = "InvokeFunction"
 _INFER: Final = "AIGateway"
 _RETRIES: Final = 4
-"""Retries of a function that sets no number of its own."""
+"""Retries of a function that does not set their number."""
 
 _log = logging.getLogger("coatcheck.inngest")
 
@@ -45,8 +45,8 @@ def claim_check(
 ) -> "ClaimCheck":
     """Take payloads out of Inngest's run state: ``inngest.Inngest(app_id=..., middleware=[claim_check(chain)])``.
 
-    For sync and async functions alike. It must be the only middleware that changes steps' results or events. What it
-    covers, and what no hook of the SDK covers, stands in ``docs/inngest.md``.
+    For sync and async functions alike. It must be the only middleware that changes steps' results or events. ``docs/inngest.md``
+    says what it covers, and what no hook of the SDK covers.
 
     Args:
         chain: Every payload's path.
@@ -70,12 +70,12 @@ def claim_check(
 
 
 class ClaimCheck:
-    """What :func:`claim_check` gives: the factory that the SDK makes its middleware with. Thread-safe.
+    """Factory with which the SDK makes its middleware, from :func:`claim_check`. Thread-safe.
 
     Args:
-        payloads: Every value's path.
+        payloads: Seals and opens the values.
         clear: Fields of events that stay in the clear.
-        budget: What a run may come to.
+        budget: Budget of a run's state.
         plain_events: Names of events that may come in the clear.
     """
 
@@ -94,7 +94,7 @@ class ClaimCheck:
         self.reports = StepReports()
 
     def __call__(self, client: inngest.Inngest, raw_request: object) -> inngest.MiddlewareSync:
-        """Called by the SDK, for every request."""
+        """Make the middleware of a request. Called by the SDK."""
         return _ClaimCheckMiddleware(self, client, raw_request)
 
     def checked(self, functions: Iterable[inngest.Function[Any]]) -> list[inngest.Function[Any]]:
@@ -104,7 +104,7 @@ class ClaimCheck:
         checked when the function is called for the first time.
 
         Raises:
-            ConfigError: A field is sealed, or an expression cannot be read. Names the function, the expression and the field.
+            ConfigError: A field is sealed, or an expression cannot be parsed. Names the function, the expression and the field.
         """
         functions = list(functions)
         for function in functions:
@@ -120,12 +120,12 @@ class ClaimCheck:
             self._checked.add(function.id)
 
     def check_use(self, function: str, use: Use) -> None:
-        """The same for one expression. A chain that only reads leaves events in the clear."""
+        """Refuse one expression as :meth:`checked` does. A chain that only reads leaves events in the clear."""
         if not self.payloads.chain.decode_only:
             self._clear.check(function, use)
 
     async def wrap(self, value: object) -> Any:
-        """Seal a value by hand, for where no hook sees it: a JSON object that :meth:`unwrap` opens in any run.
+        """Seal a value by hand, where no hook sees it; return a JSON object that :meth:`unwrap` opens in any run.
 
         Raises:
             CoatcheckError: As :meth:`Chain.encode`.
@@ -133,9 +133,9 @@ class ClaimCheck:
         return await self.payloads.seal(value, self.payloads.shared)
 
     async def unwrap(self, value: object) -> Any:
-        """Return what :meth:`wrap` was given; ``value`` if it is no such object and the chain takes it.
+        """Return the value that :meth:`wrap` was given; ``value`` itself if it is not such an object and the chain accepts it.
 
-        Also the message of an error as a dashboard shows it: ``coatcheck:...``.
+        Also opens the message of an error as a dashboard shows it: ``coatcheck:...``.
 
         Raises:
             CoatcheckError: As :meth:`Chain.open`, and as :meth:`Chain.check_plain`.
@@ -145,23 +145,23 @@ class ClaimCheck:
         return await self.payloads.open(value, self.payloads.shared)
 
     def wrap_sync(self, value: object) -> Any:
-        """:meth:`wrap` in a sync function."""
+        """Do :meth:`wrap` in a sync function."""
         return run_blocking(self.wrap(value))
 
     def unwrap_sync(self, value: object) -> Any:
-        """:meth:`unwrap` in a sync function."""
+        """Do :meth:`unwrap` in a sync function."""
         return run_blocking(self.unwrap(value))
 
     def step_report(self, run: str) -> StepReport:
-        """What a run has cost so far, as this process saw it; ``ctx.run_id`` is its ID."""
+        """Return the cost of a run so far, as seen by this process; ``ctx.run_id`` is its ID."""
         return self.reports.of(run)
 
 
 class _ClaimCheckMiddleware(inngest.MiddlewareSync):
-    """Of one request.
+    """Middleware of one request.
 
-    Its hooks are plain, since the SDK lets no async middleware serve sync functions; for async functions they return
-    what the SDK then awaits.
+    Its hooks are plain functions, since the SDK lets no async middleware serve sync functions; for async functions they
+    return an awaitable, which the SDK awaits.
     """
 
     def __init__(self, check: ClaimCheck, client: inngest.Inngest, raw_request: object) -> None:
@@ -185,7 +185,7 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
         function: inngest.Function[Any],
         steps: inngest.StepMemos,
     ) -> Any:
-        """Called by the SDK before a function."""
+        """Open the function's input. Called by the SDK."""
         self._is_async = isinstance(ctx, inngest.Context)
         self._run = ctx.run_id
         self._function = function.local_id
@@ -200,22 +200,22 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
         return self._await(self._open(ctx, list(steps.values())), is_async=self._is_async)
 
     def transform_output(self, result: inngest.TransformOutputResult) -> Any:
-        """Called by the SDK after a function or a step."""
+        """Seal the result of a function or a step. Called by the SDK."""
         return self._await(self._seal_or_end(result), is_async=self._is_async)
 
     def before_response(self) -> None:
-        """Called by the SDK when all is sealed."""
+        """Release the keys, since all is sealed. Called by the SDK."""
         self._keys.end()
 
     def before_send_events(self, events: list[inngest.Event]) -> Any:
-        """Called by the SDK before events are sent."""
+        """Seal events before they are sent. Called by the SDK."""
         # It does not say whether it will await: that is so if the caller is a coroutine. A mistake here would send the
         # data in the clear.
         is_async = bool(sys._getframe(1).f_code.co_flags & inspect.CO_COROUTINE)  # noqa: SLF001 - as inspect does
         return self._await(self._seal_events(events), is_async=is_async)
 
     def after_send_events(self, result: inngest.SendEventsResult) -> None:  # noqa: ARG002 - the SDK's signature
-        """Called by the SDK after events were sent: the sender's objects get their own data back."""
+        """Give the sender's event objects their own data back. Called by the SDK."""
         for event in self._sent:
             if isinstance(event.data, SealedData):
                 event.data = event.data.original
@@ -226,7 +226,7 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
         return work if is_async else run_blocking(work)
 
     async def _in_inngests_terms(self, work: Coroutine[Any, Any, None]) -> None:
-        """Say what cannot succeed the next time. A configuration can be mended while Inngest retries."""
+        """Mark errors that no retry can fix. A configuration can be corrected while Inngest retries."""
         try:
             await work
         except CoatcheckError as error:
@@ -235,7 +235,7 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
             raise inngest.NonRetriableError(f"{type(error).__name__}: {error}") from error
 
     def _checking(self, wait: Callable[..., Any], function: str, trigger: str) -> Callable[..., Any]:
-        """``step.wait_for_event`` that refuses an expression on what is sealed."""
+        """Return a ``step.wait_for_event`` that refuses an expression on sealed fields."""
 
         def wait_for_event(step_id: str, *, event: str, if_exp: str | None = None, **options: Any) -> Any:
             if if_exp:
@@ -309,10 +309,10 @@ class _ClaimCheckMiddleware(inngest.MiddlewareSync):
         self._reports.answered(self._run, _size(result.output), step=step)
 
     async def _seal_planned(self, step: Any) -> None:
-        """What a step hands to Inngest itself, in place."""
+        """Seal, in place, the values that a step gives to Inngest itself."""
         if step.op.value == _INFER and self._payloads.chain.encrypts:
             _log.warning(
-                "step.ai.infer sends its request to Inngest in the clear, and its answer comes back so: Inngest makes "
+                "step.ai.infer sends its request and returns its answer in the clear, since Inngest makes "
                 "the call. Call the model in a step of your own to keep both sealed."
             )
         payload = (step.opts or {}).get("payload") if step.op.value == _INVOKE else None
@@ -341,5 +341,5 @@ def _retries_of(function: inngest.Function[Any]) -> int:
 
 
 def _size(value: object) -> int:
-    """Bytes of a value that is JSON."""
+    """Return the bytes of a JSON value."""
     return len(to_json(value))

@@ -1,6 +1,6 @@
-"""Steps in parallel. The SDK shows middleware no answer that has more than one step in it: this closes that gap.
+"""Steps in parallel. The SDK does not show middleware an answer with more than one step: this closes that gap.
 
-Such an answer only plans its steps, which are then run one by one, but what ``step.invoke`` hands over is already in it.
+Such an answer only plans its steps, which are then run one by one, but it already contains the input of ``step.invoke``.
 """
 
 from collections.abc import Callable, Coroutine
@@ -9,7 +9,7 @@ from typing import Any
 from coatcheck.runtime.portal import run_blocking
 
 SealStep = Callable[[Any], Coroutine[Any, Any, None]]
-"""Seals what a planned step hands over, in place."""
+"""Seals the input of a planned step, in place."""
 
 
 class SealingGroup:
@@ -51,6 +51,6 @@ class SealingGroupSync:
 
 
 async def _seal_all(interrupt: BaseException, seal: SealStep) -> None:
-    """The SDK leaves a function by raising the answer."""
+    """Seal the answer, which the SDK raises to leave a function."""
     for response in getattr(interrupt, "responses", ()):
         await seal(response.step)

@@ -27,9 +27,9 @@ from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, all_at_once, off_
 from coatcheck.scope import Scope
 
 _MOST_INLINE: Final = 4 * 2**20 - 64 * 1024
-"""Bytes of a value: Inngest takes 4 MiB of a step (Inngest, "Usage limits"), and what else stands around it is far less."""
+"""Most bytes of a value: Inngest accepts 4 MiB for a step (Inngest, "Usage limits"), and the rest of the step is far less."""
 _PATIENCE: Final = 600.0
-"""Seconds that a result which the run state cannot take waits for the store: hosts give a request 15 minutes at most."""
+"""Seconds that a result too large for the run state waits for the store: hosts give a request 15 minutes at most."""
 _PAUSE: Final = 1.0
 
 _log = logging.getLogger("coatcheck.inngest")
@@ -39,14 +39,14 @@ class FormatReader(Protocol):
     """Reads values that another middleware wrote; never writes."""
 
     def knows(self, value: object) -> bool:
-        """Whether ``value`` is in its format. Pure."""
+        """Tell if ``value`` is in its format. Pure."""
         ...
 
     async def read(self, value: Any, run: str) -> Any:
-        """The value behind ``value``, which it knows, in the run with this ID.
+        """Return the value behind ``value``, which it knows, in the run with this ID.
 
         Raises:
-            CoatcheckError: It cannot be had, or lies outside of what was configured.
+            CoatcheckError: It cannot be read, or lies outside of what was configured.
         """
         ...
 
@@ -55,30 +55,30 @@ class Payloads:
     """Seals values on a chain, and opens what it and other middleware wrote. For any number of event loops.
 
     Args:
-        chain: Every value's path.
-        tenant: Whose values they are.
-        over: Bytes of JSON that a value may take in the run state; above it is offloaded.
-        read_also: What reads other formats.
+        chain: The chain for all values.
+        tenant: The tenant that the values belong to.
+        over: Bytes of JSON that a value may take in the run state; larger ones are offloaded.
+        read_also: Readers of other formats.
 
     Raises:
-        ConfigError: The chain takes only what is sealed, and ``read_also`` is not empty.
+        ConfigError: The chain accepts only sealed payloads, and ``read_also`` is not empty.
     """
 
     def __init__(self, chain: Chain, tenant: str, over: int, read_also: Sequence[FormatReader]) -> None:
         chain.check_readers(read_also)
         self.chain = chain
         self.shared: Final = Scope(tenant)
-        """The scope of what one run hands to another one: events, the input and output of functions, errors."""
+        """Return the scope of values that one run hands to another: events, the input and output of functions, errors."""
         self._tenant = tenant
         self._over = over
         self._read_also = tuple(read_also)
 
     def run(self, run: str) -> Scope:
-        """The scope of what stays in the run with this ID."""
+        """Return the scope of values that stay in the run with this ID."""
         return run_scope(self._tenant, run)
 
     async def load_key(self) -> None:
-        """Load the tenant's key, which what the function comes to will be sealed under.
+        """Load the tenant's key, under which the function's result will be sealed.
 
         Raises:
             CoatcheckError: As :meth:`Chain.load_keys`.
@@ -87,16 +87,16 @@ class Payloads:
             await self.chain.load_keys(self._tenant)
 
     async def seal(self, value: object, scope: Scope, *, name: str = "", scarce: bool = False) -> Any:
-        """What to hand to Inngest in place of ``value``.
+        """Return the value to give to Inngest in place of ``value``.
 
         Args:
-            value: Anything that JSON has a form for.
-            scope: Whose it is.
-            name: What it is, for the chain's rules.
-            scarce: Whether there is hardly any room left: then all is offloaded that a reference is smaller than.
+            value: Anything that can be JSON.
+            scope: The scope that it belongs to.
+            name: Its name, for the chain's rules.
+            scarce: True if there is hardly any room left: then every value larger than its reference is offloaded.
 
         Raises:
-            TypeError: There is no JSON for it.
+            TypeError: It cannot be JSON.
             ValueError: As above.
             CoatcheckError: As :meth:`Chain.encode`.
         """
@@ -105,7 +105,7 @@ class Payloads:
     async def seal_json(
         self, data: bytes, value: object, scope: Scope, *, name: str = "", scarce: bool = False
     ) -> Any:
-        """:meth:`seal` for a value of which ``data`` is the JSON."""
+        """Do :meth:`seal` for a value of which ``data`` is the JSON."""
         sealed = await self.chain.encode(data, scope, name=name)
         size = marked_size(sealed) if is_ours(sealed) else len(data)
         if size > (MARKED_SIZE if scarce else self._most(name)) and not _is_reference_of_ours(sealed):
@@ -115,13 +115,13 @@ class Payloads:
     async def seal_result(
         self, data: bytes, value: object, scope: Scope, *, name: str = "", scarce: bool
     ) -> Any:
-        """:meth:`seal_json` for what a step or a function came to. It is done: it must not be done again for a codec.
+        """Do :meth:`seal_json` for the result of a step or a function. It is done, and must not run again because of a codec.
 
-        What the store does not take stands in the run state itself, and where it is too large for that, waits for the store.
+        A result that the store does not accept is kept in the run state; if it is too large for that, it waits for the store.
 
         Raises:
             LimitExceeded: It is larger than the chain's ``max_payload``.
-            CoatcheckError: The store does not take it, and it is too large for the run state.
+            CoatcheckError: The store does not accept it, and it is too large for the run state.
         """
         try:
             return await self.seal_json(data, value, scope, name=name, scarce=scarce)
@@ -131,7 +131,7 @@ class Payloads:
             return self._standing_for(await self.seal_done(data, scope, name=name), data, value)
 
     async def seal_done(self, data: bytes, scope: Scope, *, name: str = "") -> bytes:
-        """Return what :meth:`Chain.encode` gives, or the payload sealed where the store does not take it; as :meth:`seal_result`."""
+        """Return the result of :meth:`Chain.encode`, or the payload sealed inline if the store does not accept it; as :meth:`seal_result`."""
         loop = asyncio.get_running_loop()
         until = loop.time() + _PATIENCE
         while True:
@@ -143,16 +143,18 @@ class Payloads:
                 sealed = await self.chain.encode(data, scope, inline=True)
                 if marked_size(sealed) <= _MOST_INLINE:
                     _log.warning(
-                        "A result stands in the run state, since the store does not take it: %s", error
+                        "A result is kept in the run state, since the store does not accept it: %s", error
                     )
                     return sealed
                 if not error.retryable or loop.time() >= until:
                     raise
-                _log.warning("A result waits for the store, since the run state cannot take it: %s", error)
+                _log.warning(
+                    "A result waits for the store, since it is too large for the run state: %s", error
+                )
             await asyncio.sleep(_PAUSE)
 
     async def open(self, value: Any, scope: Scope) -> Any:
-        """The value that ``value`` stands for; ``value`` itself if it is not ours and no reader knows it.
+        """Return the value that ``value`` stands for; ``value`` itself if it is not ours and no reader knows it.
 
         Raises:
             CoatcheckError: As :meth:`Chain.open`, and as :meth:`check_plain`.
@@ -162,7 +164,7 @@ class Payloads:
         return opened
 
     def check_plain(self, value: object, opened: object, what: str) -> None:
-        """Refuse a value that :meth:`open_all` left as it was, unless the chain takes it. ``None`` says nothing.
+        """Refuse a value that :meth:`open_all` left as it was, unless the chain accepts it. ``None`` is always accepted.
 
         Raises:
             IntegrityError: As :meth:`Chain.check_plain`.
@@ -195,7 +197,7 @@ class Payloads:
         return opened
 
     async def read_others(self, value: Any, scope: Scope) -> Any:
-        """The value behind ``value`` if another middleware wrote it; else ``value`` itself.
+        """Return the value behind ``value`` if another middleware wrote it; else ``value`` itself.
 
         Raises:
             CoatcheckError: As :meth:`FormatReader.read`.
@@ -206,7 +208,7 @@ class Payloads:
         return value
 
     async def open_sealed(self, sealed: bytes, scope: Scope) -> Any:
-        """The value in an envelope or behind a reference.
+        """Return the value in an envelope or behind a reference.
 
         Raises:
             CoatcheckError: As :meth:`Chain.open`.
@@ -229,10 +231,10 @@ class Payloads:
 
 
 def _is_reference_of_ours(data: bytes) -> bool:
-    """Whether ``data`` is a reference, and not a payload that the chain left as it is."""
+    """Tell if ``data`` is a reference, and not a payload that the chain left as it is."""
     return is_ours(data) and is_reference(data)
 
 
 def _depth(sealed: bytes) -> int:
-    """How many objects a reference builds on."""
+    """Return the number of objects that a reference builds on."""
     return len(Reference.from_bytes(sealed).bases) if is_reference(sealed) else 0

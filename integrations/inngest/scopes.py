@@ -8,5 +8,5 @@ ENGINE: Final = "inngest"
 
 
 def run_scope(tenant: str, run: str) -> Scope:
-    """Return the scope of what stays in the run with this ID."""
+    """Return the scope of values that stay in the run with this ID."""
     return Scope(tenant, run, engine=ENGINE)

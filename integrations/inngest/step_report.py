@@ -1,4 +1,4 @@
-"""What a run costs: steps are billed, retries included, and every request carries what came before it."""
+"""Cost of a run: steps are billed, retries included, and every request carries all earlier results."""
 
 import logging
 from collections import OrderedDict
@@ -11,7 +11,7 @@ from coatcheck._version import __version__
 from coatcheck.runtime.forks import new_lock
 
 _RUNS: Final = 4096
-"""Runs that are remembered."""
+"""Most runs that are remembered."""
 
 _log = logging.getLogger("coatcheck.inngest")
 _meter = metrics.get_meter("coatcheck", __version__)
@@ -29,7 +29,7 @@ _run_executions = _meter.create_histogram(
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """A run, as this process saw it: of the requests that others served it knows the steps alone."""
+    """A run, as seen by this process: of requests served by others it knows only the steps."""
 
     run: str
     """The run's ID."""
@@ -38,7 +38,7 @@ class StepReport:
     executions: int = 0
     """Requests, retries included."""
     retries: int = 0
-    """Those of them that were not the first attempt."""
+    """Requests that were not the first attempt."""
     state: int = 0
     """Bytes of all results and events, as Inngest keeps them and sends them with the next request."""
     received: int = 0
@@ -46,7 +46,7 @@ class StepReport:
     sent: int = 0
     """Bytes of results in all answers."""
     ended: bool = False
-    """Tells if the function came to its end, with a result or for good with an error."""
+    """True if the function has ended, with a result or a final error."""
 
 
 class StepReports:
@@ -57,12 +57,12 @@ class StepReports:
         self._lock = new_lock()
 
     def of(self, run: str) -> StepReport:
-        """What is known of a run; zeros for one that was never here, or too long ago."""
+        """Return the report of a run; zeros for one that was never here, or too long ago."""
         with self._lock:
             return self._runs.get(run) or StepReport(run)
 
     def requested(self, run: str, *, steps: int, attempt: int, size: int) -> None:
-        """A request came, with ``size`` bytes of ``steps`` results and of events; ``attempt`` counts from 0."""
+        """Record a request, with ``size`` bytes of ``steps`` results and of events; ``attempt`` counts from 0."""
         _executions.add(1, {"coatcheck.retry": attempt > 0})
         _journal.add(size, {"coatcheck.direction": "decode"})
         with self._lock:
@@ -79,7 +79,7 @@ class StepReports:
                 self._runs.popitem(last=False)
 
     def answered(self, run: str, size: int, *, step: bool) -> None:
-        """A result of ``size`` bytes goes back: a step's, or the function's."""
+        """Record a result of ``size`` bytes in an answer: a step's, or the function's."""
         _journal.add(size, {"coatcheck.direction": "encode"})
         with self._lock:
             now = self._runs.pop(run, None) or StepReport(run)
@@ -88,7 +88,7 @@ class StepReports:
             )
 
     def ended(self, run: str) -> None:
-        """The function came to its end. A request that is repeated afterwards ends it once, too."""
+        """Record the end of the function, once even if a request is repeated afterwards."""
         with self._lock:
             before = self._runs.pop(run, None) or StepReport(run)
             report = self._runs[run] = replace(before, ended=True)

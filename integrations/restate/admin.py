@@ -13,15 +13,15 @@ _END: Final = "]}"
 _MOST_OF_A_MESSAGE: Final = 1000
 _CONNECT_SECONDS: Final = 30.0
 _SILENT_SECONDS: Final = 900.0
-"""A query that finds nothing says nothing until it has looked at everything."""
+"""Seconds for a query: one that finds nothing sends nothing until it has looked at everything."""
 
 
 class Admin:
     """A server's admin API. Reads only; use it as a context manager, on one event loop.
 
     Args:
-        url: Of the API.
-        token: Sent as bearer token, where there is one.
+        url: URL of the API.
+        token: Sent as bearer token, if given.
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:
@@ -38,7 +38,7 @@ class Admin:
         await self._http.aclose()
 
     async def cluster(self) -> str:
-        """Return the cluster's name, empty where the server does not tell.
+        """Return the cluster's name; empty if the server does not say.
 
         Raises:
             CoatcheckError: The server does not answer.
@@ -53,7 +53,7 @@ class Admin:
         return name if isinstance(name, str) else ""
 
     async def rows(self, sql: str) -> AsyncIterator[dict[str, Any]]:
-        """What a query gives, as it arrives; columns that are null are left out.
+        """Yield the rows of a query as they arrive; null columns are left out.
 
         Raises:
             CoatcheckError: The server refuses the query, does not answer, or its answer does not come to its end.
@@ -81,10 +81,10 @@ def _silent(error: Exception) -> CoatcheckError:
 
 
 async def rows_in(pieces: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:
-    """The rows in ``{"rows":[...]}``, of which no more than one has to be in memory.
+    """Yield the rows in ``{"rows":[...]}``, with no more than one in memory.
 
     Raises:
-        CoatcheckError: It is something else, or ends too early.
+        CoatcheckError: The answer has another form, or ends too early.
     """
     decode = JSONDecoder().raw_decode
     text, begun = "", False
@@ -105,5 +105,5 @@ async def rows_in(pieces: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:
         text = text[at:]
     if not begun or text.strip() != _END:
         raise CoatcheckError(
-            "the answer of Restate's admin API is not whole", "Nothing was deleted. Run it again."
+            "the answer of Restate's admin API is incomplete", "Nothing was deleted. Run it again."
         )

@@ -1,4 +1,4 @@
-"""Putting a chain into Restate's apps, clients and handlers."""
+"""A chain for Restate's apps, clients and handlers."""
 
 import os
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
@@ -26,7 +26,7 @@ from coatcheck.runtime.concurrency import ENCODE_INLINE_UP_TO, off_loop
 from coatcheck.scope import Scope
 
 _ON_LAMBDA = "AWS_LAMBDA_FUNCTION_NAME"
-"""Set by AWS; the SDK makes a Lambda handler in place of an ASGI app where it finds it."""
+"""Variable that AWS sets; if it is there, the SDK makes a Lambda handler in place of an ASGI app."""
 
 
 class ClaimCheck:
@@ -56,9 +56,9 @@ class ClaimCheck:
         protocol: Literal["bidi", "request_response"] | None = None,
         identity_keys: list[str] | None = None,
     ) -> Any:
-        """As ``restate.app``: an ASGI app, or on AWS Lambda a handler.
+        """Make an app as ``restate.app`` does: an ASGI app, or on AWS Lambda a handler.
 
-        What refers to an object leaves the app when the object is durable.
+        A reference leaves the app only when its object is durable.
         """
         services = list(services)
         self._check_names(services)
@@ -83,7 +83,7 @@ class ClaimCheck:
             )
 
     def _with_keys(self, app: Any) -> Any:
-        """The same ASGI app; each attempt has the tenant's key from its beginning to its end, or does not begin.
+        """Return the same ASGI app; each attempt has the tenant's key from its beginning to its end, or does not begin.
 
         The SDK's hooks cannot wait for a key, and would run a step again whose result they cannot seal.
         """
@@ -102,7 +102,7 @@ class ClaimCheck:
         return ready
 
     def holding_keys(self) -> AbstractAsyncContextManager[None]:
-        """Have the tenant's key for the length of a block, whatever its age: :meth:`Chain.holding_keys`.
+        """Keep the tenant's key for the length of a block, whatever its age: :meth:`Chain.holding_keys`.
 
         :meth:`app` does so for each attempt. For services of other apps that use :meth:`serde` on a chain with
         :class:`~coatcheck.TenantKeys`: ``Service("Agent", invocation_context_managers=[claims.holding_keys])``.
@@ -111,16 +111,16 @@ class ClaimCheck:
 
     @property
     def journal_value_codec(self) -> JournalValueCodec:
-        """For what takes a codec and no client, as ``restate.create_test_harness(journal_value_codec=...)`` does.
+        """Return a codec for callers that take no client, such as ``restate.create_test_harness(journal_value_codec=...)``.
 
-        It seals and never offloads; what was offloaded it opens. Apps come from :meth:`app`.
+        It seals and never offloads, but opens offloaded values. Apps come from :meth:`app`.
         """
         return ClaimCheckCodec(self._chain, self._scope.tenant, self._plain_inputs)
 
     async def open(self, data: bytes) -> bytes:
-        """Return the value that stands for ``data``, which came by a way that the SDK does not show the codec.
+        """Return the value behind ``data`` that the SDK did not pass to the codec; ``data`` itself if it is not ours.
 
-        ``ctx.request().body``, for one, and what was fetched over HTTP. ``data`` itself if it is not ours.
+        For example ``ctx.request().body``, or a value fetched over HTTP.
 
         Raises:
             CoatcheckError: As :meth:`Chain.decode`. Within an attempt, what another attempt can mend ends this one.
@@ -131,16 +131,16 @@ class ClaimCheck:
     async def create_client(
         self, ingress: str | None = None, headers: dict[str, str] | None = None
     ) -> AsyncIterator[ClaimCheckClient]:
-        """As ``restate.create_client``: for callers of claim-checked services, from outside of Restate.
+        """Make a client as ``restate.create_client`` does: for callers of claim-checked services, from outside of Restate.
 
-        It can attach to invocations as well: :meth:`ClaimCheckClient.attach`.
+        It can also attach to invocations: :meth:`ClaimCheckClient.attach`.
         """
         async with restate.create_client(ingress, headers) as plain:
             assert isinstance(plain, Client)
             yield ClaimCheckClient(plain, self._chain, self._scope.tenant)
 
     def serde(self, inner: Serde[Any] | None = None) -> Serde[Any]:
-        """A serde that compresses and seals what another one writes, for apps that do not come from :meth:`app`.
+        """Return a serde that compresses and seals another one's bytes, for apps that do not come from :meth:`app`.
 
         With :class:`~coatcheck.TenantKeys` it works within :meth:`holding_keys` only.
 
@@ -166,7 +166,7 @@ class ClaimCheck:
             StoreError: The store cannot or will not take it.
         """
         if self._chain.decode_only:
-            raise ConfigError("this chain is decode_only, and would have to write", "Use one that writes.")
+            raise ConfigError("this chain is decode_only and cannot write", "Use a chain that writes.")
         data = bytes((serde or DefaultSerde()).serialize(value))
         scope = scope_of(ctx, self._scope.tenant)
         async with self.holding_keys():
@@ -177,12 +177,12 @@ class ClaimCheck:
             return Reference.from_bytes(upload.reference).to_text()
 
     async def load(self, ctx: Context, reference: str, serde: Serde[Any] | None = None) -> Any:
-        """The value that :meth:`offload` kept, in whichever handler of the tenant.
+        """Return a value that :meth:`offload` kept, in any handler of the tenant.
 
         Args:
-            ctx: The handler's; any will do, since a reference says itself whose it is.
-            reference: What :meth:`offload` returned.
-            serde: That which the value was kept with.
+            ctx: The handler's; any will do, since a reference names its scope.
+            reference: The text from :meth:`offload`.
+            serde: The serde that the value was kept with.
 
         Raises:
             CoatcheckError: As :meth:`Chain.open`.
@@ -194,7 +194,7 @@ class ClaimCheck:
 
 @contextmanager
 def _asgi_everywhere() -> Iterator[bool]:
-    """Have the SDK make an ASGI app, which a gate can be put around, on AWS Lambda as well."""
+    """Make the SDK return an ASGI app, which a gate can wrap, on AWS Lambda as well."""
     name = os.environ.pop(_ON_LAMBDA, None)
     try:
         yield name is not None

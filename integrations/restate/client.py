@@ -23,9 +23,9 @@ class ClaimCheckClient(Client):
     that of a service call is the tenant's, since there is no invocation yet.
 
     Args:
-        plain: The client that it takes the place of.
-        chain: Every value's path.
-        tenant: As that of the services that are called.
+        plain: The client that it replaces.
+        chain: The chain for all values.
+        tenant: The tenant of the services that are called.
     """
 
     def __init__(self, plain: Client, chain: Chain, tenant: str) -> None:
@@ -62,7 +62,7 @@ class ClaimCheckClient(Client):
         )
 
     async def do_raw_call(self, *args: Any, **options: Any) -> Any:
-        """As the SDK has it; the key that the request was sealed under opens the response, however long that takes."""
+        """Call as the SDK does; the key that sealed the request is kept to open the response, however long that takes."""
         async with self._chain.holding_keys(self._tenant):
             return await super().do_raw_call(*args, **options)
 
@@ -110,12 +110,12 @@ class ClaimCheckClient(Client):
 
 
 def _path(invocation: str) -> str:
-    """Return where an invocation is found below the ingress."""
+    """Return the path of an invocation below the ingress."""
     return f"restate/{invocation if '/' in invocation else f'invocation/{invocation}'}"
 
 
 class _Responses(JournalValueCodec):
-    """Opens what comes back. Requests are encoded where that can be awaited: in :meth:`ClaimCheckClient.post`."""
+    """Opens responses. Requests are encoded where that can be awaited: in :meth:`ClaimCheckClient.post`."""
 
     def __init__(self, chain: Chain, tenant: str) -> None:
         self._chain = chain

@@ -15,18 +15,18 @@ from coatcheck.integrations.restate.scopes import current_name, current_scope, n
 from coatcheck.scope import Scope
 
 _FOR_GOOD = (FormatError, IntegrityError, LimitExceeded)
-"""What no other attempt can mend."""
+"""Errors that no other attempt can fix."""
 _TOO_LARGE = 413
 
 
 class ClaimCheckCodec(JournalValueCodec):
     """Puts journal values through a chain.
 
-    Only behind a gate are payloads offloaded. Elsewhere they are sealed inline, which is always safe.
+    Payloads are offloaded only behind a gate. Elsewhere they are sealed inline, which is always safe.
 
     Args:
-        chain: Every value's path.
-        tenant: Whose values they are.
+        chain: The chain for all values.
+        tenant: The tenant that the values belong to.
         plain_inputs: Services (``Service``) and handlers (``Service/handler``) whose inputs may come in the clear, if
             nothing else may.
     """
@@ -37,10 +37,10 @@ class ClaimCheckCodec(JournalValueCodec):
         self._tenant = Scope(tenant)
 
     def encode(self, buf: bytes) -> bytes:
-        """What to journal in place of ``buf``. Called by the SDK, on the event loop.
+        """Return the bytes to journal in place of ``buf``. Called by the SDK, on the event loop.
 
-        Above 48 KB no more than a hash is computed here; all other work is done in a thread, before the gate lets
-        the reference out.
+        Above 48 KB only a hash is computed here; all other work is done in a thread, before the gate releases the
+        reference.
 
         Raises:
             ConfigError: The chain loads keys, and this is part of no attempt that holds them.
@@ -61,12 +61,12 @@ class ClaimCheckCodec(JournalValueCodec):
         return upload if isinstance(upload, bytes) else gate.begin(upload)
 
     async def decode(self, buf: bytes) -> bytes:
-        """The value that ``buf`` stands for; ``buf`` itself if it is not ours. Called by the SDK.
+        """Return the value that ``buf`` stands for; ``buf`` itself if it is not ours. Called by the SDK.
 
         Raises:
             CoatcheckError: It was tampered with, is too large, or came in the clear where the chain takes only what is
                 sealed. On a handler's input that ends the invocation.
-            SdkInternalException: It cannot be had now. The attempt was given up, and the server makes another one.
+            SdkInternalException: It cannot be read now. The attempt was given up, and the server makes another one.
         """
         if not is_ours(buf):
             # What is empty says nothing: it is how the SDK has void, in both directions.

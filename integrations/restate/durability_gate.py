@@ -1,4 +1,4 @@
-"""The durability gate: nothing that refers to an object leaves the process before the object is durable."""
+"""The durability gate: no reference leaves the process before its object is durable."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ App = Callable[
 ]
 
 _PAUSE: Final = 1.0
-"""Seconds between two tries to store what the journal cannot take; each of them has retries and a deadline of its own."""
+"""Seconds between two tries to store a payload too large for the journal; each has retries and a deadline of its own."""
 
 _log = logging.getLogger("coatcheck")
 
@@ -30,7 +30,7 @@ _current: ContextVar["DurabilityGate"] = ContextVar("coatcheck_restate_gate")
 
 
 def behind_gate(app: App) -> App:
-    """The same ASGI app, with a gate of its own for each attempt at an invocation."""
+    """Return the same ASGI app, with a gate of its own for each attempt at an invocation."""
 
     async def wrapped(
         scope: Message,
@@ -57,21 +57,21 @@ def behind_gate(app: App) -> App:
 
 
 def current_gate() -> "DurabilityGate | None":
-    """That of the attempt which the caller is part of; None outside of any."""
+    """Gate of the attempt that the caller is part of; None outside of attempts."""
     return _current.get(None)
 
 
 class DurabilityGate:
-    """Of one attempt at an invocation. For the event loop that the attempt runs on.
+    """Gate of one attempt at an invocation. For the event loop that the attempt runs on.
 
-    What the SDK sends is held back, in its order, until every object that was begun before is durable. Where the store
-    does not take one, the payload itself takes the place of the reference; where it is too large for that, everything
-    waits for the store for as long as the server waits for the attempt.
+    Messages of the SDK are held back, in order, until every object that was begun before is durable. If the store does
+    not accept one, the payload itself replaces the reference; if it is too large for that, everything waits for the
+    store for as long as the server waits for the attempt.
 
     Args:
-        receive: As ASGI has it.
-        send: As ASGI has it.
-        headers: Of the request.
+        receive: ASGI's ``receive``.
+        send: ASGI's ``send``.
+        headers: Headers of the request.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class DurabilityGate:
         headers: list[tuple[str, str]],
     ) -> None:
         self.failed = False
-        """Whether the attempt was given up. Nothing of it is sent any more."""
+        """Tell if the attempt was given up. Nothing of it is sent any more."""
         self._receive = receive
         self._send = send
         self._headers = headers
@@ -99,12 +99,12 @@ class DurabilityGate:
         return upload.reference
 
     def being_written(self, reference: bytes) -> bytes | None:
-        """The payload of a reference that this attempt made, while its object is not yet durable."""
+        """Return the payload of a reference that this attempt made, while its object is not yet durable."""
         found = self._uploads.get(reference)
         return None if found is None else found.upload.payload
 
     async def receive(self) -> Message:
-        """As ASGI has it."""
+        """Receive as ASGI does."""
         message = await self._receive()
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
             self._input_open = False
@@ -113,7 +113,7 @@ class DurabilityGate:
         return message
 
     async def send(self, message: Message) -> None:
-        """As ASGI has it; returns when the message is on its way.
+        """Send as ASGI does; returns when the message is on its way.
 
         Raises:
             SdkInternalException: The attempt was given up. The SDK takes it as it takes a lost connection.
@@ -135,7 +135,7 @@ class DurabilityGate:
         await self.finish()
 
     async def settled(self) -> None:
-        """Wait until everything that was taken from the SDK is on its way."""
+        """Wait until every message of the SDK is on its way."""
         if self._last is not None:
             await asyncio.wait({self._last})
 
@@ -153,7 +153,7 @@ class DurabilityGate:
         await self._send(_body(b"", more=False))
 
     async def close(self) -> None:
-        """Give up what is under way: the attempt is over."""
+        """Cancel pending work: the attempt is over."""
         tasks = [*self._deliveries, *(upload.task for upload in self._uploads.values())]
         for task in tasks:
             task.cancel()
@@ -192,7 +192,7 @@ class DurabilityGate:
             raise SdkInternalException from error
 
     def _settled(self, upload: "_UnderWay") -> None:
-        """What is durable needs no more attention; for what is not, its payload stands in until the attempt is over."""
+        """Forget objects that are durable; for the others, keep the payload until the attempt is over."""
         task = upload.task
         if not task.cancelled() and task.exception() is None and task.result() is None:
             del self._uploads[upload.upload.reference]
@@ -212,13 +212,13 @@ class DurabilityGate:
 class _UnderWay:
     upload: Upload
     task: asyncio.Task[bytes | None]
-    """None when the object is durable; else the envelope to journal in its place."""
+    """Return None when the object is durable; else the envelope to journal in its place."""
 
 
 async def _store(upload: Upload) -> bytes | None:
-    """Store the payload; if that cannot be, the payload sealed, unless it is too large to be journaled.
+    """Store the payload; if that fails, return it sealed, unless it is too large to be journaled.
 
-    Whatever the reason: the step that made it is done, and must not be run again.
+    Whatever the reason: the step that made it is done, and must not run again.
     """
     while True:
         try:
@@ -226,9 +226,11 @@ async def _store(upload: Upload) -> bytes | None:
         except CoatcheckError as error:
             sealed = await upload.seal_inline()
             if len(sealed) <= MOST_INLINE:
-                _log.warning("A payload is journaled inline, since the store does not take it: %s", error)
+                _log.warning("A payload is journaled inline, since the store does not accept it: %s", error)
                 return sealed
-            _log.warning("An attempt waits for the store, since the journal cannot take a payload: %s", error)
+            _log.warning(
+                "An attempt waits for the store, since a payload is too large for the journal: %s", error
+            )
             await asyncio.sleep(_PAUSE)
         else:
             return None

@@ -1,9 +1,9 @@
-"""Which scopes a Restate server can still reach.
+"""Scopes that a Restate server can still reach.
 
-Two things keep a scope: its own invocation, object or workflow is there, by name; or a value refers to it. Values go
-from one invocation to another as they are: the input of a delayed call is sealed in the scope of its caller, a result in
-that of whoever gave it, and either may be gone from the server long before the invocation that holds the value. A reference
-names its scope by the run tag, so every value that the server shows is looked through for those.
+Two things keep a scope: its own invocation, object or workflow exists, by name; or a value refers to it. Values pass
+from one invocation to another unchanged: the input of a delayed call is sealed in the scope of its caller, a result in
+that of its callee, and either may be gone from the server long before the invocation that has the value. A reference
+names its scope by the run tag, so every value that the server shows is searched for run tags.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -32,12 +32,12 @@ _VALUES: Final = (
 
 
 class RestateRuns(LiveRuns):
-    """What one server has: invocations until they are purged, state and promises. Reads only; for one task.
+    """The scopes of one server: of invocations until they are purged, of state and of promises. Reads only; for one task.
 
     Args:
         admin: URL of its admin API.
-        tenants: Those of its services: ``ClaimCheck(chain, tenant=...)``.
-        token: Sent as bearer token, where there is one.
+        tenants: Tenants of its services: ``ClaimCheck(chain, tenant=...)``.
+        token: Sent as bearer token, if given.
     """
 
     def __init__(self, admin: str, tenants: Sequence[str], *, token: str | None = None) -> None:
@@ -59,7 +59,7 @@ class RestateRuns(LiveRuns):
         return {tenant: Origin(cluster) for tenant in self.tenants}
 
     async def scopes(self) -> AsyncIterator[Scope | RunTag]:
-        """See :meth:`LiveRuns.scopes`. Names come first: what is purged after that has handed on its values before.
+        """See :meth:`LiveRuns.scopes`. Names come first: an invocation purged after that has passed on its values before.
 
         Raises:
             CoatcheckError: The server refuses or does not answer.
@@ -80,7 +80,7 @@ class RestateRuns(LiveRuns):
 
 
 def _of_invocation(tenant: str, row: dict[str, Any]) -> Iterator[Scope]:
-    """The scope of what the invocation writes, and until it has ended that of its input."""
+    """Return the scope that the invocation writes in, and until it has ended that of its input."""
     if key := row.get("key"):
         yield keyed_scope(tenant, row["service"], key, row.get("scope"))
     else:
@@ -95,7 +95,7 @@ def _of_invocation(tenant: str, row: dict[str, Any]) -> Iterator[Scope]:
 
 
 def _with_references(table: str, column: str) -> str:
-    """Asks for the values that have a reference in them; the server leaves out all others."""
+    """Query for the values that contain a reference; the server leaves out all others."""
     # Not of anybody's making: names from above, and hexadecimal digits.
     there = " OR ".join(f"encode({column}, 'hex') LIKE '%{mark.hex()}%'" for mark in (MARK, TEXT_MARK))
     return f"SELECT {column} AS value FROM {table} WHERE {there}"  # noqa: S608

@@ -1,6 +1,6 @@
-"""What the durability gate has to know of Restate's service protocol.
+"""The part of Restate's service protocol that the durability gate needs.
 
-A stream is a row of messages, each with a header of eight bytes: its type, its flags, and the length of what follows,
+A stream is a sequence of messages, each with a header of eight bytes: its type, its flags, and the length of its body,
 which is protocol buffers (github.com/restatedev/service-protocol).
 """
 
@@ -13,7 +13,7 @@ from restate.vm import VMWrapper
 from coatcheck.errors import FormatError
 
 MOST_INLINE: Final = 32 * 2**20 - 64 * 1024
-"""Bytes of a value: the server takes messages of 32 MiB (RT0003), and what else stands in one is far below 64 KiB."""
+"""Most bytes of a value: the server accepts messages of 32 MiB (RT0003), and the rest of one is far below 64 KiB."""
 
 _HEADER: Final = struct.Struct(">II")
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
@@ -21,7 +21,7 @@ _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
 
 
 def substitute(stream: bytes, values: Mapping[bytes, bytes]) -> bytes:
-    """Whole messages, with each value that is a key of ``values`` exchanged for another.
+    """Return whole messages, with each value that is a key of ``values`` replaced.
 
     Raises:
         FormatError: ``stream`` is not made of whole messages.
@@ -45,7 +45,7 @@ def substitute(stream: bytes, values: Mapping[bytes, bytes]) -> bytes:
 
 
 def error_message(headers: Sequence[tuple[str, str]], text: str) -> bytes:
-    """The message that ends an attempt and has the server try again, in the version that a request's headers ask for."""
+    """Return the message that ends an attempt and makes the server retry, in the version that the request's headers ask for."""
     machine = VMWrapper(list(headers))
     machine.notify_error(text, "")
     return bytes(machine.take_output())
@@ -72,7 +72,7 @@ def _exchange(message: bytes, values: Mapping[bytes, bytes]) -> bytes:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | None, int]]:
-    """Of each field: where it starts, the length of its bytes (None if it is a number), where it ends."""
+    """Yield for each field its start, the length of its bytes (None if it is a number), and its end."""
     at = 0
     while at < len(message):
         start = at
@@ -96,7 +96,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | None, int]]:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """The number that begins at ``at``, and where it ends."""
+    """Return the number that begins at ``at``, and its end."""
     number = shift = 0
     while at < len(message) and shift < 64:  # noqa: PLR2004 - a varint has at most 64 bits
         byte = message[at]
@@ -123,6 +123,6 @@ def _longest(values: Mapping[bytes, bytes]) -> int:
 
 def _malformed() -> FormatError:
     return FormatError(
-        "what Restate's SDK sends is not what this release knows of its protocol",
+        "Restate's SDK sent a message that this release does not understand",
         "Nothing of it was sent. Use a restate-sdk that this release was tested with.",
     )

@@ -1,4 +1,4 @@
-"""Whose payload it is: the virtual object's or the workflow's, or else the invocation's."""
+"""The scope of a payload: the virtual object's or the workflow's, or else the invocation's."""
 
 from typing import Final
 
@@ -13,18 +13,18 @@ ENGINE: Final = "restate"
 
 
 def scope_of(context: Context, tenant: str) -> Scope:
-    """The scope of what a handler writes.
+    """Return the scope that a handler writes in.
 
-    What a virtual object or a workflow writes can outlive the invocation as state, so its scope is
-    ``Service/key``; a handler of a service has the invocation's ID. Restate's own scope, where there is one, stands
-    in front: ``scope:Service/key``.
+    Values of a virtual object or a workflow can outlive the invocation as state, so their scope is
+    ``Service/key``; a handler of a service has the invocation's ID. Restate's own scope, if there is one, comes
+    first: ``scope:Service/key``.
 
     Raises:
         ConfigError: ``context`` is not the one that the handler was given.
     """
     if not isinstance(context, ServerInvocationContext):
         raise ConfigError(
-            "this is no context of a Restate handler", "Pass the ctx that the handler was given."
+            "this is not the context of a Restate handler", "Pass the ctx that the handler was given."
         )
     request = context.request()
     key = context.key()
@@ -34,7 +34,7 @@ def scope_of(context: Context, tenant: str) -> Scope:
 
 
 def keyed_scope(tenant: str, service: str, key: str, restate_scope: str | None = None) -> Scope:
-    """The scope of a virtual object or a workflow."""
+    """Return the scope of a virtual object or a workflow."""
     prefix = f"{restate_scope}:" if restate_scope else ""
     return Scope(tenant, f"{prefix}{service}/{key}", engine=ENGINE)
 
@@ -52,7 +52,7 @@ def names_of_input(data: bytes) -> tuple[str, ...]:
 
 
 def current_scope(tenant: str) -> Scope:
-    """That of the handler which the caller is part of; the tenant's, where there is none."""
+    """Return the scope of the handler that the caller is part of; the tenant's if there is none."""
     context = _current()
     return Scope(tenant) if context is None else scope_of(context, tenant)
 

@@ -15,15 +15,15 @@ T = TypeVar("T")
 
 
 class ClaimCheckSerde(Serde[T]):
-    """Another serde's bytes, compressed and sealed: for apps whose journal values are not all to pass the chain.
+    """Compresses and seals another serde's bytes: for apps in which only some journal values pass the chain.
 
-    A serde cannot await, so nothing is offloaded: that is what :meth:`ClaimCheck.offload` is for. The same value gives
-    the same bytes, as Restate demands of what a handler writes.
+    A serde cannot await, so nothing is offloaded: use :meth:`ClaimCheck.offload` for that. The same value gives the
+    same bytes, as Restate requires of handlers.
 
     Args:
         inner: Makes bytes of values.
-        chain: Its codecs and its sealing.
-        tenant: Whose values they are.
+        chain: The chain whose codecs and sealing are used.
+        tenant: The tenant that the values belong to.
     """
 
     def __init__(self, inner: Serde[T], chain: Chain, tenant: str) -> None:
@@ -32,7 +32,7 @@ class ClaimCheckSerde(Serde[T]):
         self._tenant = tenant
 
     def serialize(self, obj: T | None) -> bytes:
-        """The value as bytes, sealed.
+        """Return the value as bytes, sealed.
 
         Raises:
             ConfigError: The chain loads keys, and this is part of no attempt that holds them.
@@ -45,10 +45,10 @@ class ClaimCheckSerde(Serde[T]):
         return self._chain.seal_inline(data, current_scope(self._tenant))
 
     def deserialize(self, buf: bytes) -> T | None:
-        """The value; what was never sealed is handed on as it is, if the chain takes it.
+        """Return the value; one that was never sealed is returned as it is, if the chain accepts it.
 
         Raises:
-            FormatError: It was offloaded, which takes an await to bring back.
+            FormatError: It was offloaded, which needs an await to read.
             IntegrityError: It is not what was sealed, was sealed for another tenant, or came in the clear where the chain takes
                 only what is sealed.
             KeyUnavailable: Its key is not in the keyring.

@@ -1,4 +1,4 @@
-"""Reading what Inngest's encryption middleware sealed (the package ``inngest-encryption``, "inngest/libsodium")."""
+"""Reader of data sealed by Inngest's encryption middleware (the package ``inngest-encryption``, "inngest/libsodium")."""
 
 import base64
 import hashlib
@@ -16,8 +16,8 @@ class EncryptionReader:
     Its format names no key, so all are tried. Needs ``pip install pynacl``.
 
     Args:
-        *keys: What ``EncryptionMiddleware`` was given: its ``secret_key`` and ``fallback_decryption_keys``, each a
-            string, or bytes in hexadecimal.
+        *keys: Keys of ``EncryptionMiddleware``: its ``secret_key`` and ``fallback_decryption_keys``, each a string, or
+            bytes in hexadecimal.
 
     Raises:
         ConfigError: There is no key, one is malformed, or pynacl is not installed.
@@ -51,7 +51,7 @@ class EncryptionReader:
 
         Raises:
             IntegrityError: It was sealed under none of the keys, or tampered with.
-            FormatError: It is no base64, or what was sealed is no JSON.
+            FormatError: It is not base64, or the sealed data is not JSON.
         """
         from nacl.exceptions import CryptoError  # noqa: PLC0415 - an optional dependency
 
@@ -65,13 +65,13 @@ class EncryptionReader:
             except (CryptoError, ValueError):
                 continue
         raise IntegrityError(
-            "what another middleware encrypted opens under none of the keys",
+            "data encrypted by another middleware opens under none of the keys",
             "Pass every key that it was written with to EncryptionReader.",
         )
 
 
 def _key(key: str | bytes) -> bytes:
-    """The middleware hashes strings (BLAKE2b) and takes bytes for hexadecimal."""
+    """Derive a key as the middleware does: strings are hashed (BLAKE2b), bytes are hexadecimal."""
     if isinstance(key, str):
         return hashlib.blake2b(key.encode(), digest_size=32).digest()
     return bytes.fromhex(key.decode("ascii"))

@@ -1,4 +1,4 @@
-"""Reading what Inngest's remote-state middleware stored (``inngest.experimental.remote_state_middleware``, "inngest/s3")."""
+"""Reader of results stored by Inngest's remote-state middleware (``inngest.experimental.remote_state_middleware``, "inngest/s3")."""
 
 import re
 from collections.abc import Mapping
@@ -11,20 +11,20 @@ from coatcheck.runtime.single_flight import SingleFlight
 from coatcheck.storage.cache import PROCESS_CACHE, PayloadCache
 
 _MAX_SIZE: Final = 64 * 2**20
-"""Bytes: 64 MiB, twice what a whole run may come to in Inngest."""
+"""Bytes: 64 MiB, twice the limit of a whole run in Inngest."""
 
 
 class RemoteStateReader:
     """Reads step results that the official middleware left in S3; for ``claim_check(read_also=[...])``.
 
-    What it wrote is not authenticated, so where is read is configured, and confined to the objects of the run that
-    asks: ``inngest/remote_state/RUN/``. Each object is fetched once, as long as the cache has room for it.
+    Its results are not authenticated, so the buckets are configured, and reads are confined to the objects of the run
+    that asks: ``inngest/remote_state/RUN/``. Each object is fetched once, as long as the cache has room for it.
 
     Args:
         buckets: The buckets that may be read, by the names under which the middleware wrote: any store whose keys are
             those of the bucket, such as ``{"state": S3Store("state")}``.
         max_size: Bytes; no larger result is taken.
-        cache: Of what was read.
+        cache: Cache of results.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class RemoteStateReader:
 
         Raises:
             ConfigError: The bucket is not one that may be read.
-            FormatError: The key is none of this run, or what lies there is no JSON.
+            FormatError: The key is not one of this run, or the object is not JSON.
             LimitExceeded: It is larger than ``max_size``.
             CoatcheckError: As :meth:`Store.get`.
         """
@@ -64,7 +64,7 @@ class RemoteStateReader:
             rf"inngest/remote_state/{re.escape(run)}/[A-Za-z0-9]{{32}}", key
         ):
             raise FormatError(
-                "the key of a step's result is none of this run", "The run state was tampered with."
+                "the key of a step's result is not in this run", "The run state was tampered with."
             )
         name = f"inngest/s3/{bucket}/{key}"
         data = self._cache.get(name)
@@ -76,7 +76,7 @@ class RemoteStateReader:
         data = await store.get(key)
         if len(data) > self._max_size:
             raise LimitExceeded(
-                f"a step's result has {len(data)} bytes, {self._max_size} are allowed",
+                f"a step's result has {len(data)} bytes; at most {self._max_size} are allowed",
                 "Raise RemoteStateReader(max_size=...) if results of this size are expected.",
             )
         self._cache.put(name, data)

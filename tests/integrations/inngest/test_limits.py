@@ -132,7 +132,7 @@ async def test_the_threshold_is_of_what_the_journal_holds(inngest_server: Innges
 
 @pytest.mark.parametrize("limit", [0, -1, "heroku"])
 def test_a_limit_that_is_none(limit: Any) -> None:
-    with pytest.raises(ConfigError, match="is no limit of a run"):
+    with pytest.raises(ConfigError, match="is not a limit for a run"):
         claim_check(plain_chain(), limit=limit)
 
 

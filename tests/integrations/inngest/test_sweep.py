@@ -104,10 +104,10 @@ async def test_age_alone_frees_what_is_older_than_any_run(tmp_path: Path) -> Non
     [
         ([], "is empty"),
         (["\n", "  \n"], "is empty"),
-        (["run_id\n"], "line 1 of the list is no run ID: 'run_id'"),
-        ([f"{new_id().lower()}\n"], "line 1 of the list is no run ID"),
-        ([f"{new_id()}\n", f"{new_id()},Completed\n"], "line 2 of the list is no run ID"),
-        ([f"{new_id()}\n", new_id()[:-1]], "line 2 of the list is no run ID"),
+        (["run_id\n"], "line 1 of the list is not a run ID: 'run_id'"),
+        ([f"{new_id().lower()}\n"], "line 1 of the list is not a run ID"),
+        ([f"{new_id()}\n", f"{new_id()},Completed\n"], "line 2 of the list is not a run ID"),
+        ([f"{new_id()}\n", new_id()[:-1]], "line 2 of the list is not a run ID"),
     ],
     ids=["no-line", "blank", "heading", "lower-case", "more-columns", "cut-off"],
 )
