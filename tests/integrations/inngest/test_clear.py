@@ -172,7 +172,7 @@ def test_what_is_understood(text: str, clear: list[str]) -> None:
         ("event.data['order\\x2eid']", "not understood"),
         ("event.data[r'order']", "not understood"),
         ("event.data.order.id == $1", "not understood"),
-        ("event.data.'order'", "is no name"),
+        ("event.data.'order'", "is not a name"),
     ],
 )
 def test_what_is_not_understood_or_hidden_is_refused(text: str, why: str) -> None:

@@ -124,7 +124,7 @@ async def test_what_is_too_large_or_no_json() -> None:
     store = MemoryStore()
     reader = RemoteStateReader({"ours": store}, max_size=10, cache=PayloadCache(0))
     await store.replace(remote()["key"], b'"0123456789"')
-    with pytest.raises(LimitExceeded, match="12 bytes, 10"):
+    with pytest.raises(LimitExceeded, match="12 bytes; at most 10"):
         await reader.read(remote(), RUN)
     await store.replace(remote()["key"], b"\xff")
     with pytest.raises(FormatError):

@@ -190,7 +190,7 @@ async def test_what_was_sealed_elsewhere_is_refused() -> None:
     with pytest.raises(IntegrityError):
         await check.payloads.open({MARKER: flipped}, check.payloads.run(RUN))
     foreign = await encrypted.encode(b"\xff not JSON", Scope("default", RUN, engine="inngest"))
-    with pytest.raises(FormatError, match="no JSON"):
+    with pytest.raises(FormatError, match="not JSON"):
         await check.payloads.open_sealed(foreign, check.payloads.run(RUN))
     text = await encrypted.encode(b'"text"', Scope("default"))
     with pytest.raises(FormatError, match="no object"):
@@ -263,7 +263,7 @@ async def test_results_and_events_that_are_no_json(inngest_server: InngestServer
     @app.client.create_function(fn_id="any", retries=0, trigger=app.on("go"))
     async def anything(ctx: Context) -> Any:
         async def result() -> Any:
-            return {"no JSON"}
+            return {"not JSON"}
 
         if "day" in str(ctx.event.data):
             return ctx.event.data
@@ -274,7 +274,7 @@ async def test_results_and_events_that_are_no_json(inngest_server: InngestServer
         failed = await app.run("go")
         run = await app.run("go", day={"day": day})
     assert failed["status"] == "Failed"
-    assert b"no JSON" not in app.wire.everything
+    assert b"not JSON" not in app.wire.everything
     assert await check.unwrap(run["output"]) == {"day": {"day": "2026-01-02T00:00:00Z"}}
 
 
@@ -295,5 +295,5 @@ async def test_a_call_of_a_model_by_inngest_is_warned_of(caplog: pytest.LogCaptu
 
 
 def test_json_that_is_too_deep_was_no_typed_error() -> None:
-    with pytest.raises(FormatError, match="no JSON"):
+    with pytest.raises(FormatError, match="not JSON"):
         from_json(b"[" * 100_000)
