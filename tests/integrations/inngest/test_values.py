@@ -193,7 +193,7 @@ async def test_what_was_sealed_elsewhere_is_refused() -> None:
     with pytest.raises(FormatError, match="not JSON"):
         await check.payloads.open_sealed(foreign, check.payloads.run(RUN))
     text = await encrypted.encode(b'"text"', Scope("default"))
-    with pytest.raises(FormatError, match="no object"):
+    with pytest.raises(FormatError, match="not a JSON object"):
         await check.events.open("any", marked(text), check.payloads.run(RUN))
 
 
