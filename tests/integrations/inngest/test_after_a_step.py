@@ -161,7 +161,7 @@ async def test_what_the_store_did_not_take_was_done_again(
     assert run["status"] == "Completed", run
     assert await check.unwrap(run["output"]) == text(100_000)
     assert done == {"charge": 1}
-    assert "stands in the run state, since the store does not take it: it refuses" in caplog.text
+    assert "is kept in the run state, since the store does not accept it: it refuses" in caplog.text
 
 
 async def test_a_failure_for_good_was_retried_since_the_store_did_not_take_its_message(
