@@ -12,8 +12,6 @@ HALF_SENTENCE = re.compile(r"(What|Which|Whether|Whose|Where|How|Of|Who|When|Tha
 FOLDERS = ("src/coatcheck", "codecs", "stores", "integrations", "benchmarks")
 NOT_YET = (
     "benchmarks",
-    "integrations",
-    "src/coatcheck/cli",
     "src/coatcheck/doctor",
     "src/coatcheck/sync.py",
     "src/coatcheck/testing",

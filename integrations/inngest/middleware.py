@@ -49,21 +49,21 @@ def claim_check(
     says what it covers, and what no hook of the SDK covers.
 
     Args:
-        chain: Every payload's path.
-        tenant: Whose payloads they are.
-        over: Bytes of JSON that one value may take in the run state; above it is offloaded, if the chain has a store.
+        chain: The chain for all payloads.
+        tenant: The tenant that the payloads belong to.
+        over: Bytes of JSON that one value may take in the run state; larger ones are offloaded, if the chain has a store.
         clear: Fields of event data that expressions and keys refer to, by their names below the data: ``order``, or
-            ``order.id``. They are sent in the clear, beside what was sealed; functions get what was sealed. A function that
+            ``order.id``. They are sent in the clear beside the sealed data; functions get the sealed data. A function that
             refers to any other field is refused: see :meth:`ClaimCheck.checked`.
         plain_events: With ``Encrypt(..., accept_plain=False)``: names of events that may come in the clear, since senders
             outside have no chain. All others, and every result of a step or a function, must be sealed.
-        limit: What a run may come to: bytes, or the name of whose limit it is. Above half of it values are offloaded
-            that are smaller than ``over``.
-        read_also: Readers of what other middleware wrote, for runs that are still open.
+        limit: Limit of a run's state: bytes, or the name of the owner of a known limit. Above half of it values smaller
+            than ``over`` are offloaded, too.
+        read_also: Readers of other middleware's formats, for runs that are still open.
 
     Raises:
-        ConfigError: ``clear`` has a name that is taken or no path below the data, ``limit`` is none, or the chain takes only what
-            is sealed and there is something to ``read_also``.
+        ConfigError: ``clear`` has a reserved name or not a path below the data, ``limit`` is not one, or the chain accepts only
+            sealed payloads and ``read_also`` is not empty.
     """
     payloads = Payloads(chain, tenant, over, read_also)
     return ClaimCheck(payloads, ClearFields(clear), Budget(limit), plain_events)

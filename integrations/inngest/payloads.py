@@ -68,7 +68,7 @@ class Payloads:
         chain.check_readers(read_also)
         self.chain = chain
         self.shared: Final = Scope(tenant)
-        """Return the scope of values that one run hands to another: events, the input and output of functions, errors."""
+        """Scope of values that one run hands to another: events, the input and output of functions, errors."""
         self._tenant = tenant
         self._over = over
         self._read_also = tuple(read_also)

@@ -81,7 +81,7 @@ class DurabilityGate:
         headers: list[tuple[str, str]],
     ) -> None:
         self.failed = False
-        """Tell if the attempt was given up. Nothing of it is sent any more."""
+        """True if the attempt was given up. Nothing of it is sent any more."""
         self._receive = receive
         self._send = send
         self._headers = headers
@@ -212,7 +212,7 @@ class DurabilityGate:
 class _UnderWay:
     upload: Upload
     task: asyncio.Task[bytes | None]
-    """Return None when the object is durable; else the envelope to journal in its place."""
+    """Result: None when the object is durable; else the envelope to journal in its place."""
 
 
 async def _store(upload: Upload) -> bytes | None:

@@ -1,11 +1,11 @@
-"""Keys for the length of an attempt: at an activity, or at an operation of Nexus.
+"""Keys for the length of an attempt at an activity or a Nexus operation.
 
-Temporal runs an activity first, and has its result sealed afterwards, in the same task. A result that cannot be sealed is a
-failed attempt, and the activity is run once more, with all that it does to the world. So the key is loaded before an attempt
-begins, and can be had until its outcome is sealed.
+Temporal runs an activity first, and seals its result afterwards, in the same task. If the result cannot be sealed, the
+attempt has failed, and the activity runs again with all its side effects. So the key is loaded before an attempt begins,
+and stays available until its outcome is sealed.
 
-The result of a local activity goes on into the workflow task that waits for it, where it is opened, and what the workflow does
-next is sealed. If that task failed, the activity would be run once more as well. So its keys are handed on to the workflow.
+The result of a local activity is opened in the workflow task that waits for it, and the workflow's next commands are sealed.
+If that task failed, the activity would run again as well. So its keys are handed on to the workflow.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ from coatcheck.keys.lease import KeyLease, current_lease
 from coatcheck.scope import Scope
 
 _RECORDED_WITHIN: Final = 10.0
-"""Seconds that a workflow task is given by default: so long after a local activity, its workflow can have the keys."""
+"""Default time-out of a workflow task, in seconds: for so long after a local activity its workflow can use the keys."""
 
 
 class Attempts:
     """The leases of a process's attempts. For one worker at a time, or for several in one thread.
 
     Args:
-        chain: The path of what comes of them.
+        chain: The chain that seals their outcomes.
     """
 
     def __init__(self, chain: Chain) -> None:
@@ -60,19 +60,19 @@ class Attempts:
         """Load the namespace's key into the lease of the caller.
 
         Raises:
-            KeyUnavailable: It cannot be had now. Nothing has been done yet.
-            StoreError: The store that keys are kept in cannot or will not give it.
+            KeyUnavailable: It is not available now. Nothing has been done yet.
+            StoreError: The store of the keys cannot or will not return it.
         """
         if not self._chain.decode_only:
             await self._chain.load_keys(namespace)
 
     def hand_on(self, lease: KeyLease, workflow: Scope) -> None:
-        """Let a workflow have the keys of its local activity, until its workflow task must be over."""
+        """Let a workflow use the keys of its local activity, until its workflow task must have ended."""
         self._handed_on[workflow] = lease
 
     @contextmanager
     def using_handed_on(self, workflow: Scope) -> Iterator[None]:
-        """Use, within the block, what was handed on to the workflow, unless the caller has a lease of its own."""
+        """Use, within the block, the lease handed on to the workflow, unless the caller has its own."""
         lease = self._handed_on.get(workflow)
         if lease is None or current_lease() is not None:
             yield
@@ -93,11 +93,11 @@ class Attempts:
 
 
 class AttemptInterceptor(Interceptor):
-    """Sees that each attempt has its key from beginning to end, or does not begin.
+    """Ensures that each attempt has its key from beginning to end, or does not begin.
 
     Args:
-        attempts: Those of the codec.
-        namespace: The worker's.
+        attempts: The codec's leases.
+        namespace: The worker's namespace.
     """
 
     def __init__(self, attempts: Attempts, namespace: str) -> None:

@@ -38,12 +38,12 @@ __all__ = ["ENCODING", "ClaimCheckCodec", "Mode"]
 
 _logger: Final = logging.getLogger(__name__)
 _ANSWERS_OF_THE_SERVER: Final = {SignalWithStartWorkflowExecutionResponse.DESCRIPTOR.full_name.encode()}
-"""Types of the server's own answers to a workflow, payloads no chain can have sealed. They name a run."""
+"""Types of the server's own answers to a workflow, which no chain seals. They name a run."""
 _TRIED_INLINE: Final = 16
-"""Times what may be inline: a larger payload hardly ever gets that small."""
+"""Factor of the inline limit: a larger payload hardly ever compresses below it."""
 
 Mode = Literal["codec", "native"]
-"""How references to large payloads stand in the history: as the codec's own, or as Temporal's."""
+"""Form of references to large payloads in the history: the codec's own, or Temporal's."""
 
 
 class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
@@ -53,18 +53,18 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
     continue-as-new reads what earlier runs wrote. Where Temporal names no workflow the tenant scope is used, and in
     schedules, whose workflows have no ID yet.
 
-    An error on the way to the server that no retry can mend becomes a non-retryable ``ApplicationError``
-    inside an activity. On the way back errors stay as they are, which the SDK takes as worth retrying: a
-    non-retryable one in a workflow would end it for good, while the operator could still restore the object.
+    An encoding error that no retry can fix becomes a non-retryable ``ApplicationError`` inside an activity. Decoding
+    errors stay as they are, and the SDK retries them: a non-retryable one in a workflow would end it for good, while
+    the operator could still restore the object.
 
     Args:
-        chain: Every payload's path.
-        scope: For payloads that come without a context.
-        mode: How references are written. In ``"native"`` mode the SDK reads them only with the storage that
+        chain: The chain for all payloads.
+        scope: Scope of payloads that come without a context.
+        mode: Form of references. In ``"native"`` mode the SDK reads them only with the storage that
             :func:`~coatcheck.integrations.temporal.wrap_data_converter` sets up together with the codec. Of the tenant
             they are the codec's own in either mode: the server's own workers read what belongs to no workflow, and
             refuse external storage.
-        read_also: Codecs that decode what is not ours, in this order; they never encode.
+        read_also: Codecs that decode others' payloads, in this order; they never encode.
         nexus_namespaces: Other tenants whose payloads are opened where Temporal names no workflow.
 
     Raises:
@@ -90,12 +90,12 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         self.read_also = tuple(read_also)
         self.nexus_namespaces = tuple(nexus_namespaces)
         self.notes = Notes()
-        """Workflows' notes on themselves; see :class:`~coatcheck.integrations.temporal.passing.WorkerInterceptor`."""
+        """Notes of workflows on themselves; see :class:`~coatcheck.integrations.temporal.passing.WorkerInterceptor`."""
         self.attempts = Attempts(chain)
-        """Keys of what workers do; see :class:`~coatcheck.integrations.temporal.attempts.AttemptInterceptor`."""
+        """Leases of keys for workers' attempts; see :class:`~coatcheck.integrations.temporal.attempts.AttemptInterceptor`."""
 
     def with_context(self, context: SerializationContext) -> Self:
-        """The same codec in the scope that ``context`` names."""
+        """Return the same codec in the scope that ``context`` names."""
         bound = copy(self)
         bound._scope = _scope_of(context, default=Scope(self._scope.tenant))  # noqa: SLF001 - a copy of ourselves
         bound._name = name_in(context)  # noqa: SLF001
@@ -117,10 +117,10 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         return self._scope.tenant
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Encode each, concurrently; same length and order as ``payloads``, but for a heartbeat.
+        """Encode each, concurrently; same length and order as ``payloads``, except for a heartbeat.
 
-        Details of a heartbeat that cannot be encoded now are left out, and those of the one before sent once more: an
-        activity is not to be cancelled because a store is down.
+        If the details of a heartbeat cannot be encoded now, the previous details are sent again: an activity must not be
+        cancelled because a store is down.
         """
         passing = passing_now()
         if isinstance(passing, Heartbeats):
@@ -136,7 +136,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Decode each that is ours, concurrently; same length and order as ``payloads``.
 
-        What is not ours is handed on as it is, if the chain takes it: see :meth:`Chain.check_plain`.
+        Payloads that are not ours are returned unchanged, if the chain accepts them: see :meth:`Chain.check_plain`.
         """
         with self.attempts.using_handed_on(self._scope):
             await self._read_notes()
@@ -150,7 +150,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
             _logger.warning(
                 "the details of a heartbeat of activity %s could not be encoded, %s: %s",
                 heartbeats.activity,
-                "those of the last one are sent again" if heartbeats.sent else "and it goes without",
+                "the previous ones are sent again" if heartbeats.sent else "and the heartbeat has none",
                 str(error)
                 or f"that took longer than {heartbeats.patience} s, a part of the heartbeat's time-out",
             )
@@ -204,7 +204,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
             return Payload.FromString(data)
         except DecodeError as error:
             raise FormatError(
-                "what was sealed is no Temporal payload", "It was written by another integration."
+                "the sealed payload is not a Temporal payload", "It was written by another integration."
             ) from error
 
     async def _open(self, data: bytes) -> bytes:

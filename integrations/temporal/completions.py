@@ -1,4 +1,4 @@
-"""Activities that are completed from elsewhere: by ID, they are of the workflow that is named."""
+"""Activities that are completed from elsewhere: by ID, they belong to the named workflow."""
 
 from typing import TypeVar
 
@@ -25,11 +25,11 @@ _Input = TypeVar(
 class CompletionInterceptor(Interceptor):
     """Seals what completes an activity by ID for its workflow, as the SDK does for activities that end by themselves.
 
-    A token does not say whose activity it is: what comes with it is sealed for the tenant.
+    A token does not name its workflow: results completed by token are sealed for the tenant.
 
     Args:
-        converter: The client's.
-        namespace: The client's.
+        converter: The client's data converter.
+        namespace: The client's namespace.
     """
 
     def __init__(self, converter: DataConverter, namespace: str) -> None:

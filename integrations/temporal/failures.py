@@ -1,4 +1,4 @@
-"""Failures as a chain that encrypts has them: sealed, but for what coatcheck itself says."""
+"""Failures under a chain that encrypts: sealed, except for coatcheck's own messages."""
 
 from typing import Final
 
@@ -9,14 +9,14 @@ from temporalio.exceptions import ApplicationError
 from coatcheck.errors import CoatcheckError, readable_error
 
 _SAID_BY_THE_SDK: Final = {"Failed decoding arguments", "Failed decoding heartbeat details"}
-"""Messages of the error that the SDK raises from one of ours, in activities."""
+"""Messages of the errors that the SDK raises from ours, in activities."""
 
 
 class ClaimCheckFailureConverter(DefaultFailureConverterWithEncodedAttributes):
-    """Encodes messages and stack traces, and leaves the messages of coatcheck's own errors to be read.
+    """Encodes messages and stack traces, but leaves the messages of coatcheck's own errors readable.
 
-    They hold no payload, and who has to read them is often who lacks the key: a worker with a wrong key would seal under
-    that very key that it is wrong. Their stack traces and causes stay in the log of the process.
+    They contain no payload, and their reader often lacks the key: a worker with a wrong key would encrypt the message that
+    says so under that very key. Their stack traces and causes stay in the log of the process.
     """
 
     def to_failure(

@@ -1,4 +1,4 @@
-"""Temporal's event history as a journal, and as it would be with a chain."""
+"""Temporal's event history as a journal, as it is and as it would be with a chain."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ def history_from_json(text: str | bytes) -> WorkflowHistory:
     """Read what ``temporal workflow show --output json`` printed, newest event first or last.
 
     Raises:
-        FormatError: It is something else, or not the whole history.
+        FormatError: It is not a history, or not the whole one.
     """
     try:
         history = WorkflowHistory.from_json("", text.decode() if isinstance(text, bytes) else text)
@@ -37,7 +37,7 @@ def history_from_json(text: str | bytes) -> WorkflowHistory:
         history = None
     # Out here, so that the original does not hang on to it: it quotes payloads.
     if history is None:
-        raise FormatError("this is no event history in JSON", _HOW_TO_WRITE_ONE)
+        raise FormatError("this is not an event history in JSON", _HOW_TO_WRITE_ONE)
     events = sorted(history.events, key=attrgetter("event_id"))
     if not events or not events[0].HasField("workflow_execution_started_event_attributes"):
         raise FormatError("this event history does not begin with the start of a workflow", _HOW_TO_WRITE_ONE)
@@ -48,11 +48,11 @@ def history_from_json(text: str | bytes) -> WorkflowHistory:
 
 
 def journal_of(history: WorkflowHistory, run_id: str = "") -> Journal:
-    """The history in the terms of :mod:`coatcheck.doctor`. A turn ends with each workflow task that is completed.
+    """Return the history in the terms of :mod:`coatcheck.doctor`. A turn ends with each workflow task that is completed.
 
     Args:
-        history: Which; at least its first event.
-        run_id: Where it is known. The history itself only says in which run it began, which is not the same after a
+        history: The history; at least its first event.
+        run_id: The run's ID, if known. The history itself only says in which run it began, which is not the same after a
             reset.
     """
     steps: dict[int, str] = {}
@@ -61,13 +61,13 @@ def journal_of(history: WorkflowHistory, run_id: str = "") -> Journal:
 
 
 async def with_codec(event: HistoryEvent, codec: ClaimCheckCodec) -> HistoryEvent:
-    """The event as it would be if its payloads had passed ``codec``.
+    """Return the event as it would be if its payloads had passed ``codec``.
 
-    What is ours already, or in external storage, is left as it is. Give it the events of a history in order: what a
-    run writes builds on what it wrote before.
+    Payloads that are ours already, or in external storage, do not change. Call it with the events of a history in order:
+    each payload of a run builds on earlier ones.
 
     Raises:
-        CoatcheckError: The chain does not take a payload.
+        CoatcheckError: The chain does not accept a payload.
     """
     copy = HistoryEvent()
     copy.CopyFrom(event)
@@ -79,9 +79,9 @@ async def with_codec(event: HistoryEvent, codec: ClaimCheckCodec) -> HistoryEven
 
 
 def payloads_of(event: HistoryEvent) -> Iterator[tuple[str, Payload]]:
-    """Every payload in the event, with where it stands, as nothing else in the event does.
+    """Yield every payload in the event, with its place, which is unique in the event.
 
-    Dots stand between a field and its own fields; brackets hold the number of one of several payloads (from 0), or
+    Dots separate a field from its own fields; brackets hold the number of one of several payloads (from 0), or
     its key: ``result``, ``input[1]``, ``memo[note]``, ``failure.encoded_attributes``.
     """
     for field, value in event.ListFields():
@@ -103,7 +103,7 @@ def _within(field: FieldDescriptor, value: Any, path: str) -> Iterator[tuple[str
 
 
 def _messages(field: FieldDescriptor, value: Any) -> Iterable[tuple[str, Message]]:
-    """Each with what tells it from the others in its field."""
+    """Yield each payload with the label that distinguishes it in its field."""
     kind = field.message_type
     if kind is not None and kind.GetOptions().map_entry:
         if kind.fields_by_name["value"].message_type is None:
@@ -133,7 +133,7 @@ def _event(event: HistoryEvent, steps: dict[int, str]) -> Event:
 
 
 def _kind(event: HistoryEvent) -> str:
-    """As Temporal's own tools call it: ``ActivityTaskScheduled``."""
+    """Return the type as Temporal's own tools call it: ``ActivityTaskScheduled``."""
     try:
         name = EventType.Name(event.event_type)
     except ValueError:
@@ -158,7 +158,7 @@ def _journaled(where: str, payload: Payload) -> JournalPayload:
 
 
 def form_of(payload: Payload) -> Form:
-    """In what form it is; ``INLINE`` stands for all of ours, ``EXTERNAL`` for all references of Temporal's own kind."""
+    """Return the payload's form; ``INLINE`` stands for all of ours, ``EXTERNAL`` for all references of Temporal's own kind."""
     if payload.external_payloads or is_external(payload):
         return Form.EXTERNAL
     return Form.INLINE if payload.metadata.get("encoding") == ENCODING else Form.PLAIN

@@ -1,25 +1,25 @@
-"""Which scopes a Temporal server can still reach.
+"""Scopes that a Temporal server can still reach.
 
 A run is live as long as visibility lists it: while it is open, and after that for the retention of its namespace. All runs
-with one workflow ID share a scope, so a reset, a retry, a cron or continue-as-new needs no more than that. What a schedule
-is told to pass on is in the scope of the tenant, which is never swept.
+with one workflow ID share a scope, so a reset, a retry, a cron or continue-as-new needs no more than that. The input in a
+schedule is in the scope of the tenant, which is never swept.
 
 A schedule hands to each run the result of the last one that succeeded, however long ago that was and whether or not the server
-still has it. So while there is a schedule, every scope of its series is live: of the workflow ID that its action has, and of
-those that its latest actions had, where it was updated since.
+still has it. So while there is a schedule, every scope of its series is live: that of its action's workflow ID, and, if it
+was updated since, those of its latest actions' IDs.
 
-A run also refers into the scopes of others: what a child workflow gave back is sealed in the child's scope, what a Nexus
-operation gave back in that of the workflow that handled it. Those may be gone from the server long before the run that
-called them, and visibility does not tell, so the history of every run is read for the workflows that it names, and for every
-reference in it. So are the Nexus operations that clients started without a workflow.
+A run also refers into the scopes of others: the result of a child workflow is sealed in the child's scope, that of a Nexus
+operation in the scope of the workflow that handled it. Those may be gone from the server long before the run that
+called them, and visibility does not say so. Therefore the history of every run is read for the workflows that it names, and
+for every reference in it. So are the Nexus operations that clients started without a workflow.
 
-What has no part in this: activities that clients start without a workflow, and those that are completed by token, belong to
-the tenant, as schedules do; what an update gave back is in the history of its run; what a query gave back is nowhere.
+The rest needs nothing: activities that clients start without a workflow, and those that are completed by token, belong to
+the tenant, as schedules do; the result of an update is in the history of its run; the result of a query is not stored.
 
-Visibility may be behind: a run that began is listed a moment later. A scope is deleted only if two sweeps, a grace apart,
-were told of no run of it and nothing was written to it between them, so all that has to hold is that a run is listed less
-than a grace after it began (:data:`~coatcheck.retention.rules.MIN_GRACE`). What visibility lost for good is taken for
-dead: after it was restored or rebuilt, wait with sweeping until it is whole.
+Visibility may lag: a run is listed a moment after it began. A scope is deleted only if two sweeps, a grace apart, found
+no run of it and nothing was written to it between them, so it is enough that a run is listed less than a grace after it
+began (:data:`~coatcheck.retention.rules.MIN_GRACE`). Runs that visibility has lost count as dead: after it was restored or
+rebuilt, do not sweep until it is complete.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
@@ -64,12 +64,12 @@ class TemporalRuns(LiveRuns):
     """The runs of some namespaces of one server. Reads only; for one task.
 
     Args:
-        client: Of the server; its own namespace does not matter, nor does its data converter: no payload is opened.
+        client: Client of the server; its namespace and its data converter do not matter: no payload is opened.
         namespaces: All namespaces whose payloads are to be swept, and all whose workflows call theirs by Nexus.
         archived: Also ask visibility's archive for runs whose retention has ended.
-        callers_listed: ``namespaces`` has all that call Nexus operations of those that are swept. Without it the server is
-            asked: a namespace that Nexus endpoints lead to is swept only together with all others of the server.
-        no_runs: Those of the namespaces that may be gone from the server: then nothing of theirs is live.
+        callers_listed: True if ``namespaces`` has all callers of Nexus operations of those that are swept. Otherwise the
+            server is asked: a namespace that Nexus endpoints lead to is swept only together with all others of the server.
+        no_runs: Namespaces that may be gone from the server: then nothing of theirs is live.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class TemporalRuns(LiveRuns):
         return info.cluster_id
 
     async def _id_of(self, namespace: str) -> str | None:
-        """None for one that is gone, where that may be."""
+        """Return None for a namespace that is gone, if that is allowed."""
         try:
             found = await self._client.workflow_service.describe_namespace(
                 DescribeNamespaceRequest(namespace=namespace), retry=True
@@ -124,7 +124,7 @@ class TemporalRuns(LiveRuns):
     async def scopes(self) -> AsyncIterator[Scope | RunTag | Series]:
         """See :meth:`LiveRuns.scopes`: visibility once, each run's history once, and each schedule once.
 
-        What the server cannot answer for a moment it is asked again, for as long as the SDK does that.
+        Requests that fail for a moment are retried for as long as the SDK does so.
 
         Raises:
             ConfigError: There may be Nexus callers in namespaces that were not named.
@@ -149,7 +149,7 @@ class TemporalRuns(LiveRuns):
                     yield kept
 
     async def _runs(self, namespace: str) -> AsyncIterator[Sequence[WorkflowExecution]]:
-        """Page by page. A run that ends meanwhile moves from the open ones, which come first, to the closed ones."""
+        """Yield runs page by page. A run that ends meanwhile moves from the open ones, which come first, to the closed ones."""
         service = self._client.workflow_service
         token = b""
         while True:
@@ -174,7 +174,7 @@ class TemporalRuns(LiveRuns):
                 break
 
     async def _named_by(self, namespace: str, run: WorkflowExecution) -> set[Scope | RunTag]:
-        """The run's own scope, and those of the workflows and references in its history."""
+        """Yield the run's own scope, and those of the workflows and references in its history."""
         found: set[Scope | RunTag] = {workflow_scope(namespace, run.workflow_id)}
         token = b""
         while True:
@@ -197,7 +197,7 @@ class TemporalRuns(LiveRuns):
                 return found
 
     async def _scheduled(self, namespace: str) -> AsyncIterator[Scope | Series]:
-        """Yield what any schedule's next run may be handed, also of those paused, or that only failed for long."""
+        """Yield the scopes that any schedule's next run may read, also of schedules that are paused or have long failed."""
         service = self._client.workflow_service
         token = b""
         while True:
@@ -237,7 +237,7 @@ class TemporalRuns(LiveRuns):
         return kept
 
     async def _operations(self, namespace: str) -> AsyncIterator[NexusOperationExecutionListInfo]:
-        """Those that clients started: they are in no workflow's history, and have a retention of their own."""
+        """Yield the scopes of operations that clients started: they are in no workflow's history, and have their own retention."""
         token = b""
         while True:
             try:
@@ -258,7 +258,7 @@ class TemporalRuns(LiveRuns):
                 return
 
     async def _linked_by(self, namespace: str, operation: NexusOperationExecutionListInfo) -> set[Scope]:
-        """The scopes of the workflows that handled it."""
+        """Yield the scopes of the workflows that handled it."""
         try:
             answer = await self._client.workflow_service.describe_nexus_operation_execution(
                 DescribeNexusOperationExecutionRequest(
@@ -273,23 +273,25 @@ class TemporalRuns(LiveRuns):
         return set(_scopes(_linked(answer.info.links), namespace, self.tenants))
 
     async def _check_callers(self) -> None:
-        """See that whoever may refer to the results of Nexus operations is among those that are asked about.
+        """Check that every namespace that may refer to results of Nexus operations is among those that are read.
 
         Raises:
-            ConfigError: It is not, or the server does not say.
+            ConfigError: One is not, or the server does not say.
         """
-        todo = "Name the callers' namespaces as well, and say that all are named (--nexus-callers-listed)."
+        todo = (
+            "Name the callers' namespaces as well, and confirm that all are named (--nexus-callers-listed)."
+        )
         try:
             targets = {target async for target in self._nexus_targets()} & set(self.tenants)
             others = {name async for name in self._namespaces()} - set(self.tenants) if targets else set()
         except RPCError as error:
             if error.status not in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
                 raise
-            raise ConfigError("the server does not tell which Nexus endpoints there are", todo) from None
+            raise ConfigError("the server does not list its Nexus endpoints", todo) from None
         if others:
             raise ConfigError(
                 f"Nexus endpoints lead to {', '.join(sorted(targets))}, and workflows of {', '.join(sorted(others))} may "
-                "refer to what they gave back",
+                "refer to their results",
                 todo,
             )
 
@@ -321,7 +323,7 @@ class TemporalRuns(LiveRuns):
 
 
 def _runs_of(schedule: DescribeScheduleResponse) -> Iterator[str]:
-    """The workflow IDs of a schedule's latest runs."""
+    """Return the workflow IDs of a schedule's latest runs."""
     for action in schedule.info.recent_actions:
         yield action.start_workflow_result.workflow_id
     for run in schedule.info.running_workflows:
@@ -333,7 +335,7 @@ def _executions(infos: Sequence[WorkflowExecutionInfo]) -> list[WorkflowExecutio
 
 
 def _named_in(event: HistoryEvent, namespace: str, tenants: Collection[str]) -> Iterator[Scope]:
-    """The scopes of other workflows that an event may hold payloads of."""
+    """Yield the scopes of other workflows whose payloads an event may contain."""
     child = event.start_child_workflow_execution_initiated_event_attributes
     target = event.signal_external_workflow_execution_initiated_event_attributes
     named = [(child.namespace, child.workflow_id), (target.namespace, target.workflow_execution.workflow_id)]
@@ -341,7 +343,7 @@ def _named_in(event: HistoryEvent, namespace: str, tenants: Collection[str]) -> 
 
 
 def _linked(links: Iterable[Link]) -> Iterator[tuple[str, str]]:
-    """By a link Temporal names the workflow that handles a Nexus operation: its namespace, and its ID."""
+    """Yield namespace and ID of each linked workflow: Temporal names the one that handles a Nexus operation by a link."""
     for link in links:
         yield link.workflow_event.namespace, link.workflow_event.workflow_id
 
@@ -349,7 +351,7 @@ def _linked(links: Iterable[Link]) -> Iterator[tuple[str, str]]:
 def _scopes(
     workflows: Iterable[tuple[str, str]], namespace: str, tenants: Collection[str]
 ) -> Iterator[Scope]:
-    """Of those that are of the tenants; one without a namespace is of ``namespace``."""
+    """Yield the scopes that belong to the tenants; one without a namespace belongs to ``namespace``."""
     for where, workflow_id in workflows:
         if workflow_id and (where or namespace) in tenants:
             yield workflow_scope(where or namespace, workflow_id)
@@ -357,11 +359,11 @@ def _scopes(
 
 @contextmanager
 def _in_words() -> Iterator[None]:
-    """Turn what the server refuses into an error of ours."""
+    """Turn a refusal by the server into an error of ours."""
     try:
         yield
     except RPCError as error:
         raise CoatcheckError(
             f"the Temporal server says {error.status.name.lower().replace('_', ' ')}: {error.message}",
-            "Nothing was deleted. Check the namespaces, and what the credentials may do.",
+            "Nothing was deleted. Check the namespaces, and the permissions of the credentials.",
         ) from None

@@ -1,4 +1,4 @@
-"""What Temporal says a payload is, for a chain's rules.
+"""Names of payloads, from Temporal's own, for a chain's rules.
 
 The SDK tells a codec the types of activities, and of a payload of a workflow no more than the workflow's ID. What a client
 calls is told here.

@@ -37,7 +37,7 @@ from coatcheck.format.reference import Reference
 DRIVER = "coatcheck"
 """The name and the type of the driver in every native reference."""
 ENCODING = b"binary/coatcheck"
-"""The ``encoding`` in the metadata of what the codec wrote, but for native references."""
+"""The ``encoding`` in the metadata of the codec's payloads, except native references."""
 
 _CLAIM = "reference"
 _MESSAGE_TYPE = ExternalStorageReference.DESCRIPTOR.full_name.encode()
@@ -53,11 +53,11 @@ class ClaimCheckDriver(StorageDriver):
     """
 
     def name(self) -> str:
-        """What references call it."""
+        """Name of the driver in references."""
         return DRIVER
 
     def type(self) -> str:
-        """What workers report to the server."""
+        """Type of the driver that workers report to the server."""
         return DRIVER
 
     async def store(
@@ -65,7 +65,7 @@ class ClaimCheckDriver(StorageDriver):
         context: StorageDriverStoreContext,  # noqa: ARG002 - the SDK's signature
         payloads: Sequence[Payload],  # noqa: ARG002 - the SDK's signature
     ) -> NoReturn:
-        """Never called by the SDK, which is told to store nothing: :class:`~coatcheck.integrations.temporal.codec.ClaimCheckCodec` stores.
+        """Refuse to store. Never called by the SDK, which is told to store nothing: :class:`~coatcheck.integrations.temporal.codec.ClaimCheckCodec` stores.
 
         Raises:
             ConfigError: Always.
@@ -80,7 +80,7 @@ class ClaimCheckDriver(StorageDriver):
         context: StorageDriverRetrieveContext,  # noqa: ARG002 - the SDK's signature
         claims: Sequence[StorageDriverClaim],
     ) -> list[Payload]:
-        """What the codec decodes in place of each; same length and order as ``claims``.
+        """Return the payload for the codec in place of each; same length and order as ``claims``.
 
         Raises:
             FormatError: A claim holds no reference of a version known here.
@@ -89,7 +89,7 @@ class ClaimCheckDriver(StorageDriver):
 
 
 def to_native(reference: Reference) -> Payload:
-    """The payload that stands in the history for ``reference``: the same bytes for the same reference."""
+    """Return the payload that represents ``reference`` in the history: the same bytes for the same reference."""
     message = ExternalStorageReference(driver_name=DRIVER, claim_data={_CLAIM: reference.to_text()})
     payload = _CONVERTER.to_payload(message)
     assert payload is not None
@@ -98,13 +98,13 @@ def to_native(reference: Reference) -> Payload:
 
 
 def is_external(payload: Payload) -> bool:
-    """Whether the payload is a reference of Temporal's own kind, whoever's. On some ways the server drops its size."""
+    """Tell if the payload is a reference of Temporal's own kind, by any driver. On some paths the server drops its size."""
     metadata = payload.metadata
     return (metadata.get("encoding"), metadata.get("messageType")) == (_NATIVE_ENCODING, _MESSAGE_TYPE)
 
 
 def from_native(payload: Payload) -> Payload | None:
-    """The payload that the codec decodes in place of a native reference of ours; None if this is none.
+    """Return the payload that the codec decodes in place of a native reference of ours; None if it is not one.
 
     Raises:
         FormatError: It names our driver, and holds no reference of a version known here.
@@ -123,7 +123,7 @@ def from_native(payload: Payload) -> Payload | None:
 
 
 def is_native(payload: Payload) -> bool:
-    """Whether the payload is exactly what :func:`to_native` makes of some reference, and so holds nothing else."""
+    """Tell if the payload is exactly what :func:`to_native` makes of some reference, and so has nothing else in it."""
     try:
         own = from_native(payload)
     except FormatError:

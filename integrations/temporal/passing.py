@@ -1,7 +1,7 @@
-"""Payloads that are encoded for a moment only: details of heartbeats, arguments and results of queries.
+"""Short-lived payloads: details of heartbeats, arguments and results of queries.
 
-The history never has them: the server keeps the last details of a pending activity, and of a query nothing. As objects they
-would stay until the run is swept. So they are kept inline where they fit.
+They are never in the history: the server keeps the last details of a pending activity, and nothing of a query. As objects
+they would stay until the run is swept. So they are kept inline if they fit.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,12 +27,12 @@ from coatcheck.integrations.temporal.sandbox import Notes
 INLINE_UP_TO: Final = 64 * 1024
 """Bytes, sealed. The server keeps details of each pending activity of a workflow, in 8 MiB for everything that is pending."""
 _SHARE: Final = 4
-"""Divisor of the heartbeat's time-out: details are waited for so long, so that it is in time without them."""
+"""Divisor of the heartbeat's time-out: the wait for details, so that the heartbeat is in time without them."""
 
 
 @dataclass(slots=True, eq=False)
 class Passing:
-    """A sign that what is encoded now is needed for a moment only."""
+    """Mark for payloads that are short-lived."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +50,7 @@ _passing: Final[ContextVar[Passing | None]] = ContextVar("coatcheck_passing", de
 
 
 def passing_now() -> Passing | None:
-    """Return what is said of the payloads that are encoded now; None if they are to last."""
+    """Return the mark of the payloads that are encoded now; None if they are to last."""
     return _passing.get()
 
 
@@ -64,7 +64,7 @@ def _marked(passing: Passing) -> Iterator[None]:
 
 
 class WorkerInterceptor(Interceptor):
-    """Tells the codec of heartbeats, and what workflows note. Changes nothing that workflows and activities do.
+    """Tells the codec of heartbeats, and of workflows' notes. Changes nothing that workflows and activities do.
 
     Args:
         notes: Those of the codec.

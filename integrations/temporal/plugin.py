@@ -1,4 +1,4 @@
-"""Putting the codec into a client, a worker or a replayer."""
+"""The plug-in that adds the codec to a client, a worker or a replayer."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
@@ -32,9 +32,9 @@ from coatcheck.integrations.temporal.schedules import ScheduleInterceptor
 from coatcheck.scope import Scope
 
 _NO_NAMESPACE = "ReplayNamespace"
-"""What the SDK calls the namespace of a ``Replayer`` that was given none. Nothing was ever sealed for it."""
+"""The SDK's name for the namespace of a ``Replayer`` without one. Nothing was ever sealed for it."""
 _PASSED_THROUGH: Final = ("coatcheck", "cryptography")
-"""Modules that the sandbox takes as they are. Loaded once more in a process, ``cryptography`` breaks."""
+"""Modules that the sandbox passes through. If a process loads it twice, ``cryptography`` breaks."""
 _Reader = TypeVar("_Reader")
 _OF_CLIENTS: Final = (CompletionInterceptor, NameInterceptor, PassingInterceptor, ScheduleInterceptor)
 _FAILURES_TO_REPLACE: Final = (DefaultFailureConverter, DefaultFailureConverterWithEncodedAttributes)
@@ -56,9 +56,9 @@ class ClaimCheckPlugin(SimplePlugin):
 
     Args:
         chain: Every payload's path.
-        mode: How references to large payloads are written; both kinds are always read.
-        read_also: What else is read; see :func:`wrap_data_converter`.
-        nexus_namespaces: Whose payloads come in by Nexus; see :func:`wrap_data_converter`.
+        mode: Form in which references to large payloads are written; both are always read.
+        read_also: Readers of other formats; see :func:`wrap_data_converter`.
+        nexus_namespaces: Namespaces whose payloads arrive by Nexus; see :func:`wrap_data_converter`.
 
     Raises:
         ConfigError: On connecting, where the client's data converter already has a codec or external storage.
@@ -100,8 +100,7 @@ class ClaimCheckPlugin(SimplePlugin):
         """Called by the SDK.
 
         Raises:
-            ConfigError: The client has not this plug-in, or one after it has put another data converter in the place of
-                this one's.
+            ConfigError: The client does not have this plug-in, or a plug-in after it has replaced the data converter.
         """
         config = super().configure_worker(config)
         client = config.get("client")
@@ -145,11 +144,11 @@ class ClaimCheckPlugin(SimplePlugin):
 def _without_codec(plugins: Iterable[object]) -> ConfigError:
     if any(isinstance(plugin, ClaimCheckPlugin) for plugin in plugins):
         return ConfigError(
-            "another plug-in has replaced the data converter, and payloads would go out unsealed",
+            "another plug-in has replaced the data converter: payloads would be sent unsealed",
             "Put ClaimCheckPlugin last in the client's plugins.",
         )
     return ConfigError(
-        "ClaimCheckPlugin was given to a worker, whose client has no chain: payloads would go out unsealed",
+        "ClaimCheckPlugin was given to a worker whose client has no chain: payloads would be sent unsealed",
         "Give it to the client: Client.connect(..., plugins=[ClaimCheckPlugin(chain)]). Workers made from that client "
         "have it too, and need no plugins of their own.",
     )
@@ -164,14 +163,14 @@ def wrap_data_converter(
     read_also: Sequence[StorageDriver | PayloadCodec] = (),
     nexus_namespaces: Collection[str] = (),
 ) -> DataConverter:
-    """The same converter, with the chain as its codec, and with the storage that native references are read with.
+    """Return the converter with the chain as its codec, and with the storage that reads native references.
 
     Its payload converter is kept. If the chain encrypts, the default failure converter is exchanged for the one
     that encodes messages and stack traces, which would else reach the server in the clear.
 
-    Only :class:`ClaimCheckPlugin` sees that a schedule is made: without it, workflows cannot read the input that a
-    schedule gives them. Nor are heartbeats, queries and completions by ID told from the rest, and an activity does not
-    have its key until its result is sealed.
+    Only :class:`ClaimCheckPlugin` notices schedules: without it, workflows cannot read the input that a schedule gives
+    them. Nor are heartbeats, queries and completions by ID treated specially, and an activity does not keep its key
+    until its result is sealed.
 
     From the first call on, sandboxes with the SDK's default restrictions pass coatcheck through, so that the file that
     calls this may have workflows in it as well.
@@ -217,12 +216,12 @@ def wrap_data_converter(
     if existing is not None:
         raise ConfigError(
             f"the data converter already has the codec {type(existing).__name__}",
-            "Two codecs would wrap each other's payloads: keep one. A chain can take its place as a Codec.",
+            "Two codecs would wrap each other's payloads: keep one. The chain can include it as a Codec.",
         )
     if converter.external_storage is not None:
         raise ConfigError(
             "the data converter already has external storage",
-            "Use coatcheck's Offload in its place, and read_also=... for what is there.",
+            "Use coatcheck's Offload in its place, and read_also=... for existing payloads.",
         )
     failure_converter = converter.failure_converter_class
     if chain.encrypts and failure_converter in _FAILURES_TO_REPLACE:
@@ -251,7 +250,7 @@ def _storage(drivers: Sequence[StorageDriver]) -> ExternalStorage:
 def _is_same(
     converter: DataConverter, existing: ClaimCheckCodec, codec: ClaimCheckCodec, storage: ExternalStorage
 ) -> bool:
-    """Tell whether the converter was wrapped as it is to be wrapped now, if perhaps for another namespace."""
+    """Tell if the converter was wrapped with the same arguments, perhaps for another namespace."""
     there = converter.external_storage
     return (
         there is not None
@@ -263,12 +262,12 @@ def _is_same(
 
 
 def _let_sandboxes_pass_coatcheck_through() -> None:
-    """Have sandboxes with the SDK's own restrictions do so: of workers that have no plug-in, only their defaults can be reached."""
+    """Make sandboxes with the SDK's own restrictions pass coatcheck through: of workers that have no plug-in, only their defaults can be reached."""
     SandboxRestrictions.default.passthrough_modules.update(_PASSED_THROUGH)
 
 
 def _passing_coatcheck_through(runner: WorkflowRunner | None) -> WorkflowRunner:
-    """Have the sandbox take this package as it is: a file that makes a chain may have workflows in it as well."""
+    """Make the sandbox pass this package through: a file that makes a chain may have workflows in it as well."""
     runner = runner or SandboxedWorkflowRunner()
     if not isinstance(runner, SandboxedWorkflowRunner):
         return runner

@@ -1,8 +1,8 @@
-"""The part of ours that runs inside the workflow sandbox: it writes notes, and nothing else.
+"""The only part of coatcheck that runs inside the workflow sandbox: it writes notes, and nothing else.
 
-The sandbox imports modules anew for each workflow, and libraries that are loaded twice in a process break: the first key
-that was derived in there failed every workflow task with a ``SystemError`` out of ``cryptography``. So nothing of ours
-computes or imports in there. What the codec, which runs outside, has to know of a workflow, is put into a plain queue by a
+The sandbox imports modules again for each workflow, and some libraries break when loaded twice in a process: deriving a
+key in there failed every workflow task with a ``SystemError`` from ``cryptography``. So no code of ours computes or
+imports in there. Facts about a workflow that the codec needs, which runs outside, are put into a plain queue by a
 function of the interpreter itself.
 """
 
@@ -24,7 +24,7 @@ from temporalio.worker import (
 _REPLAYED: Final = "coatcheck_replayed"
 _QUERIED: Final = "coatcheck_queried"
 _MOST: Final = 1024
-"""Notes that are kept: an older one that nobody read is of no use any more."""
+"""Most notes that are kept: an older unread one is of no use any more."""
 
 _Workflow = tuple[str, str]
 """Namespace and workflow ID."""
@@ -38,13 +38,13 @@ class Notes:
         self._queried: deque[_Workflow] = deque(maxlen=_MOST)
 
     def interceptor_class(self, given: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
-        """Return what writes these notes, and have the sandbox let the notes out."""
+        """Return the interceptor that writes these notes, and make the sandbox let them out."""
         given.unsafe_extern_functions[_REPLAYED] = self._replayed.append
         given.unsafe_extern_functions[_QUERIED] = self._queried.append
         return _Inbound
 
     def take_replayed(self) -> Iterator[_Workflow]:
-        """Take the workflows that are gone through again, and those that they write to."""
+        """Take the notes on workflows that are replayed, and on those that they write to."""
         try:
             while True:
                 yield self._replayed.popleft()
@@ -77,7 +77,7 @@ class _Inbound(WorkflowInboundInterceptor):
 
 
 class _Outbound(WorkflowOutboundInterceptor):
-    """Children, and those that signals go to, have scopes of their own, which this workflow writes to as well."""
+    """Note children and targets of signals: they have scopes of their own, to which this workflow writes as well."""
 
     async def start_child_workflow(
         self,

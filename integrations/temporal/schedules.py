@@ -1,7 +1,7 @@
-"""Payloads of schedules belong to no run: the workflows that a schedule starts have IDs that nobody knows yet.
+"""Payloads of schedules, which belong to no run: the IDs of the workflows that a schedule starts are not known yet.
 
-The SDK encodes them as if for the workflow whose ID the schedule's action has, and the server puts a time stamp behind
-that ID. While a schedule is being created or updated, the codec therefore seals for the tenant, which every run may open.
+The SDK encodes them for the workflow ID of the schedule's action, and the server appends a time stamp to that ID. While a
+schedule is being created or updated, the codec therefore seals for the tenant, which every run may open.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _scheduling: Final[ContextVar[bool]] = ContextVar("coatcheck_scheduling", defaul
 
 
 def is_scheduling() -> bool:
-    """Whether what is encoded now is part of a schedule."""
+    """Tell if the payloads encoded now are part of a schedule."""
     return _scheduling.get()
 
 

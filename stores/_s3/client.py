@@ -24,7 +24,7 @@ class _Signer(S3SigV4Auth):
     """Amazon's signature, version 4, over a body whose digest is known."""
 
     def payload(self, request: AWSRequest) -> str:
-        """The digest of the body, in hexadecimal."""
+        """Return the digest of the body, in hexadecimal."""
         digest: str = request.context["digest"]
         return digest
 

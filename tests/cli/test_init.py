@@ -125,8 +125,8 @@ def test_a_file_that_is_there_is_left_as_it_is(tmp_path: Path, monkeypatch: pyte
         (f"postgresql://user:{SECRET}@host/db", "the store's URL contains a password"),
         (f"postgresql://user@host/db?password={SECRET}", "the store's URL contains a password"),
         (f"s3://bucket/{SECRET}?nothing=1", "unknown option 'nothing'"),
-        (f"nowhere://{SECRET}", "the store 'nowhere' is not there"),
-        (f"just {SECRET}", "this is none"),
+        (f"nowhere://{SECRET}", "the store 'nowhere' is not installed"),
+        (f"just {SECRET}", "not a store URL"),
         (f'file:///folder"\n{SECRET} = 1', "malformed"),
     ],
 )

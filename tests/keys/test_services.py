@@ -130,7 +130,7 @@ async def test_a_damaged_answer_of_google_is_not_taken_for_a_key(
 ) -> None:
     google_kms.fault = lambda _: web.Response(text=body)
     service = GoogleKms(NAME, endpoint_url=google_kms.endpoint)
-    with pytest.raises(StoreUnavailable, match="damaged on its way"):
+    with pytest.raises(StoreUnavailable, match="damaged in transit"):
         await service.unwrap(b"wrapped", CONTEXT)
     await service.close()
 

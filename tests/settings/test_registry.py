@@ -57,7 +57,7 @@ def test_what_is_no_url_is_refused_without_repeating_it(url: str) -> None:
 def test_an_unknown_store_names_those_that_are_there(scheme: str, guess: str) -> None:
     with pytest.raises(ConfigError) as info:
         open_store(f"{scheme}://user:{SECRET}@host")
-    assert f"the store {scheme!r} is not installed; installed are " in str(info.value)
+    assert f"the store {scheme!r} is not installed; there are " in str(info.value)
     assert ", postgresql, s3" in str(info.value)
     assert f"one with the entry point {scheme!r} in coatcheck.stores." in str(info.value)
     assert (f"Did you mean {guess}?" in str(info.value)) is bool(guess)
@@ -66,7 +66,7 @@ def test_an_unknown_store_names_those_that_are_there(scheme: str, guess: str) ->
 
 def test_an_unknown_codec_names_those_that_are_there() -> None:
     with pytest.raises(
-        ConfigError, match=r"the codec 'zsdt' is not installed; installed are .*zstd.*Did you mean zstd\?"
+        ConfigError, match=r"the codec 'zsdt' is not installed; there are .*zstd.*Did you mean zstd\?"
     ):
         make_codec("zsdt")
 

@@ -239,7 +239,7 @@ def test_longest_prefix_leaves_room_for_the_longest_key() -> None:
 
 
 def test_key_with_sse_s3() -> None:
-    with pytest.raises(ConfigError, match="no KMS key"):
+    with pytest.raises(ConfigError, match="does not use a KMS key"):
         S3Store("payloads", sse="AES256", kms_key_id="key")
 
 

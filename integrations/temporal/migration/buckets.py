@@ -23,7 +23,7 @@ class S3Bucket(S3Store):
         self._limit = limit
 
     async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
-        """The object at exactly ``key``, which a caller has checked.
+        """Return the object at exactly ``key``, which the caller has checked.
 
         Raises:
             LimitExceeded: It is larger than the limit.
@@ -47,7 +47,7 @@ class GCSBucket(GCSStore):
         self._limit = limit
 
     async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
-        """As :meth:`S3Bucket.get`."""
+        """Return the object at ``key``, as :meth:`S3Bucket.get` does."""
         with _in_words_of_a_reader():
             return await self._bucket.get(key, min(limit, self._limit), _name(key))
 
@@ -62,5 +62,5 @@ def _in_words_of_a_reader() -> Iterator[None]:
 
 
 def _name(key: str) -> str:
-    """What errors call the object: its hash, which is all of the key that is checked to be harmless."""
+    """Return the object's name for errors: its hash, the only part of the key that is checked to be harmless."""
     return key.rpartition("/")[2]

@@ -41,12 +41,12 @@ from coatcheck.runtime.concurrency import Threads, all_at_once
 _MARK = "temporal.io/remote-codec"
 _VERSION = b"v2"
 _AT_ONCE = 16
-"""Requests of one reader; each has a thread and a connection of its own."""
+"""Most requests of one reader at once; each has a thread and a connection of its own."""
 _HASH = r"sha256:[0-9a-f]{64}"
 
 
 class _Reference(BaseModel):
-    """What stands in the history."""
+    """Reference in the history."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -102,7 +102,7 @@ class DataDogReader(PayloadCodec):
         self._within: dict[str, Self] = {}
 
     def within(self, namespace: str) -> Self:
-        """The same reader for the payloads of one namespace; one object for each."""
+        """Return the same reader for the payloads of one namespace; one object for each."""
         if namespace not in self._within:
             reader = copy(self)
             reader._namespace = namespace  # noqa: SLF001 - its own class
@@ -110,7 +110,7 @@ class DataDogReader(PayloadCodec):
         return self._within[namespace]
 
     async def encode(self, payloads: Sequence[Payload]) -> NoReturn:  # noqa: ARG002 - the SDK's signature
-        """Refused.
+        """Refuse to encode.
 
         Raises:
             ConfigError: Always.
@@ -140,7 +140,7 @@ class DataDogReader(PayloadCodec):
         return Payload(metadata=reference.metadata or {}, data=data)
 
     def _checked(self, version: bytes, data: bytes) -> tuple[_Reference, str]:
-        """The reference and the hash in it, before any I/O."""
+        """Return the reference and the hash in it, before any I/O."""
         if not self._namespace:
             raise no_namespace("DataDogReader")
         if version != _VERSION:
@@ -151,7 +151,9 @@ class DataDogReader(PayloadCodec):
             reference = _Reference.model_validate_json(data)
         except ValidationError:
             # Not chained: it quotes what it was given.
-            raise FormatError("malformed reference of DataDog's codec", "It was not written by it.") from None
+            raise FormatError(
+                "malformed reference of DataDog's codec", "DataDog's codec did not write it."
+            ) from None
         digest = reference.digest.removeprefix("sha256:")
         belongs = rf"/blobs/{re.escape(self._namespace)}/(?:common|custom/[0-9A-Za-z_/-]+)"
         if not re.fullmatch(rf"{belongs}/{reference.digest}/{_HASH}", reference.key):
@@ -178,7 +180,9 @@ class DataDogReader(PayloadCodec):
                 raise _refused(status, digest)
             if len(body) != reference.size:
                 raise IntegrityError(
-                    "the data has another size than the history says", "Restore the original object.", digest
+                    "the size of the data is not the one in the history",
+                    "Restore the original object.",
+                    digest,
                 )
             return body
         # Out here, so that the original does not hang on to it: it holds the request with its headers.
@@ -187,7 +191,7 @@ class DataDogReader(PayloadCodec):
         )
 
     def _get(self, reference: _Reference) -> tuple[int, bytes]:
-        """The status of the answer, and of its body what there should be of it, and one byte to see if there is more."""
+        """Return the status, and the body up to one byte more than it should have, to detect a longer one."""
         headers = {
             **self._headers,
             # The service refuses a request without these two.

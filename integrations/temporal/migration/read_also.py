@@ -1,7 +1,7 @@
-"""What readers of other formats have in common: they only read, and only for one namespace.
+"""Common parts of readers of other formats: they only read, and only for one namespace.
 
-A history is not trusted, and what another tool wrote into it is not authenticated. So where a reader looks is
-configured, never taken from the history; what it finds there must have the hash that the history states.
+A history is not trusted, and another tool's references in it are not authenticated. So a reader's sources are
+configured, never taken from the history; the data must have the hash that the history states.
 """
 
 from hashlib import sha256
@@ -20,7 +20,7 @@ class OfNamespace(Protocol):
     """A reader that must know whose histories it reads."""
 
     def within(self, namespace: str) -> Self:
-        """The same reader for one namespace: equal for equal namespaces."""
+        """Return the same reader for one namespace: equal for equal namespaces."""
         ...
 
 
@@ -30,18 +30,20 @@ def no_writing(name: str) -> NoReturn:
     Raises:
         ConfigError: Always.
     """
-    raise ConfigError(f"{name} only reads", "Pass it in read_also=..., where nothing is written with it.")
+    raise ConfigError(f"{name} only reads", "Pass it in read_also=..., which never writes with it.")
 
 
 def no_namespace(name: str) -> ConfigError:
-    """The error for a reader that was not told its namespace."""
-    return ConfigError(f"{name} reads for no namespace yet", "Pass it in read_also=..., which tells it.")
+    """Return the error for a reader without a namespace."""
+    return ConfigError(
+        f"{name} reads for no namespace yet", "Pass it in read_also=..., which sets the namespace."
+    )
 
 
 def too_large(size: int, limit: int, digest: str) -> LimitExceeded:
-    """The error for a payload above a reader's limit, in bytes."""
+    """Return the error for a payload above a reader's limit, in bytes."""
     return LimitExceeded(
-        f"a payload has {size} bytes, {limit} are allowed",
+        f"a payload has {size} bytes; at most {limit} are allowed",
         "Raise the reader's max_payload if payloads of this size are expected.",
         digest,
     )
@@ -51,7 +53,7 @@ async def check_digest(data: bytes, digest: str) -> None:
     """Compare the SHA-256 of ``data`` with ``digest``, in hexadecimal. Hashes large data in a thread.
 
     Raises:
-        IntegrityError: They differ. The message does not tell the hash of what was found.
+        IntegrityError: They differ. The message does not contain the hash of the data found.
     """
     found = await off_loop(len(data), DECODE_INLINE_UP_TO, lambda: sha256(data).hexdigest())
     if not compare_digest(found, digest):

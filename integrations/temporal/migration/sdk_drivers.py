@@ -42,14 +42,14 @@ _KEY = re.compile(
 )
 _MAX_KEY_BYTES = 1024
 _USUAL_SIZE = 1 << 20
-"""Bytes that an object is taken to have until it is there: a reference does not tell."""
+"""Assumed bytes of an object until it is read: a reference does not say."""
 
 
 class _DriverReader(StorageDriver):
     """A driver of the SDK that only reads, and only from the buckets that it was given. For any number of event loops.
 
     Args:
-        name: What references call it.
+        name: Name of the driver in references.
         buckets: By name.
     """
 
@@ -65,7 +65,7 @@ class _DriverReader(StorageDriver):
         self._within: dict[str, Self] = {}
 
     def within(self, namespace: str) -> Self:
-        """The same reader for the payloads of one namespace; one object for each."""
+        """Return the same reader for the payloads of one namespace; one object for each."""
         if namespace not in self._within:
             reader = copy(self)
             reader._namespace = namespace  # noqa: SLF001 - its own class
@@ -73,11 +73,11 @@ class _DriverReader(StorageDriver):
         return self._within[namespace]
 
     def name(self) -> str:
-        """What references call it."""
+        """Name of the driver in references."""
         return self._name
 
     def type(self) -> str:
-        """What the SDK calls this kind of driver."""
+        """The SDK's name for this kind of driver."""
         return self._type
 
     async def store(
@@ -85,7 +85,7 @@ class _DriverReader(StorageDriver):
         context: StorageDriverStoreContext,  # noqa: ARG002 - the SDK's signature
         payloads: Sequence[Payload],  # noqa: ARG002 - the SDK's signature
     ) -> NoReturn:
-        """Refused.
+        """Refuse to store.
 
         Raises:
             ConfigError: Always.
@@ -97,7 +97,7 @@ class _DriverReader(StorageDriver):
         context: StorageDriverRetrieveContext,  # noqa: ARG002 - the SDK's signature
         claims: Sequence[StorageDriverClaim],
     ) -> list[Payload]:
-        """The payload behind each, concurrently; same length and order as ``claims``.
+        """Return the payload behind each, concurrently; same length and order as ``claims``.
 
         Raises:
             ConfigError: A claim names a bucket that was not configured, or a namespace that is not ours.
@@ -121,11 +121,11 @@ class _DriverReader(StorageDriver):
             return Payload.FromString(data)
         except DecodeError as error:
             raise FormatError(
-                "the object is no payload", "It was not written by the SDK's driver.", digest
+                "the object is not a payload", "It was not written by the SDK's driver.", digest
             ) from error
 
     def _place(self, claim: Mapping[str, str]) -> tuple[StoreClient, str, str]:
-        """The bucket, the key in it, and the hash; all checked before any I/O."""
+        """Return the bucket, the key in it, and the hash; all checked before any I/O."""
         if not self._namespace:
             raise no_namespace(type(self).__name__)
         key = claim.get(self._key_field, "")
@@ -161,7 +161,7 @@ class S3DriverReader(_DriverReader):
 
     Args:
         *buckets: The only ones that are read from.
-        driver_name: What the driver was called.
+        driver_name: The driver's name in references.
         max_payload: Bytes; no larger object is read.
         session: As for :class:`~coatcheck.S3Store`.
         endpoint_url: As for :class:`~coatcheck.S3Store`.
@@ -209,7 +209,7 @@ class GCSDriverReader(_DriverReader):
 
     Args:
         *buckets: The only ones that are read from.
-        driver_name: What the driver was called.
+        driver_name: The driver's name in references.
         max_payload: Bytes; no larger object is read.
         credentials: As for :class:`~coatcheck.GCSStore`.
         project: As for :class:`~coatcheck.GCSStore`.

@@ -1,4 +1,4 @@
-"""The steps of a sweep, each of which can be taken again on any worker: all that they leave behind is in the store."""
+"""The steps of a sweep, each of which can be repeated on any worker: all their state is in the store."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -35,19 +35,19 @@ from coatcheck.storage.prefixes import ScopePrefixes
 
 _HEARTBEAT_EVERY: Final = HEARTBEAT_TIMEOUT.total_seconds() / 5
 _FINAL: Final = (ConfigError, IntegrityError, LimitExceeded, PayloadNotFound, StoreDenied)
-"""Errors that no other attempt will mend."""
+"""Errors that no other attempt can fix."""
 
 
 class SweepActivities:
-    """What a worker has to have to run :class:`~coatcheck.integrations.temporal.sweep.SweepWorkflow`.
+    """Activities that a worker needs to run :class:`~coatcheck.integrations.temporal.sweep.SweepWorkflow`.
 
     Args:
-        chain: Whose store is swept. It must hold every key of the namespaces, as when payloads are read.
-        client: Of the server that is asked; the worker's own will do.
-        requests_per_second: To the store, by all activities of this object together.
+        chain: The chain whose store is swept. It must have every key of the namespaces, as for reading payloads.
+        client: Client of the server that is asked; the worker's own will do.
+        requests_per_second: Limit on requests to the store, for all activities of this object together.
 
     Raises:
-        ConfigError: The chain has no store, or there is no rate.
+        ConfigError: The chain has no store, or the rate is not positive.
     """
 
     def __init__(self, chain: Chain, client: Client, *, requests_per_second: float = 1000) -> None:
@@ -58,15 +58,15 @@ class SweepActivities:
 
     @property
     def all(self) -> list[Callable[..., Any]]:
-        """For the worker."""
+        """Activities, for the worker."""
         return [self.ask, self.look, self.act, self.forget]
 
     @activity.defn(name=ASK)
     async def ask(self, options: SweepOptions, sweep: str) -> datetime:
-        """Record which scopes the server still needs, and say when that began by the store's clock.
+        """Record the scopes that the server still needs; return the time at which that began, by the store's clock.
 
-        It is asked before the partitions are listed. No scope is lost by that: one is deleted only if its mark is a grace
-        older than the moment that this gives back, and if a listing after the claim shows that nothing was written there.
+        The server is asked before the partitions are listed. No scope is lost by that: one is deleted only if its mark is a
+        grace older than the returned time, and if a listing after the claim shows that nothing was written there.
         """
         async with _at_work() as progress:
             rules = options.rules()
@@ -99,19 +99,19 @@ class SweepActivities:
 
     @activity.defn(name=LOOK)
     async def look(self, part: Part) -> Report:
-        """What would be done in a partition."""
+        """Return what a sweep would do in a partition."""
         async with _at_work() as progress:
             return await self._sweep(part, progress).look()
 
     @activity.defn(name=ACT)
     async def act(self, part: Part) -> Report:
-        """Mark, spare and delete in a partition. What an attempt before this one did is seen in the store."""
+        """Mark, spare and delete in a partition. The work of earlier attempts is seen in the store."""
         async with _at_work() as progress:
             return await self._sweep(part, progress).run()
 
     @activity.defn(name=FORGET)
     async def forget(self, sweep: str) -> None:
-        """Remove what was recorded."""
+        """Remove the record of live scopes."""
         async with _at_work():
             await forget(self._store, sweep)
 
@@ -134,13 +134,13 @@ class SweepActivities:
 
 
 def _answer(sweep: str, begun: datetime) -> str:
-    """What the server said is recorded under the time that it goes with: an attempt that was taken for dead may still write."""
+    """Return the name of the record, which contains its time: an attempt believed dead may still write."""
     return f"{sweep}/{begun:%Y%m%dT%H%M%S.%f}"
 
 
 @asynccontextmanager
 async def _at_work() -> AsyncIterator[Progress]:
-    """Heartbeats with the figures of the work in the block, and its errors in Temporal's terms."""
+    """Send heartbeats with the figures of the work in the block, and raise its errors in Temporal's terms."""
     said: tuple[str, int] = ("begun", 0)
 
     def progress(what: str, count: int) -> None:

@@ -1,4 +1,4 @@
-"""What a sweep workflow is given, and what its activities are called."""
+"""Options of a sweep workflow, and the names of its activities."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ from coatcheck.retention.rules import RetentionRules
 from coatcheck.retention.sweep import DEFAULT_MAX_SHARE
 
 TASK_QUEUE: Final = "coatcheck-sweep"
-"""The one that :func:`create_schedule` takes if it is told no other."""
+"""Default task queue of :func:`create_schedule`."""
 ASK: Final = "coatcheck-sweep-ask"
 LOOK: Final = "coatcheck-sweep-look"
 ACT: Final = "coatcheck-sweep-act"
@@ -21,7 +21,7 @@ _MOST_DIGITS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class SweepOptions:
-    """How to sweep. The defaults change nothing: they say what would be done.
+    """Options of a sweep. With the defaults it is a dry run.
 
     Raises:
         ConfigError: The grace is too short to be safe, or there is no namespace, or too many partitions.
@@ -32,44 +32,44 @@ class SweepOptions:
     archived: bool = False
     callers_listed: bool = False
     delete: bool = False
-    """Mark and delete."""
+    """True to mark and delete."""
     grace_days: int = 7
-    """Between the two looks."""
+    """Time between the mark and the deletion."""
     max_share: float = DEFAULT_MAX_SHARE
-    """Share of all objects in all partitions together, 0 to 1: if more is on its way out, nothing is done."""
+    """Share of all objects in all partitions together, 0 to 1: if more would be deleted, nothing is done."""
     moved: bool = False
-    """The namespaces may be in another cluster, or others of the same names, than the store was swept for before."""
+    """True if the namespaces may be in another cluster than at earlier sweeps, or new ones of the same names."""
     no_runs: list[str] = field(default_factory=list)
-    """Namespaces that rightly have no runs, or were deleted for good: all that was written for them is freed."""
+    """Namespaces that are meant to have no runs, or were deleted for good: all their payloads are freed."""
     digits: int = 1
     """Hexadecimal digits of a scope's tag that make the partitions: 16 with one, 256 with two, a single one with none."""
     at_once: int = 4
-    """Partitions under way."""
+    """Most partitions swept at once."""
 
     def __post_init__(self) -> None:
         if not self.namespaces:
-            raise ConfigError("there is no namespace to sweep", "Name one at least.")
+            raise ConfigError("there is no namespace to sweep", "Name at least one.")
         if not 0 <= self.digits <= _MOST_DIGITS or self.at_once < 1:
             raise ConfigError(
-                f"partitions by {self.digits} digits, {self.at_once} at once, are too many or none",
-                f"Use 0 to {_MOST_DIGITS} digits, and one partition at once at least.",
+                f"partitions by {self.digits} digits, {self.at_once} at once, are out of range",
+                f"Use 0 to {_MOST_DIGITS} digits, and at least one partition at once.",
             )
         self.rules()
 
     def rules(self) -> RetentionRules:
-        """How long to wait."""
+        """Return the rules of the sweep, with its times to wait."""
         grace = timedelta(days=self.grace_days)
         return RetentionRules(grace=grace, idle=grace)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What an activity is given about one partition."""
+    """Input of an activity: one partition."""
 
     options: SweepOptions
     sweep: str
     """Name of the sweep."""
     begun: datetime
-    """By the store's clock, before the engine was asked."""
+    """Time by the store's clock, before the engine was asked."""
     digits: str
-    """With which the tags of the partition's scopes begin."""
+    """Prefix of the tags of the partition's scopes."""

@@ -23,14 +23,14 @@ async def create_schedule(
     task_queue: str = TASK_QUEUE,
     every: timedelta = timedelta(days=1),
 ) -> ScheduleHandle:
-    """Have the server start :class:`SweepWorkflow` again and again; while one runs, no other is started.
+    """Create a schedule that starts :class:`SweepWorkflow` regularly; while one runs, no other is started.
 
     Args:
-        client: Of the namespace that the sweep is to run in. Which namespaces are swept stands in the options.
-        options: For each sweep.
-        schedule_id: Of the schedule, and the beginning of the workflows' IDs.
-        task_queue: That of the worker.
-        every: A day suits: the first sweep marks, the first one after the grace deletes.
+        client: Client of the namespace in which the sweep runs. The options name the namespaces that are swept.
+        options: Options of each sweep.
+        schedule_id: ID of the schedule, and the prefix of the workflows' IDs.
+        task_queue: Task queue of the worker.
+        every: Interval. A day suits: the first sweep marks, the first one after the grace deletes.
 
     Raises:
         ScheduleAlreadyRunningError: There is one with this ID; change it by its handle.

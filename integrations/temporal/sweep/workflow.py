@@ -16,29 +16,29 @@ from coatcheck.retention.tally import Report
 from coatcheck.runtime.concurrency import all_at_once
 
 HEARTBEAT_TIMEOUT: Final = timedelta(seconds=20)
-"""After this long without a word another worker takes a partition over."""
+"""Time without a heartbeat after which another worker takes a partition over."""
 _ATTEMPTS: Final = 20
-"""Of one activity, half an hour or more in all: a worker or the store may be away for a while."""
+"""Attempts at one activity, half an hour or more in all: a worker or the store may be away for a while."""
 _MOMENT: Final = timedelta(minutes=5)
 
 
 # Nothing here is random or looks at a clock; outside the sandbox the package need not be loaded a second time.
 @workflow.defn(name="coatcheck-sweep", sandboxed=False)
 class SweepWorkflow:
-    """Frees what no run can reach any more; what it does to a scope is what :class:`~coatcheck.retention.sweep.Sweep` does.
+    """Deletes payloads that no run can reach any more; treats a scope as :class:`~coatcheck.retention.sweep.Sweep` does.
 
-    Its history has figures only, and is bounded by the number of partitions. It can be ended at any moment, begun again at
-    any moment, and run beside other sweeps.
+    Its history has figures only, and is bounded by the number of partitions. It can be stopped or restarted at any moment,
+    and run beside other sweeps.
     """
 
     @workflow.run
     async def run(self, options: SweepOptions) -> Report:
-        """The figures of all partitions together; those of a dry run where nothing is to be deleted.
+        """Sweep; return the figures of all partitions together, or those of a dry run if nothing is to be deleted.
 
-        What an activity did whose worker was killed is done, but its figures went with it.
+        If a worker is killed, the work of its activities stays done, but their figures are lost.
 
         Raises:
-            ApplicationError: More than the share that is allowed would go (``LimitExceeded``), or an activity failed for good.
+            ApplicationError: More than the allowed share would be deleted (``LimitExceeded``), or an activity failed for good.
         """
         sweep = workflow.info().run_id
         try:
@@ -63,7 +63,7 @@ class SweepWorkflow:
 
 
 async def _each(activity: str, options: SweepOptions, sweep: str, begun: datetime) -> Report:
-    """The figures of all partitions."""
+    """Return the figures of all partitions."""
     places = asyncio.Semaphore(options.at_once)
 
     async def one(digits: str) -> Report:
@@ -81,7 +81,7 @@ async def _each(activity: str, options: SweepOptions, sweep: str, begun: datetim
 
 
 def _long(options: SweepOptions) -> Mapping[str, Any]:
-    """An activity never acts on what it was told longer than half a grace ago."""
+    """Return the options of an activity, which never acts on facts older than half a grace."""
     return {
         "start_to_close_timeout": options.rules().grace / 2,
         "heartbeat_timeout": HEARTBEAT_TIMEOUT,

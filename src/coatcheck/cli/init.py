@@ -19,7 +19,7 @@ _PASSWORDS = frozenset({"password", "sslpassword"})
 
 TEMPLATE = """\
 # The settings of coatcheck. Lines that begin with # are examples, mostly with the defaults.
-# Variables override this file: COATCHECK_ENCRYPT, COATCHECK_OFFLOAD__OVER, ... `coatcheck config show` shows the result.
+# Variables override this file: COATCHECK_ENCRYPT, COATCHECK_OFFLOAD__OVER, ... `coatcheck config show` shows both.
 # No key and no password belongs in this file.
 
 encrypt = true                # with the keys in the variable COATCHECK_KEYS, or those of [keyring]

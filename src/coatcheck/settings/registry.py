@@ -164,7 +164,7 @@ def _unknown(group: str, name: str) -> ConfigError:
     near = get_close_matches(name, names(group), n=1)
     guess = f" Did you mean {near[0]}?" if near else ""
     return ConfigError(
-        f"{_kind(group)} {name[:80]!r} is not installed; installed are {_listed(group)}",
+        f"{_kind(group)} {name[:80]!r} is not installed; there are {_listed(group)}",
         f"Install the package that has it: one with the entry point {name[:80]!r} in {group}.{guess}",
     )
 

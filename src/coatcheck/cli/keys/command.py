@@ -104,7 +104,7 @@ def rotate(
                 "Make a key with `coatcheck keys new`, put it first there, and keep the others after it.",
             )
         elif (tenant is None) is not every:
-            raise ConfigError("no tenant is given", "Name one, or use --all.")
+            raise ConfigError("one tenant or --all is required", "Name a tenant, or use --all.")
         elif tenant is not None:
             rotated = [_with_tenant_keys(settings, "", lambda held: held.rotate(tenant, new=first)).key_id]
         else:
