@@ -66,7 +66,7 @@ async def test_an_agent_that_fails_for_a_while_is_worth_a_retry(
     async with _agent(bucket, *[page(500)] * 3) as uri:
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri)
         store = _store(bucket, tmp_path)
-        with pytest.raises(StoreUnavailable, match="credentials cannot be had now: container-role"):
+        with pytest.raises(StoreUnavailable, match="credentials cannot be obtained now: container-role"):
             await store.create("o", b"1")
         assert await store.create("o", b"1") is True
         await store.close()

@@ -173,7 +173,7 @@ async def test_unreadable_listing(body: str) -> None:
     handler, _ = _answering((200, body))
     async with _service(handler) as endpoint:
         store = GCSStore("bucket", endpoint_url=endpoint)
-        with pytest.raises(StoreUnavailable, match="something else"):
+        with pytest.raises(StoreUnavailable, match="something other than Google"):
             await anext(store.list_objects())
         await store.close()
 

@@ -209,7 +209,7 @@ async def test_wrong_region(operation: Operation, status: int, body: str, header
 
 async def test_wrong_region_that_is_not_told() -> None:
     async with responding(301, xml_error("PermanentRedirect")) as endpoint:
-        with pytest.raises(ConfigError, match=f"not in {REGION}. Look its region up"):
+        with pytest.raises(ConfigError, match=f"not in {REGION}. Look up its region"):
             await _store(endpoint).get("o")
 
 
