@@ -121,7 +121,7 @@ async def test_a_listing_without_end_was_held_in_memory(at: Callable[..., Store]
 
     async with _server(serve) as (endpoint, gone), asyncio.timeout(20):
         store = at(endpoint)
-        with pytest.raises(StoreUnavailable, match="something else"):
+        with pytest.raises(StoreUnavailable, match="something other than"):
             await anext(store.list_objects())
         await gone.wait()
         await store.close()
