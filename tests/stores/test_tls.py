@@ -234,7 +234,7 @@ async def test_without_the_setting_neither_store_nor_kms_is_trusted(
     for store in (settings, f"file://{issuer[1].parent}/objects"):
         monkeypatch.setenv("COATCHECK_OFFLOAD__STORE", store)
         async with Chain.from_settings() as chain:
-            with pytest.raises(ConfigError, match=r"certificate of .* not trusted.*setting ca_bundle"):
+            with pytest.raises(ConfigError, match=r"certificate of .* not accepted.*setting ca_bundle"):
                 await chain.encode(b"payload", SCOPE)
 
 

@@ -140,7 +140,7 @@ def _typed(error: Exception, credentials: Credentials | None) -> CoatcheckError:
     causes = list(_causes(error))
     if any(isinstance(cause, requests.exceptions.SSLError) for cause in causes):
         return ConfigError(
-            "the certificate of Google's token server is not trusted",
+            "the certificate of Google's token server is not accepted",
             "If its issuer is your own, as a proxy's, name its certificate: ca_bundle= of the store or its URL, or the "
             "setting ca_bundle.",
         )

@@ -194,7 +194,7 @@ class AwsKms(KeyService):
 
     def _untrusted(self) -> ConfigError:
         return ConfigError(
-            f"the certificate of {self.kind} is not trusted",
+            f"the certificate of {self.kind} is not accepted",
             "If its issuer is your own, as a proxy's, name its certificate: ca_bundle= of AwsKms, or the setting ca_bundle.",
         )
 
