@@ -39,8 +39,10 @@ def sources(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
 
 
+@pytest.mark.skipif(not (ROOT / "src").exists(), reason="the suite runs against a wheel, without the sources")
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_docstring_begins_with_a_question_word(folder: str) -> None:
+    assert sources(folder)
     found = [said for path in sources(folder) for said in half_sentences(path)]
     assert not found, "\n".join(found)
 
