@@ -46,7 +46,7 @@ async def test_every_other_value_is_refused(over: int, at: int) -> None:
             await chain.open(put(form, at, bytes([value])), SCOPE)
         if at == SUITE_AT and value == 0:
             assert type(caught.value) is IntegrityError
-            assert "never sealed" in str(caught.value)
+            assert "not encrypted" in str(caught.value)
         else:
             assert type(caught.value) is FormatError
     assert store.calls == []
@@ -82,7 +82,7 @@ async def test_what_is_sealed_properly_as_unsealed_needs_the_word(over: int) -> 
     forger = Chain(Zstd(), Offload(store, over=over), cache=PayloadCache(0))
     form = await forger.encode(PAYLOAD, SCOPE)
     store.calls.clear()
-    with pytest.raises(IntegrityError, match="never sealed"):
+    with pytest.raises(IntegrityError, match="not encrypted"):
         await chain_on(store, over).open(form, SCOPE)
     assert store.calls == []
     assert await chain_on(store, over, accept_unsealed=True).open(form, SCOPE) == PAYLOAD

@@ -124,7 +124,7 @@ def test_who_is_no_page_needs_no_origin() -> None:
     ],
 )
 def test_settings_take_only_origins_as_browsers_send_them(origin: str) -> None:
-    with pytest.raises(ValidationError, match="is none"):
+    with pytest.raises(ValidationError, match="is not an origin"):
         ServeSettings(origins=[origin])
 
 

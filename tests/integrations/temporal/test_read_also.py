@@ -286,7 +286,7 @@ async def test_an_object_in_the_s3_bucket_is_not_trusted(bucket: Bucket) -> None
     digest = sha256(b"\xff").hexdigest()
     key = f"v0/ns/default/d/sha256/{digest}"
     bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"\xff")
-    with pytest.raises(FormatError, match="no payload"):
+    with pytest.raises(FormatError, match="not a payload"):
         await retrieve(reader, changed(claim, key=key, hash_value=digest))
     await reader.close()
 
