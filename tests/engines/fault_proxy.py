@@ -170,6 +170,8 @@ class Proxy(ABC):
         connection = asyncio.ensure_future(self.serve(reader, writer))
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)
+        # One that is cancelled before it begins closes nothing itself.
+        connection.add_done_callback(lambda _: writer.close())
 
 
 class FaultProxy(Proxy):
@@ -204,7 +206,9 @@ class FaultProxy(Proxy):
         except (OSError, asyncio.IncompleteReadError):
             pass  # Either side may go away at any time: that is what this proxy is for.
         finally:
-            # The writer first: a cancel while the server is awaited would leave its socket open.
+            # Both before anything is awaited: a cancel meanwhile would leave a socket open.
+            writer.close()
+            server.begin_close()
             await closed(writer)
             await server.close()
 
@@ -279,6 +283,10 @@ class _Upstream:
         if request.method == "HEAD" or head.split(b" ", 2)[1][:3] in {b"204", b"304"}:
             return head, b""
         return head, await _read_body(reader, head)
+
+    def begin_close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
 
     async def close(self) -> None:
         if self._streams is not None:

@@ -42,7 +42,7 @@ from tests.stores.s3_fixtures import Bucket, session_of
 
 SCOPE = Scope("tenant", "run")
 PAYLOAD = secrets.token_bytes(3_000).hex().encode()
-HASTE = 1.0
+HASTE = 1.5
 """Seconds for one call of the store with all its attempts, where the fault stays."""
 PATIENCE = 30.0
 """Seconds for the same where it passes."""
