@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 
 def run_for_at_most(seconds: float, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-    """What ``work`` gives on an event loop of its own, in a thread that is left behind if it hangs."""
+    """Run ``work`` on an event loop of its own, in a thread that is left behind if it hangs, and return its result."""
     results: list[_T | BaseException] = []
 
     def run() -> None:

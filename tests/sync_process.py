@@ -98,7 +98,7 @@ def is_used_as_the_interpreter_ends() -> None:
 
 
 def begins_no_thread() -> None:
-    """What needs no I/O is answered in the calling thread: no other one is ever begun."""
+    """Calls without I/O are answered in the calling thread: no other one is ever started."""
     chain = new_chain()
     known = LARGE[:20_000]
     journal, reference = asyncio.run(_used(chain, known))

@@ -25,7 +25,7 @@ HOMES: dict[str, str] = vars(coatcheck)["_HOME"]
 
 
 def rules() -> dict[str, set[str]]:
-    """What each part may import, by the page; the command line may import everything."""
+    """Return the imports that the page allows each part; the command line may import everything."""
     rows = re.findall(r"^\| `([\w.]+)` \| ([\w., ]*) ?\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     return {part: {name for name in re.split(r",\s*", allowed.strip()) if name} for part, allowed in rows}
 
@@ -101,7 +101,7 @@ def test_the_command_line_is_nobodys() -> None:
 
 
 def seam() -> set[str]:
-    """What the page says that an integration may use."""
+    """Return the names that the page lets an integration use."""
     table = SEAM.read_text(encoding="utf-8").partition("\n## What a hook must promise")[0]
     rows = re.findall(r"^\| .+? \| (.*) \|$", table, re.MULTILINE)
     return {name for cell in rows for name in re.findall(r"`([A-Za-z_.]+)`", cell)} - {"retryable"}

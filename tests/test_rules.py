@@ -184,7 +184,7 @@ async def test_what_one_set_of_rules_wrote_opens_under_any_other(
 
 @pytest.mark.parametrize("is_replay", [False, True])
 async def test_an_object_of_another_name_changed_what_a_payload_became(*, is_replay: bool) -> None:
-    """What is journaled follows from the payload and its name, not from what this process has met before."""
+    """The payload and its name alone decide the journaled bytes, not earlier payloads of this process."""
     store = MemoryStore()
     rules = Rule("small", over=0), Rule("large", over=5_000)
     first = chain(*rules, store=store)

@@ -312,7 +312,7 @@ def process(case: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def said(case: str, **environment: str) -> list[str]:
-    """What the process says that ends by itself, with nothing to complain about."""
+    """Return the output of a process that ends by itself, and complains of nothing."""
     with process(case, **environment) as started:
         out, complaints = started.communicate(timeout=60)
         assert _without_slow_steps(complaints) == ""

@@ -1,4 +1,4 @@
-"""What a file says is in another file of the repository is there: nobody is sent to a document that only its writer has."""
+"""Files that other files of the repository name exist: nobody is sent to a document that only its writer has."""
 
 import os
 import re
@@ -61,7 +61,7 @@ def test_a_name_of_what_is_not_there_is_found(name: str) -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.parent == ROOT], ids=lambda page: page.name)
 def test_the_links_of(page: Path) -> None:
-    """Those of `docs/` are the site's to check."""
+    """Pages outside of `docs/`; the site checks its own."""
     targets = re.findall(r"\]\((?!https?://|mailto:)([^)#]+)", page.read_text(encoding="utf-8"))
     assert targets
     assert [target for target in targets if not (page.parent / target).exists()] == []

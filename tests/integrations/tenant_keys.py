@@ -29,7 +29,7 @@ class KeyWorld:
         self._name = self.kms.new_key()
 
     def keys(self, max_age: float = AGE) -> TenantKeys:
-        """Those of a process of its own."""
+        """Return the keys as a new process has them: none loaded."""
         service = GoogleKms(self._name, endpoint_url=self.kms.endpoint)
         return TenantKeys(self.store, service, label="test", max_age=max_age, deadline=1.0)
 

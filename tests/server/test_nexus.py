@@ -46,7 +46,7 @@ def issuer() -> Iterator[Issuer]:
 def asked(
     server: Serving, payloads: Sequence[Payload], *rights: str, action: str = "decode"
 ) -> httpx.Response:
-    """What is answered to somebody with these rights who asks about the namespace."""
+    """Return the answer to a caller with these rights who asks about the namespace."""
     headers = {**JSON, "X-Namespace": NAMESPACE, "Authorization": f"Bearer {token(permissions=[*rights])}"}
     return server.post(f"/{action}", to_json(payloads), headers)
 

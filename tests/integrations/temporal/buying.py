@@ -12,7 +12,7 @@ HASTE = RetryPolicy(initial_interval=timedelta(milliseconds=50))
 
 @nexusrpc.service
 class Shop:
-    """What charges, elsewhere."""
+    """The service that charges, elsewhere."""
 
     charge: nexusrpc.Operation[None, str]
 

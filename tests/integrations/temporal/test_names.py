@@ -84,7 +84,7 @@ class Stores:
 
 
 def payloads_in(message: Message) -> Iterator[Payload]:
-    """Those that are ours, at whatever depth."""
+    """Yield our payloads, at whatever depth."""
     if isinstance(message, Payload):
         if message.metadata.get("encoding") == ENCODING:
             yield message

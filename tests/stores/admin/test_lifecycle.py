@@ -151,7 +151,7 @@ async def test_gcs_is_given_rules_beside_those_of_others() -> None:
 
 
 async def test_a_rule_that_googles_client_leaves_out_was_deleted() -> None:
-    """What google-cloud-storage does not know it does not list, and rules are replaced as a whole."""
+    """google-cloud-storage does not list rules of unknown kinds, and rules are replaced as a whole."""
     new = {"action": {"type": "Melt"}, "condition": {"age": 3}}
     body = json.dumps({"kind": "storage#bucket", "metageneration": "7", "lifecycle": {"rule": [new]}})
     heard: list[bytes] = []
