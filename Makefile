@@ -7,7 +7,7 @@ LOCK := requirements-dev.txt
 # Tests and benchmarks start hundreds of processes: each would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup lock demo docs engines test test-wheel test-extras test-versions verify bench lint types clean
+.PHONY: setup lock demo docs engines test test-long test-wheel test-extras test-versions verify bench lint types clean
 
 $(VENV)/ready: pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit("coatcheck needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -37,9 +37,13 @@ docs: setup
 engines: setup
 	$(BIN)/python -m tests.engines.install
 
-# Half of the time its processes wait for servers: three keep two cores busy.
+# Half of the time its processes wait for servers: three keep two cores busy. ARGS name other tests, long ones too.
 test: engines
-	$(BIN)/python -m pytest -n 3 $(ARGS)
+	$(BIN)/python -m pytest -n 3 $(or $(ARGS),-m 'not long')
+
+# Roll-out drills, kills, measured runs, models and fuzzers: what takes long by nature.
+test-long: engines
+	$(BIN)/python -m pytest -n 3 -m long $(ARGS)
 
 # The same suite against the wheel that would be released, in an environment that has never seen the source.
 test-wheel: engines

@@ -37,6 +37,7 @@ def by_case(records: Iterable[Record]) -> dict[str, dict[str, float]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_sdk_storage")
 async def test_history_measures_every_way_on_real_servers() -> None:
     found = by_case(await history_temporal.measure_all(TURNS, rounds=1))
@@ -53,6 +54,7 @@ async def test_history_measures_every_way_on_real_servers() -> None:
     assert all(found[case]["wall_seconds"] > 0 < found[case]["cpu_seconds"] for case in found)
 
 
+@pytest.mark.long
 async def test_replay_measures_cold_warm_and_a_restart() -> None:
     plan = replay.Plan(TURNS, TURNS + 1, delay=0.05, restart_delay=0.05)
     found = by_case(await replay.measure_all(plan, (PLAIN, CODEC)))
@@ -66,6 +68,7 @@ async def test_replay_measures_cold_warm_and_a_restart() -> None:
     assert restart["unfinished"] == restart["task_time_outs"] == 0
 
 
+@pytest.mark.long
 async def test_recovery_measures_from_kill_to_kill() -> None:
     found = by_case(await recovery.measure_all(rounds=1, steps=(2, 4), cases=(CODEC,)))
     assert set(found) == {f"step {step} {CODEC}" for step in (2, 4)}
@@ -76,6 +79,7 @@ async def test_recovery_measures_from_kill_to_kill() -> None:
         assert 0 < found[f"step {step} {CODEC}"]["gets"] <= 2 * step - 1
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_sdk_storage")
 async def test_growth_follows_every_turn() -> None:
     found = by_case(await growth.measure_all(TURNS))

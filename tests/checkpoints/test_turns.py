@@ -85,7 +85,7 @@ def test_a_turn_that_was_taken_at_a_fork_is_free_in_the_child() -> None:
     turns = Turns()
 
     async def take() -> bool:
-        async with asyncio.timeout(10), turns.turn():
+        async with asyncio.timeout(60), turns.turn():
             return True
 
     async def forked() -> bool:

@@ -32,6 +32,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_every_run_is_measured_and_every_claim_holds(tmp_path: Path, environment: dict[str, str]) -> None:
     figures, picture = tmp_path / "figures.json", tmp_path / "chart.png"
     done = subprocess.run(

@@ -73,6 +73,7 @@ def ended(temporal_server: TemporalServer) -> str:
     return name
 
 
+@pytest.mark.long
 def test_the_turn_at_which_the_server_ends_it_is_foreseen(
     at: tuple[str, ...], forty: str, ended: str
 ) -> None:

@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.docs.blocks import ROOT
 
 FETCHED = {
@@ -23,6 +25,7 @@ FETCHED = {
 
 
 # One test, so that the site is built once, and by one process.
+@pytest.mark.long
 def test_the_site(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path],

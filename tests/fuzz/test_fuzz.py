@@ -5,6 +5,8 @@ import pytest
 from tests.fuzz.run import fuzz
 from tests.fuzz.targets import TARGETS
 
+pytestmark = pytest.mark.long
+
 RUNS = 20_000
 
 

@@ -12,7 +12,11 @@ from coatcheck import Chain, Encrypt, GoogleKms, MemoryStore, Offload, PayloadCa
 from tests.engines.google_kms import GoogleKmsServer, google_kms
 
 AGE: Final = 1.0
-"""Seconds that a key is held: no less can be set."""
+"""Seconds that a key is cached: no less can be set."""
+PATIENCE: Final = 30.0
+"""Seconds for a KMS that answers, on a machine that is busy."""
+HASTE: Final = 1.0
+"""Seconds for one that is away."""
 
 
 @dataclass
@@ -24,6 +28,8 @@ class KeyWorld:
     done: Counter[str] = field(default_factory=Counter)
     refused: int = 0
     """Requests that the KMS did not answer."""
+    made: list[TenantKeys] = field(default_factory=list)
+    deadline: float = PATIENCE
 
     def __post_init__(self) -> None:
         self._name = self.kms.new_key()
@@ -31,7 +37,9 @@ class KeyWorld:
     def keys(self, max_age: float = AGE) -> TenantKeys:
         """Return the keys as a new process has them: none loaded."""
         service = GoogleKms(self._name, endpoint_url=self.kms.endpoint)
-        return TenantKeys(self.store, service, label="test", max_age=max_age, deadline=1.0)
+        keys = TenantKeys(self.store, service, label="test", max_age=max_age, deadline=self.deadline)
+        self.made.append(keys)
+        return keys
 
     def chain(self, max_age: float = AGE) -> Chain:
         """One of a process of its own."""
@@ -46,9 +54,16 @@ class KeyWorld:
             return self.kms.error(503)
 
         self.kms.fault = refuse
+        self._give(HASTE)
 
     def comes_back(self) -> None:
         self.kms.fault = lambda _: None
+        self._give(PATIENCE)
+
+    def _give(self, seconds: float) -> None:
+        self.deadline = seconds
+        for keys in self.made:
+            keys._deadline = seconds
 
 
 @asynccontextmanager

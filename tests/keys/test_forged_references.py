@@ -127,7 +127,7 @@ async def test_a_key_that_was_made_just_after_a_forgery_is_found(world: World) -
 
 
 async def test_a_key_that_is_about_to_be_too_old_serves_through_an_outage_until_it_is(world: World) -> None:
-    chain, keys = world.process(deadline=1.0)
+    chain, keys = world.process(deadline=4.0)
     clock = keys._cache._clock = Clock()
     journal = await chain.encode(PAYLOAD, SCOPE)
     world.server.fault = lambda _: world.server.error(503)

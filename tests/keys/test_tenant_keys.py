@@ -409,7 +409,7 @@ async def test_a_hook_that_cannot_wait_is_told_that_a_key_has_to_be_loaded(world
 async def test_a_tool_that_took_longer_than_its_key_could_not_save_what_it_had_done(
     google_world: World, google_kms: GoogleKmsServer
 ) -> None:
-    async with google_world.chain(max_age=1.0, deadline=1.0) as chain:
+    async with google_world.chain(max_age=1.0, deadline=4.0) as chain:
         first = Checkpoints(chain, run="run", tenant=SCOPE.tenant)
         await first.save({"step": 1}, 1)
         async with chain.holding_keys(SCOPE.tenant):

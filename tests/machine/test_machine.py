@@ -24,7 +24,7 @@ from tests.machine.scenarios import Step
 from tests.machine.steps import FAMILIES, random_steps, step_names
 from tests.stores.s3_fixtures import NewStore
 
-STEPS = int(os.environ.get("COATCHECK_MACHINE_STEPS", "1500"))
+STEPS = int(os.environ.get("COATCHECK_MACHINE_STEPS", "600"))
 SEED = int(os.environ.get("COATCHECK_MACHINE_SEED", "7"))
 """The same each time; the long form is run with others."""
 SLOWLY = max(40, STEPS // 200)
@@ -88,6 +88,7 @@ def test_on_s3(new_store: NewStore) -> None:
     check_on("S3", Ground(lambda: (new_store(), replica), instant=False, deadline=grounds.DEADLINE))
 
 
+@pytest.mark.long
 @leaves_connections
 def test_on_gcs(gcs_server: GCSServer) -> None:
     google: Any = storage.Client(
@@ -107,6 +108,7 @@ def test_on_gcs(gcs_server: GCSServer) -> None:
     check_on("GCS", Ground(stores, instant=False, deadline=grounds.DEADLINE))
 
 
+@pytest.mark.long
 @leaves_connections
 def test_on_postgresql(postgres_server: PostgresServer) -> None:
     name = f"machine_{secrets.token_hex(8)}"

@@ -5,6 +5,8 @@ import pytest
 from tests.engines.requirement import unavailable
 from tests.model.checker import BROKEN, SMALL, check, missing
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(autouse=True)
 def _spin() -> None:

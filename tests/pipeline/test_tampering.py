@@ -21,7 +21,7 @@ from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.format.wire import MAGIC
 from tests.chains import KEY, SCOPE, keys_in
 
-SIZES = [0, 100, 3000]
+SIZES = [0, 100, 1000]
 SEALINGS: list[tuple[Sealing, ...]] = [(), (Encrypt(Keyring(KEY)),)]
 
 

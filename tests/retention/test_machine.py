@@ -253,7 +253,8 @@ class Machine(RuleBasedStateMachine):
         return self.world.runs[which % len(self.world.runs)]
 
     async def swept(self, sweeper: Asker) -> None:
-        with suppress(LimitExceeded):  # it took too long
+        # It took too long, or stood still for more than a day: then another one took its probe for left behind.
+        with suppress(LimitExceeded, StoreUnavailable):
             await self.world.sweep(sweeper)
 
 

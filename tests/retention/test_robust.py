@@ -39,7 +39,7 @@ from tests.retention.sweeping import (
     swept_twice,
 )
 
-SCOPES: Final = int(os.environ.get("COATCHECK_SWEEP_SCOPES", "50000"))
+SCOPES: Final = int(os.environ.get("COATCHECK_SWEEP_SCOPES", "10000"))
 LONGEST_TURN: Final = 1.0
 """Seconds of the processor, however many scopes there are. A worker that says nothing for 20 is taken for dead."""
 

@@ -126,7 +126,7 @@ async def test_when_the_last_one_leaves_the_work_is_cancelled_and_leaks_nothing(
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), 60)
     await asyncio.sleep(0)
     gc.collect()
     assert len(asyncio.all_tasks()) == 1

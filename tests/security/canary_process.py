@@ -74,7 +74,7 @@ def _payload(size: int, seed: int) -> bytes:
 
 def _chain(folder: Path, keyring: Keyring, max_payload: int = 2**24) -> Chain:
     store = CachedStore(FileStore(folder / "store"), folder / "disk-cache")
-    offload = Offload(store, over=500, deadline=2.0)
+    offload = Offload(store, over=500, deadline=20.0)
     return Chain(Zstd(), Encrypt(keyring), offload, max_payload=max_payload, cache=PayloadCache(0))
 
 

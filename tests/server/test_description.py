@@ -42,7 +42,7 @@ def try_out(server: Serving, folder: Path, *more: str) -> None:
         "run",
         f"{server.url}/openapi.json",
         "--max-examples",
-        "30",
+        "10",
         "--seed",
         "7",
     ]

@@ -64,7 +64,7 @@ def test_a_body_that_does_not_say_how_large_it_is(server: Serving) -> None:
 def raw(server: Serving, head: str, body: bytes) -> bytes:
     """What comes back until the server closes."""
     address = urlsplit(server.url)
-    with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=20) as connection:
+    with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=60) as connection:
         lines = ["POST /decode HTTP/1.1", "Host: x", "Connection: close", f"X-Namespace: {NAMESPACE}"]
         connection.sendall(
             "\r\n".join([*lines, "Content-Type: application/json", head, "", ""]).encode() + body

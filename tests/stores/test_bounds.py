@@ -96,7 +96,7 @@ async def test_an_answer_without_end_was_held_in_memory(
             await writer.drain()
             sent += len(_PIECE)
 
-    async with _server(serve) as (endpoint, gone), asyncio.timeout(20):
+    async with _server(serve) as (endpoint, gone), asyncio.timeout(60):
         store = at(endpoint)
         tracemalloc.start()
         try:
@@ -119,7 +119,7 @@ async def test_a_listing_without_end_was_held_in_memory(at: Callable[..., Store]
             writer.write(_PIECE)
             await writer.drain()
 
-    async with _server(serve) as (endpoint, gone), asyncio.timeout(20):
+    async with _server(serve) as (endpoint, gone), asyncio.timeout(60):
         store = at(endpoint)
         with pytest.raises(StoreUnavailable, match="something other than"):
             await anext(store.list_objects())
@@ -133,7 +133,7 @@ async def test_an_answer_that_ends_early_is_no_answer(at: Callable[..., Store], 
         writer.write(_head(200, how) + (b"5\r\nhello\r\n" if "chunked" in how else b"hello"))
         writer.write_eof()
 
-    async with _server(serve) as (endpoint, _), asyncio.timeout(20):
+    async with _server(serve) as (endpoint, _), asyncio.timeout(60):
         store = at(endpoint)
         with pytest.raises(StoreUnavailable, match="in the middle of its answer"):
             await store.get("o", _LIMIT)
@@ -168,7 +168,7 @@ async def test_an_answer_that_stalls_or_trickles_is_given_up(at: Callable[..., S
             await writer.drain()
             await asyncio.sleep(0.05)
 
-    async with _server(serve) as (endpoint, gone), asyncio.timeout(10):
+    async with _server(serve) as (endpoint, gone), asyncio.timeout(60):
         store = at(endpoint, timeout=0.3)
         with pytest.raises(StoreUnavailable, match=r"sent nothing for 0\.3 s"):
             await store.get("o")
@@ -199,7 +199,7 @@ async def test_an_upload_that_stalls_is_given_up(at: Callable[..., Store]) -> No
     async def serve(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
-    async with _server(serve) as (endpoint, _), asyncio.timeout(10):
+    async with _server(serve) as (endpoint, _), asyncio.timeout(60):
         store = at(endpoint, timeout=0.3)
         with pytest.raises(StoreUnavailable, match=r"sent nothing for 0\.3 s"):
             await store.create("o", bytes(64 << 20))

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import pytest
+
 from coatcheck import Chain, Encrypt, Keyring, Offload, PayloadCache, Scope, Zstd
 from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, PayloadNotFound, StoreUnavailable
 from coatcheck.format.reference import Reference
@@ -172,6 +174,7 @@ def _store(bucket: Bucket, endpoint: str) -> _StaysOpen:
     return _StaysOpen(bucket.name, "soak", session=session, endpoint_url=endpoint, timeout=1.0)
 
 
+@pytest.mark.long
 async def test_nothing_wrong_and_nothing_lost_under_faults(bucket: Bucket) -> None:
     tally, weather = _Tally(), _Weather(seed=3)
     clock = asyncio.get_running_loop().time

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
@@ -25,6 +26,7 @@ TASK = 10.0
 """Of a workflow task, unless something else is set."""
 
 
+@pytest.mark.long
 async def test_slow_rehydration_is_done_or_failed_inside_a_workflow_task(
     temporal_server: TemporalServer, bucket: Bucket, new_store: NewStore
 ) -> None:

@@ -301,7 +301,7 @@ async def test_object_that_grows_while_it_is_read_was_read_to_its_end(tmp_path: 
         started = time.monotonic()
         with pytest.raises(LimitExceeded, match="has 2147483648 bytes"):
             await store.get(KEY, limit=1 << 20)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
     os.truncate(path, 100)
     look, looks = os.fstat, itertools.count()
 

@@ -254,7 +254,7 @@ async def test_damage_on_the_way_back_was_handed_on(gcs_server: GCSServer, bucke
 
 async def test_silent_service_is_bounded_in_time(gcs_server: GCSServer, bucket: Any) -> None:
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(60),
         _through_proxy(gcs_server, bucket, _always(Fault.SILENT), timeout=0.2) as (_, store),
     ):
         failures = await failures_of_all(store)

@@ -272,7 +272,7 @@ async def test_statement_is_bounded_in_time(
     await hasty.get("a")
     with psycopg.connect(postgres_server.dsn()) as locker:
         _do(locker, "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", sql.Identifier(table))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             failures = await failures_of_all(hasty)
     assert [type(failure) for failure in failures] == [StoreUnavailable] * 5
     assert await hasty.get("a") == b"1"
@@ -283,7 +283,7 @@ async def test_silent_server_is_unavailable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         store = PostgresStore(f"postgresql://u:p@127.0.0.1:{port}/d?connect_timeout=2")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             with pytest.raises(StoreUnavailable):
                 await store.get("a")
 

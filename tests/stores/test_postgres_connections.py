@@ -75,7 +75,7 @@ async def test_each_call_on_a_connection_that_a_firewall_forgot_waited_for_its_t
     outcomes = [await outcome(warmed, number) for number in range(MOST)]
     assert [type(one) for one in outcomes if one] == [StoreUnavailable]
     # The time-out of the one, and a second in which the next one did not answer; not 8 times that.
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < MOST * 2 - 1
     assert [await outcome(warmed, number) for number in range(MOST)] == [None] * MOST
 
 
@@ -84,12 +84,12 @@ async def test_connections_that_were_idle_for_long_are_checked_before_they_are_u
 ) -> None:
     monkeypatch.setattr(_postgres_pool, "_SURE_SECONDS", 0.0)
     firewall.forget()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await asyncio.gather(*(outcome(warmed, number) for number in range(MOST))) == [None] * MOST
     firewall.forget()
     started = time.monotonic()
     assert [await outcome(warmed, number) for number in range(MOST)] == [None] * MOST
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < MOST - 0.5
 
 
 async def test_call_that_is_cancelled_on_a_dead_connection_tells_the_others(

@@ -102,7 +102,7 @@ async def test_encryption_at_rest_is_asked_for(
 
 
 async def test_cancelled_request_is_given_up(bucket: Bucket, new_store: NewStore) -> None:
-    async with FaultProxy(bucket.server.endpoint, lambda _: Fault.SILENT) as proxy, asyncio.timeout(10):
+    async with FaultProxy(bucket.server.endpoint, lambda _: Fault.SILENT) as proxy, asyncio.timeout(60):
         store = new_store(proxy.endpoint)
         task = asyncio.ensure_future(store.create("o", bytes(100_000)))
         await proxy.arrived(1)
@@ -115,7 +115,7 @@ async def test_cancelled_request_is_given_up(bucket: Bucket, new_store: NewStore
 
 
 async def test_silent_service_is_given_up(bucket: Bucket, new_store: NewStore) -> None:
-    async with FaultProxy(bucket.server.endpoint, lambda _: Fault.SILENT) as proxy, asyncio.timeout(10):
+    async with FaultProxy(bucket.server.endpoint, lambda _: Fault.SILENT) as proxy, asyncio.timeout(60):
         store = new_store(proxy.endpoint, timeout=0.2)
         with pytest.raises(StoreUnavailable, match=r"nothing for 0\.2 s"):
             await store.get("o")

@@ -94,7 +94,7 @@ async def test_a_step_that_outlasts_its_key_was_done_again_and_again(
             GoogleKms(kms.new_key(), endpoint_url=kms.endpoint),
             label="test",
             max_age=AGE,
-            deadline=1.0,
+            deadline=5.0,
         )
         chain = Chain(Encrypt(keys), Offload(MemoryStore(), over=1024), cache=PayloadCache(0))
         check = claim_check(chain)
@@ -203,7 +203,7 @@ async def test_what_is_too_large_for_the_run_state_waits_for_the_store(
     buy, done = charging(app, "async", charge)
     async with served(app, [buy]):
         sent = await app.send("buy")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while store.asked < 5:  # noqa: ASYNC110 - the server's thread knows no event of this loop
                 await asyncio.sleep(0.02)
         store.failure = None
@@ -258,7 +258,7 @@ async def _on_a_busy_loop(check: ClaimCheck, store: _Busy, work: Any) -> Any:
     """Call something that blocks while as many uploads are under way as the store has places for."""
     store.loop = asyncio.get_running_loop()
     uploads = [asyncio.create_task(check.wrap(text(50_000, str(number)))) for number in range(70)]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while store.waiting < 64:  # noqa: ASYNC110 - it is counted in another place
             await asyncio.sleep(0.01)
     done = work()

@@ -62,6 +62,7 @@ async def test_an_agent_that_breaks_the_cap_completes(inngest_server: InngestSer
     assert report.received < STEPS * 10_000
 
 
+@pytest.mark.long
 async def test_a_plain_one_does_not(inngest_server: InngestServer) -> None:
     app = new_app(inngest_server)
     async with served(app, [agent(app)]):

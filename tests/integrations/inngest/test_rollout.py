@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from coatcheck.integrations.inngest import MARKER, claim_check
 from tests.engines.inngest import InngestServer
 from tests.engines.process import free_port
@@ -47,6 +49,7 @@ def result_of(task: str) -> list[str]:
     return [text(SIZE, f"{task} {part}") for part in ("before", "invoked", "gate", "after")]
 
 
+@pytest.mark.long
 async def test_no_run_fails_at_any_step(inngest_server: InngestServer, tmp_path: Path) -> None:
     name, port = f"app-{uuid4().hex[:12]}", free_port()
     in_flight: dict[str, str] = {}

@@ -40,7 +40,7 @@ from tests.chains import KEY, OTHER_KEY
 from tests.engines.inngest import InngestServer
 from tests.integrations.inngest.serving import new_app, served
 
-VALUES = 10_000
+VALUES = 2_500
 RUN = "01JRUN00000000000000000000"
 
 

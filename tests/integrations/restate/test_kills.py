@@ -65,6 +65,7 @@ async def objects_in(folder: Path) -> list[str]:
     return sorted([entry.key[-64:] async for entry in FileStore(folder / "payloads").list_objects()])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
 async def test_an_agent_of_60_turns_outlives_kills_of_the_service_and_of_the_server(
     tmp_path: Path, mode: Protocol

@@ -49,5 +49,5 @@ async def test_with_a_chain_40_mb_pass(restate_server: RestateServer, mode: Prot
         hosting(restate_server, claims.app([large], mode), mode),
         claims.create_client(restate_server.ingress) as client,
     ):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await client.service_call(make, SIZE) == SIZE  # type: ignore[arg-type]

@@ -86,6 +86,7 @@ class Drill:
         return await self.opened(answer, step)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
 async def test_no_invocation_fails_at_any_step(
     restate_server: RestateServer, tmp_path: Path, mode: Protocol

@@ -113,7 +113,7 @@ async def test_a_step_that_outlasts_its_key_was_run_again_and_again(
         claims = ClaimCheck(world.chain())
         async with (
             hosting(restate_server, claims.app([shop], mode), mode),
-            httpx.AsyncClient(base_url=restate_server.ingress, timeout=20) as outside,
+            httpx.AsyncClient(base_url=restate_server.ingress, timeout=60) as outside,
         ):
             answer = await world.patiently(outside.post("/Shop/buy", json="order "))
             assert answer.status_code == 200
@@ -149,7 +149,7 @@ async def test_what_the_store_refuses_after_a_long_step_is_still_journaled(
         chain = Chain(Encrypt(keys), Offload(store, over=1024, deadline=0.2), cache=PayloadCache(0))
         async with (
             hosting(restate_server, ClaimCheck(chain).app([shop], mode), mode),
-            httpx.AsyncClient(base_url=restate_server.ingress, timeout=20) as outside,
+            httpx.AsyncClient(base_url=restate_server.ingress, timeout=60) as outside,
         ):
             answer = await world.patiently(outside.post("/Shop/buy", json="order"))
             assert answer.status_code == 200, answer.text
@@ -178,7 +178,7 @@ async def test_an_attempt_whose_key_cannot_be_had_begins_nothing_and_says_why(
         # Registered while the KMS is down: what it has is not a matter of keys.
         async with (
             hosting(restate_server, claims.app([shop], mode), mode),
-            httpx.AsyncClient(base_url=restate_server.ingress, timeout=20) as outside,
+            httpx.AsyncClient(base_url=restate_server.ingress, timeout=60) as outside,
         ):
             sent = (await outside.post("/Shop/buy/send", json="order")).json()["invocationId"]
 
@@ -221,7 +221,7 @@ async def test_a_value_that_cannot_be_read_took_the_results_of_finished_steps_wi
     claims = ClaimCheck(chain)
     async with (
         hosting(restate_server, claims.app([shop], mode), mode),
-        httpx.AsyncClient(base_url=restate_server.ingress, timeout=20) as outside,
+        httpx.AsyncClient(base_url=restate_server.ingress, timeout=60) as outside,
     ):
         assert (await outside.post(f"/Shop/{mode}/begin")).is_success
         store.is_slow = True
@@ -248,7 +248,7 @@ async def test_a_serde_of_an_app_of_ones_own_holds_the_key_or_refuses_at_once(
         app: Any = restate.app([shop])
         async with (
             hosting(restate_server, app),
-            httpx.AsyncClient(base_url=restate_server.ingress, timeout=20) as outside,
+            httpx.AsyncClient(base_url=restate_server.ingress, timeout=60) as outside,
         ):
             answer = await outside.post("/Shop/buy", json="order ")
             assert answer.json() == "order " + text("receipt", 100)

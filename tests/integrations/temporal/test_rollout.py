@@ -5,11 +5,14 @@ Here with what is installed; ``python -m tests.versions`` does it with every pai
 
 from pathlib import Path
 
+import pytest
+
 from tests.engines.temporal import TemporalServer
 from tests.integrations.temporal.fresh import Fresh
 from tests.integrations.temporal.rollout.drill import Drill
 
 
+@pytest.mark.long
 async def test_a_roll_out_stalled_every_run_in_flight(
     temporal_server: TemporalServer, tmp_path: Path
 ) -> None:

@@ -190,7 +190,7 @@ async def test_search_attributes_of_schedules_are_taken(at: Site) -> None:
         name, Schedule(action=action, spec=ScheduleSpec()), search_attributes=attributes, memo={"note": "x"}
     )
     await schedule.trigger()
-    started = at.run(await asyncio.wait_for(announced().get(), 15))
+    started = at.run(await asyncio.wait_for(announced().get(), 60))
     assert await started.result() == ["data", "x"]
     described = await schedule.describe()
     assert described.typed_search_attributes[attribute] == "readable"

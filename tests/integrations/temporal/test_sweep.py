@@ -211,6 +211,7 @@ async def test_the_history_of_a_sweep_is_short_replays_and_says_nothing_of_scope
     await Replayer(workflows=[SweepWorkflow], namespace=at.server.namespace).replay_workflow(history)
 
 
+@pytest.mark.long
 async def test_a_worker_that_is_killed_in_the_middle_is_replaced_by_another(at: World) -> None:
     lost, before = await at.keys_of(at.dead), await at.keys()
     age(at.folder, LONG, at.server.namespace)

@@ -170,6 +170,7 @@ async def test_the_last_result_of_a_schedule_was_swept(site: Site, paused: bool)
     assert await site.trigger(schedule) == site.text * 2
 
 
+@pytest.mark.long
 async def test_a_schedule_that_only_failed_for_long_lost_its_last_result(site: Site) -> None:
     schedule = await site.create()
     assert await site.trigger(schedule) == site.text
@@ -182,6 +183,7 @@ async def test_a_schedule_that_only_failed_for_long_lost_its_last_result(site: S
     assert await site.trigger(schedule) == site.text * 2
 
 
+@pytest.mark.long
 async def test_a_monthly_schedule_outlives_the_retention_of_its_runs(site: Site) -> None:
     """By the server's calendar: it makes up for the months of a year ago, one after the other."""
     first = ScheduleRange(1)

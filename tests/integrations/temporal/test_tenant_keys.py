@@ -185,7 +185,7 @@ async def pending(
 ) -> Any:
     """Return what is found in the workflow's pending activity, as soon as there is something."""
     plain = (await Client.connect(server.address)).get_workflow_handle(handle.id)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             described = await plain.describe()
             for found in map(look, described.raw_description.pending_activities):

@@ -127,7 +127,7 @@ async def _made_current(client: Client, name: str, build: str) -> None:
     current = SetWorkerDeploymentCurrentVersionRequest(
         namespace=client.namespace, deployment_name=name, build_id=build
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await client.workflow_service.set_worker_deployment_current_version(current)
@@ -142,7 +142,7 @@ async def _made_current(client: Client, name: str, build: str) -> None:
 async def _known_everywhere(client: Client, name: str) -> None:
     """Wait until the server has told its task queues which version is the current one; it sends no event."""
     request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=name)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             answer = await client.workflow_service.describe_worker_deployment(request)
             state = answer.worker_deployment_info.routing_config_update_state
@@ -181,7 +181,7 @@ def _action(site: Site, data: str) -> ScheduleActionStartWorkflow:
 
 async def _triggered(site: Site, schedule: ScheduleHandle, data: str) -> WorkflowHandle[Any, Any]:
     await schedule.trigger(overlap=ScheduleOverlapPolicy.ALLOW_ALL)
-    run = site.run(await asyncio.wait_for(announced().get(), 10))
+    run = site.run(await asyncio.wait_for(announced().get(), 60))
     assert await run.result() == [data, data]
     return run
 

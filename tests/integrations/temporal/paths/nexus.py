@@ -72,7 +72,7 @@ async def call(site: Site, endpoint: str, operation: str) -> WorkflowHandle[Any,
 
 async def refusal(site: Site, handle: WorkflowHandle[Any, Any]) -> Failure:
     """Why the last attempt of the workflow's operation failed, as the server has it; it sends no event."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             described = await site.plain.get_workflow_handle(handle.id).describe()
             for pending in described.raw_description.pending_nexus_operations:
