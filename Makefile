@@ -30,7 +30,7 @@ lock: setup
 demo: setup
 	$(BIN)/coatcheck demo $(ARGS)
 
-# The site, in build/site. `make test` builds it too, and runs every block of code in it.
+# The site, in build/site. `make test-long` builds it too, and `make test` runs every block of code in it.
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 

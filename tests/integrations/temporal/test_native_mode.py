@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.sdk.v1 import ExternalStorageReference
 from temporalio.client import Client, WorkflowFailureError, WorkflowHistory
 from temporalio.converter import (
@@ -87,7 +88,11 @@ async def test_every_large_payload_of_a_workflow_stands_as_a_reference_of_tempor
     natives = [payload for payload in payloads if payload.external_payloads]
     # Input, memo, signal, update and its result; four activities, each with an input, and three with results;
     # a child with both; a failure's detail; and what the next run is given.
-    assert len(natives) == 16
+    assert len(natives) == 16, [
+        (event.event_id, EventType.Name(event.event_type), place, payload.ByteSize())
+        for event in history.events
+        for place, payload in payloads_of(event)
+    ]
     assert all(map(is_native, natives))
     assert all(native.external_payloads[0].size_bytes > LARGE for native in natives)
     # What the SDK's core notes of a local activity passes no codec: its number and when it ran.
