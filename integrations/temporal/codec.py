@@ -25,7 +25,7 @@ from coatcheck.errors import CoatcheckError, ConfigError, FormatError, Integrity
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import is_reference
 from coatcheck.integrations.temporal.attempts import Attempts
-from coatcheck.integrations.temporal.names import name_called, name_in
+from coatcheck.integrations.temporal.names import WORKFLOW, name_called, name_in
 from coatcheck.integrations.temporal.native import ENCODING, from_native, is_native, to_native
 from coatcheck.integrations.temporal.passing import INLINE_UP_TO, Heartbeats, passing_now
 from coatcheck.integrations.temporal.sandbox import Notes
@@ -182,7 +182,10 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
         return await self.chain.encode(data, scope, name=name_called() or self._name)
 
     def _answers_query(self) -> bool:
-        return self._scope.run is not None and self.notes.take_query((self._scope.tenant, self._scope.run))
+        # The note is of the workflow alone: its activities and clients in this process encode meanwhile, in its scope.
+        if self._name != WORKFLOW or name_called() or self._scope.run is None:
+            return False
+        return self.notes.take_query((self._scope.tenant, self._scope.run))
 
     async def _read_notes(self) -> None:
         for namespace, workflow_id in self.notes.take_replayed():

@@ -26,6 +26,9 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
+WORKFLOW: Final = "workflow"
+"""The name of all that a workflow itself encodes."""
+
 _called: Final[ContextVar[str]] = ContextVar("coatcheck_called", default="")
 
 
@@ -35,7 +38,7 @@ def name_in(context: SerializationContext) -> str:
         case ActivitySerializationContext():
             return f"activity:{context.activity_type or ''}"
         case WorkflowSerializationContext():
-            return "workflow"
+            return WORKFLOW
         case _:
             return ""
 

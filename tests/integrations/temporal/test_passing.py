@@ -11,11 +11,12 @@ import pytest
 from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import RetryPolicy
+from temporalio.converter import ActivitySerializationContext, DataConverter, WorkflowSerializationContext
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import Worker
+from temporalio.worker import Worker, WorkflowInterceptorClassInput
 
 from coatcheck import Chain, Encrypt, Keyring, MemoryStore, Offload, PayloadCache, StoreUnavailable, Zstd
-from coatcheck.integrations.temporal import ClaimCheckPlugin
+from coatcheck.integrations.temporal import ClaimCheckCodec, ClaimCheckPlugin, wrap_data_converter
 from tests.chains import KEY, keys_in
 from tests.engines.temporal import TemporalServer
 from tests.integrations.temporal.paths.values import CANARY, large
@@ -139,6 +140,26 @@ async def test_every_heartbeat_and_every_query_left_an_object(temporal_server: T
         assert await handle.query(Beating.echo, large("query")) == large("query")[::-1]
         assert len(await keys_in(store)) == 2
         await handle.terminate()
+
+
+async def test_an_activity_took_the_note_that_its_workflow_answered_a_query_and_stayed_inline() -> None:
+    store = MemoryStore()
+    converter = wrap_data_converter(DataConverter.default, chain_on(store), namespace="ns")
+    codec = converter.payload_codec
+    assert isinstance(codec, ClaimCheckCodec)
+    noted = WorkflowInterceptorClassInput(unsafe_extern_functions={})
+    codec.notes.interceptor_class(noted)
+    noted.unsafe_extern_functions["coatcheck_queried"](("ns", "run"))
+    of_the_workflow = converter.with_context(WorkflowSerializationContext("ns", "run"))
+    of_an_activity = converter.with_context(
+        ActivitySerializationContext("ns", "1", "echo", "queue", "run", "Echo", is_local=False)
+    )
+    await of_an_activity.encode([text(SMALL, "result")])
+    assert len(await keys_in(store)) == 1
+    await of_the_workflow.encode([text(SMALL, "answer")])
+    assert len(await keys_in(store)) == 1
+    await of_the_workflow.encode([text(SMALL, "command")])
+    assert len(await keys_in(store)) == 2
 
 
 async def test_what_passes_is_sealed(temporal_server: TemporalServer) -> None:
