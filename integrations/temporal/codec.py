@@ -228,7 +228,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
                     return await self.chain.open(data, Scope(namespace))
                 except (IntegrityError, KeyUnavailable) as refusal:
                     refusals.append(refusal)
-            raise _most_telling(refusals) from None
+            raise _most_telling(refusals)  # noqa: B904 - one of those that were caught
 
 
 def _most_telling(refusals: Sequence[CoatcheckError]) -> CoatcheckError:

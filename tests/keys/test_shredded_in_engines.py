@@ -110,7 +110,7 @@ async def test_restate_tried_for_ever_what_nobody_can_ever_read(
             assert "gone for good" in answer.text
 
 
-@workflow.defn
+@workflow.defn(sandboxed=False)
 class Elsewhere:
     """Has its activity done by another worker, and tries again for as long as it takes."""
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from temporalio.api.common.v1 import Payload
 
 from coatcheck import Chain, Encrypt, Keyring, Scope
-from tests.chains import OTHER_KEY, encrypted_chain
+from tests.chains import OTHER_KEY, encrypted_chain, plain_chain
 from tests.integrations.tenant_keys import KeyWorld, key_worlds
 from tests.server.serving import NAMESPACE, Serving, from_json, plain, said, sealed, serving, to_json
 
@@ -64,7 +64,7 @@ async def test_an_outage_hid_what_needs_no_key_of_the_kms(world: KeyWorld) -> No
     payloads = await payloads_of(world)
     world.kms.fault = answering(world, 503)
     with new_server(world) as server:
-        answer = await asked(server, "decode", *payloads, Payload(metadata=payloads[0].metadata))
+        answer = await asked(server, "decode", *payloads, *await sealed(plain_chain(), LARGE))
         placeholder, _ = map(said, from_json(answer))
     assert placeholder["error"] == "KeyServiceError"
     assert "the key service does not answer. Try again." in placeholder["message"]
