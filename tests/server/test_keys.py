@@ -1,7 +1,7 @@
 """A key that cannot be had: an outage, a missing key, a destroyed one, and a service that refuses, told apart."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 
 import httpx
@@ -15,6 +15,8 @@ from tests.integrations.tenant_keys import KeyWorld, key_worlds
 from tests.server.serving import NAMESPACE, Serving, from_json, plain, said, sealed, serving, to_json
 
 LARGE = b'"' + bytes(range(48, 58)) * 500 + b'"'
+PAUSE = 61
+"""Seconds: above every deadline, so that a service that asks for it is asked once."""
 ACTIONS = pytest.mark.parametrize("action", ["decode", "download"])
 
 
@@ -34,13 +36,15 @@ async def payloads_of(world: KeyWorld, namespace: str = NAMESPACE) -> list[Paylo
         return await sealed(chain, LARGE, scope=Scope(namespace, "run"))
 
 
-def answering(world: KeyWorld, code: int, **headers: str) -> Callable[[str], web.Response]:
-    def answer(_: str) -> web.Response:
-        response = world.kms.error(code)
-        response.headers.update(headers)
-        return response
+def goes_away(world: KeyWorld) -> None:
+    """Have the KMS answer nobody from now on, and ask for a pause."""
 
-    return answer
+    def answer(_: str) -> web.Response:
+        answer = world.kms.error(503)
+        answer.headers["Retry-After"] = str(PAUSE)
+        return answer
+
+    world.kms.fault = answer
 
 
 @contextmanager
@@ -52,17 +56,17 @@ def new_server(world: KeyWorld, **settings: Sequence[str]) -> Iterator[Serving]:
 @ACTIONS
 async def test_a_kms_that_was_away_looked_like_a_missing_key(world: KeyWorld, action: str) -> None:
     payloads = await payloads_of(world)
-    world.kms.fault = answering(world, 503, **{"Retry-After": "17"})
+    goes_away(world)
     with new_server(world) as server:
         answer = await asked(server, action, *payloads)
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "17")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, str(PAUSE))
         world.comes_back()
         assert from_json(await asked(server, action, *payloads)) == [plain(LARGE)]
 
 
 async def test_an_outage_hid_what_needs_no_key_of_the_kms(world: KeyWorld) -> None:
     payloads = await payloads_of(world)
-    world.kms.fault = answering(world, 503)
+    goes_away(world)
     with new_server(world) as server:
         answer = await asked(server, "decode", *payloads, *await sealed(plain_chain(), LARGE))
         placeholder, _ = map(said, from_json(answer))
@@ -73,7 +77,7 @@ async def test_an_outage_hid_what_needs_no_key_of_the_kms(world: KeyWorld) -> No
 @ACTIONS
 async def test_a_kms_that_refuses_is_not_worth_another_try(world: KeyWorld, action: str) -> None:
     payloads = await payloads_of(world)
-    world.kms.fault = answering(world, 403)
+    world.kms.fault = lambda _: world.kms.error(403)
     with new_server(world) as server:
         answer = await asked(server, action, *payloads)
     if action == "download":
@@ -116,11 +120,10 @@ async def test_a_destroyed_key_looked_like_one_that_could_be_added(world: KeyWor
 async def test_an_outage_at_the_other_end_of_nexus_looked_like_a_missing_key(
     world: KeyWorld, action: str
 ) -> None:
-    async with world.chain(max_age=300) as chain:
-        payloads = await sealed(chain, LARGE, scope=Scope("billing"))
-    await payloads_of(world)
-    world.kms.fault = answering(world, 503)
+    own, payloads = await payloads_of(world), await payloads_of(world, "billing")
     with new_server(world, nexus_namespaces=["billing", "shipping"]) as server:
+        assert from_json(await asked(server, action, *own)) == [plain(LARGE)]
+        goes_away(world)
         answer = await asked(server, action, *payloads)
         assert answer.status_code == 503
         world.comes_back()
