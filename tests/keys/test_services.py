@@ -84,12 +84,14 @@ async def test_without_a_version_that_encrypts_no_key_was_destroyed(google_kms: 
 
 async def test_what_googles_token_server_says_was_the_stores_fault(google_kms: GoogleKmsServer) -> None:
     class Refused(Credentials):
+        later = False
+
         def refresh(self, request: object) -> None:
-            raise RefreshError("internal", retryable=self.quota_project_id == "later")  # type: ignore[no-untyped-call]
+            raise RefreshError("internal", retryable=self.later)  # type: ignore[no-untyped-call]
 
     for later in (True, False):
         credentials = Refused()  # type: ignore[no-untyped-call]
-        credentials._quota_project_id = "later" if later else None
+        credentials.later = later
         service = GoogleKms(NAME, credentials=credentials, endpoint_url=google_kms.endpoint)
         with pytest.raises(KeyServiceError, match="credentials") as caught:
             await service.wrap(SECRET, CONTEXT)
