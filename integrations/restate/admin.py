@@ -6,11 +6,13 @@ from typing import Any, Final, Self
 
 import httpx
 
-from coatcheck.errors import CoatcheckError
+from coatcheck.errors import CoatcheckError, ConfigError, EngineError
 
 _START: Final = '{"rows":['
 _END: Final = "]}"
 _MOST_OF_A_MESSAGE: Final = 1000
+_LATER: Final = {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS}
+"""Statuses that are worth another try, beside those of a server at fault."""
 _CONNECT_SECONDS: Final = 30.0
 _SILENT_SECONDS: Final = 900.0
 """Seconds for a query: one that finds nothing sends nothing until it has looked at everything."""
@@ -41,7 +43,8 @@ class Admin:
         """Return the cluster's name; empty if the server does not say.
 
         Raises:
-            CoatcheckError: The server does not answer.
+            EngineError: The server does not answer.
+            ConfigError: The URL is not one.
         """
         try:
             answer = await self._http.get("/cluster-health", headers={"Accept": "application/json"})
@@ -56,16 +59,18 @@ class Admin:
         """Yield the rows of a query as they arrive; null columns are left out.
 
         Raises:
-            CoatcheckError: The server refuses the query, does not answer, or its answer does not come to its end.
+            EngineError: The server refuses the query, does not answer, or its answer does not come to its end.
+            ConfigError: The URL is not one.
         """
         ask = self._http.stream("POST", "/query", json={"query": sql}, headers={"Accept": "application/json"})
         try:
             async with ask as answer:
                 if not answer.is_success:
                     said = (await answer.aread()).decode(errors="replace")[:_MOST_OF_A_MESSAGE]
-                    raise CoatcheckError(
+                    raise EngineError(
                         f"the Restate server says {answer.status_code}: {said}",
                         "Nothing was deleted. Check that this is the admin API of a server from 1.7 on, and its token.",
+                        retryable=answer.is_server_error or answer.status_code in _LATER,
                     )
                 async for row in rows_in(answer.aiter_text()):
                     yield row
@@ -74,7 +79,11 @@ class Admin:
 
 
 def _silent(error: Exception) -> CoatcheckError:
-    return CoatcheckError(
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return ConfigError(
+            f"the URL of Restate's admin API is not one: {error}", "Write it as http://localhost:9070."
+        )
+    return EngineError(
         f"the admin API of Restate does not answer: {error or type(error).__name__}",
         "Nothing was deleted. Check its address, and run it again.",
     )
@@ -84,7 +93,7 @@ async def rows_in(pieces: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:
     """Yield the rows in ``{"rows":[...]}``, with no more than one in memory.
 
     Raises:
-        CoatcheckError: The answer has another form, or ends too early.
+        EngineError: The answer has another form, or ends too early.
     """
     decode = JSONDecoder().raw_decode
     text, begun = "", False
@@ -104,6 +113,6 @@ async def rows_in(pieces: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:
             at = end
         text = text[at:]
     if not begun or text.strip() != _END:
-        raise CoatcheckError(
+        raise EngineError(
             "the answer of Restate's admin API is incomplete", "Nothing was deleted. Run it again."
         )

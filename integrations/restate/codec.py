@@ -7,7 +7,7 @@ from restate.exceptions import SdkInternalException
 from restate.server_context import restate_context_is_replaying
 
 from coatcheck.chain import Chain
-from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, LimitExceeded
+from coatcheck.errors import CoatcheckError, FormatError, IntegrityError, KeyDestroyed, LimitExceeded
 from coatcheck.format.wire import is_ours, is_reference
 from coatcheck.integrations.restate.attempt import check_lease, flush
 from coatcheck.integrations.restate.durability_gate import current_gate
@@ -15,8 +15,9 @@ from coatcheck.integrations.restate.scopes import current_name, current_scope, n
 from coatcheck.scope import Scope
 
 _FOR_GOOD = (FormatError, IntegrityError, LimitExceeded)
-"""Errors that no other attempt can fix."""
+"""Errors that a handler may see: only the value itself can be mended."""
 _TOO_LARGE = 413
+_GONE = 410
 
 
 class ClaimCheckCodec(JournalValueCodec):
@@ -64,6 +65,7 @@ class ClaimCheckCodec(JournalValueCodec):
         """Return the value that ``buf`` stands for; ``buf`` itself if it is not ours. Called by the SDK.
 
         Raises:
+            TerminalError: Its key was destroyed: no attempt can ever read it.
             CoatcheckError: It was tampered with, is too large, or came in the clear where the chain takes only what is
                 sealed. On a handler's input that ends the invocation.
             SdkInternalException: It cannot be read now. The attempt was given up, and the server makes another one.
@@ -83,6 +85,8 @@ class ClaimCheckCodec(JournalValueCodec):
         except CoatcheckError as error:
             if gate is None or isinstance(error, _FOR_GOOD):
                 raise
+            if isinstance(error, KeyDestroyed):
+                raise TerminalError(str(error), _GONE) from error
             # Steps that are done come first: an attempt that is given up with their results would run them again.
             await flush()
             await gate.settled()

@@ -50,7 +50,7 @@ class RestateRuns(LiveRuns):
         """See :meth:`LiveRuns.origins`: the cluster's name, since Restate has no IDs of clusters.
 
         Raises:
-            CoatcheckError: The server refuses a query, or does not answer.
+            EngineError: The server refuses a query, or does not answer.
         """
         async with Admin(self._admin, self._token) as admin:
             async for _ in admin.rows(_ANYTHING):
@@ -62,7 +62,7 @@ class RestateRuns(LiveRuns):
         """See :meth:`LiveRuns.scopes`. Names come first: an invocation purged after that has passed on its values before.
 
         Raises:
-            CoatcheckError: The server refuses or does not answer.
+            EngineError: The server refuses or does not answer.
         """
         async with Admin(self._admin, self._token) as admin:
             async for row in admin.rows(_INVOCATIONS):

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from copy import copy
 from typing import Final, Literal, Self, get_args
 
@@ -21,7 +20,15 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 
 from coatcheck.chain import Chain
-from coatcheck.errors import CoatcheckError, ConfigError, FormatError, IntegrityError, KeyUnavailable
+from coatcheck.errors import (
+    CoatcheckError,
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    KeyDestroyed,
+    KeyUnavailable,
+    is_outage,
+)
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import is_reference
 from coatcheck.integrations.temporal.attempts import Attempts
@@ -55,7 +62,7 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
 
     An encoding error that no retry can fix becomes a non-retryable ``ApplicationError`` inside an activity. Decoding
     errors stay as they are, and the SDK retries them: a non-retryable one in a workflow would end it for good, while
-    the operator could still restore the object.
+    the operator could still restore the object. Only a destroyed key ends an activity at once.
 
     Args:
         chain: The chain for all payloads.
@@ -213,15 +220,26 @@ class ClaimCheckCodec(PayloadCodec, WithSerializationContext):
     async def _open(self, data: bytes) -> bytes:
         try:
             return await self.chain.open(data, self._scope)
-        except (IntegrityError, KeyUnavailable):
+        except (IntegrityError, KeyUnavailable) as error:
             if self._scope.run is not None:
                 raise
+            refusals: list[CoatcheckError] = [error]
             # What is of another tenant is found out by its authentication, before anything is fetched; by its key, where each
             # tenant has keys of its own.
             for namespace in self.nexus_namespaces:
-                with suppress(IntegrityError, KeyUnavailable):
+                try:
                     return await self.chain.open(data, Scope(namespace))
-            raise
+                except (IntegrityError, KeyUnavailable) as refusal:
+                    refusals.append(refusal)
+            raise _most_telling(refusals)  # noqa: B904 - one of those that were caught
+
+
+def _most_telling(refusals: Sequence[CoatcheckError]) -> CoatcheckError:
+    """Return what to say of a payload that opens in no namespace: a namespace whose key cannot be had may be its own."""
+    for refusal in refusals:
+        if is_outage(refusal):
+            return refusal
+    return next((refusal for refusal in refusals if isinstance(refusal, KeyDestroyed)), refusals[0])
 
 
 def _scope_of(context: SerializationContext, default: Scope) -> Scope:

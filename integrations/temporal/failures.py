@@ -6,7 +6,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DefaultFailureConverterWithEncodedAttributes, PayloadConverter
 from temporalio.exceptions import ApplicationError
 
-from coatcheck.errors import CoatcheckError, readable_error
+from coatcheck.errors import CoatcheckError, KeyDestroyed, readable_error
 
 _SAID_BY_THE_SDK: Final = {"Failed decoding arguments", "Failed decoding heartbeat details"}
 """Messages of the errors that the SDK raises from ours, in activities."""
@@ -17,6 +17,9 @@ class ClaimCheckFailureConverter(DefaultFailureConverterWithEncodedAttributes):
 
     They contain no payload, and their reader often lacks the key: a worker with a wrong key would encrypt the message that
     says so under that very key. Their stack traces and causes stay in the log of the process.
+
+    Whatever cannot be opened may be mended while Temporal retries, except where the key was destroyed: that is the end of
+    an activity, whatever its retry policy.
     """
 
     def to_failure(
@@ -36,4 +39,4 @@ class ClaimCheckFailureConverter(DefaultFailureConverterWithEncodedAttributes):
             return
         failure.application_failure_info.non_retryable = (
             isinstance(exception, ApplicationError) and exception.non_retryable
-        )
+        ) or isinstance(ours or exception.__cause__, KeyDestroyed)

@@ -23,7 +23,6 @@ rebuilt, do not sweep until it is complete.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Final
 
 from temporalio.api.common.v1 import Link, WorkflowExecution
@@ -47,7 +46,8 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from coatcheck.errors import CoatcheckError, ConfigError
+from coatcheck.errors import ConfigError
+from coatcheck.integrations.temporal.refusals import engine_errors
 from coatcheck.integrations.temporal.scopes import ENGINE, workflow_scope
 from coatcheck.retention.live import LiveRuns, Origin, RunTag, Series, run_tags_in
 from coatcheck.runtime.concurrency import all_at_once
@@ -58,6 +58,7 @@ _SCHEDULES: Final = 100
 _NAMESPACES: Final = 100
 _HISTORIES_AT_ONCE: Final = 16
 _SYSTEM: Final = "temporal-system"
+_TODO: Final = "Nothing was deleted. Check the namespaces, and the permissions of the credentials."
 
 
 class TemporalRuns(LiveRuns):
@@ -92,9 +93,9 @@ class TemporalRuns(LiveRuns):
         """See :meth:`LiveRuns.origins`: the cluster's ID, if the credentials may see it, and the namespaces'.
 
         Raises:
-            CoatcheckError: The server refuses or does not answer, or has no such namespace.
+            EngineError: The server refuses or does not answer, or has no such namespace.
         """
-        with _in_words():
+        with engine_errors(_TODO):
             cluster = await self._cluster()
             return {
                 namespace: Origin(cluster, await self._id_of(namespace) or "") for namespace in self.tenants
@@ -128,9 +129,9 @@ class TemporalRuns(LiveRuns):
 
         Raises:
             ConfigError: There may be Nexus callers in namespaces that were not named.
-            CoatcheckError: The server refuses or does not answer.
+            EngineError: The server refuses or does not answer.
         """
-        with _in_words():
+        with engine_errors(_TODO):
             if not self._callers_listed:
                 await self._check_callers()
             for namespace in self.tenants:
@@ -355,15 +356,3 @@ def _scopes(
     for where, workflow_id in workflows:
         if workflow_id and (where or namespace) in tenants:
             yield workflow_scope(where or namespace, workflow_id)
-
-
-@contextmanager
-def _in_words() -> Iterator[None]:
-    """Turn a refusal by the server into an error of ours."""
-    try:
-        yield
-    except RPCError as error:
-        raise CoatcheckError(
-            f"the Temporal server says {error.status.name.lower().replace('_', ' ')}: {error.message}",
-            "Nothing was deleted. Check the namespaces, and the permissions of the credentials.",
-        ) from None

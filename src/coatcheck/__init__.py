@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from coatcheck.errors import CheckpointConflict as CheckpointConflict
     from coatcheck.errors import CoatcheckError as CoatcheckError
     from coatcheck.errors import ConfigError as ConfigError
+    from coatcheck.errors import EngineError as EngineError
     from coatcheck.errors import FormatError as FormatError
     from coatcheck.errors import IntegrityError as IntegrityError
+    from coatcheck.errors import KeyDestroyed as KeyDestroyed
+    from coatcheck.errors import KeyServiceError as KeyServiceError
     from coatcheck.errors import KeyUnavailable as KeyUnavailable
     from coatcheck.errors import LimitExceeded as LimitExceeded
     from coatcheck.errors import PayloadNotFound as PayloadNotFound
@@ -94,8 +97,11 @@ _HOMES = {
         "CheckpointConflict",
         "CoatcheckError",
         "ConfigError",
+        "EngineError",
         "FormatError",
         "IntegrityError",
+        "KeyDestroyed",
+        "KeyServiceError",
         "KeyUnavailable",
         "LimitExceeded",
         "PayloadNotFound",

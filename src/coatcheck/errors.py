@@ -4,10 +4,13 @@ CoatcheckError
 ├── ConfigError          the chain, a keyring or a store is set up wrongly
 ├── FormatError          the bytes are not an envelope or reference of a known version
 ├── IntegrityError       tampered, swapped, damaged, or sealed under another key
-├── KeyUnavailable       sealed under a key that is not in the keyring, or cannot be loaded now
+├── KeyUnavailable       sealed under a key that this process does not have, or cannot have now
+│   ├── KeyDestroyed       for good: the key was destroyed on purpose
+│   └── KeyServiceError    the key service (KMS) is away or overloaded, or refuses
 ├── PayloadNotFound      the object does not exist (also a KeyError)
 ├── LimitExceeded        larger than a configured limit
 ├── CheckpointConflict   another writer saved to the same run
+├── EngineError          the engine's server is away, refuses, or answered wrongly
 └── StoreError           the store failed
     ├── StoreUnavailable   for now: down, throttled, timed out, disk full
     └── StoreDenied        until someone fixes it: credentials or permissions
@@ -23,16 +26,21 @@ class CoatcheckError(Exception):
         what: What happened, without a full stop. Never contains payload bytes or key material.
         todo: What the reader can do about it, in full sentences.
         object_id: The affected object, in hexadecimal; empty if there is none.
+        retryable: True if the same call can succeed later without a change of code or configuration; None for what is
+            usual for this kind of error.
     """
 
-    retryable: ClassVar[bool] = False
-    """True if the same call can succeed later without a change of code or configuration."""
+    _usually_retryable: ClassVar[bool] = False
 
-    def __init__(self, what: str, todo: str = "", object_id: str = "") -> None:
+    def __init__(
+        self, what: str, todo: str = "", object_id: str = "", *, retryable: bool | None = None
+    ) -> None:
         super().__init__(what, todo, object_id)
         self.what = what
         self.todo = todo
         self.object_id = object_id
+        self.retryable: bool = self._usually_retryable if retryable is None else retryable
+        """True if the same call can succeed later without a change of code or configuration."""
 
     def about(self, object_id: str) -> Self:
         """Name the object in this error unless it already names one, and return it.
@@ -41,7 +49,7 @@ class CoatcheckError(Exception):
             object_id: In hexadecimal, or another key in the store.
         """
         self.object_id = self.object_id or object_id
-        self.args = (self.what, self.todo, self.object_id, *self.args[3:])
+        self.args = (self.what, self.todo, self.object_id)
         return self
 
     def __str__(self) -> str:
@@ -62,18 +70,55 @@ class IntegrityError(CoatcheckError):
 
 
 class KeyUnavailable(CoatcheckError):  # noqa: N818 - it is a state, not a mistake
-    """The payload was sealed under a key that is not in the keyring, or that the KMS does not give now.
+    """The payload was sealed under a key that this process does not have, or cannot have now.
 
-    An operator can add or enable the key. If it was destroyed on purpose it is gone for good, and the message says so.
+    Retryable, since an operator can add or enable the key meanwhile. This is the base of everything for which a payload
+    cannot be opened or sealed for lack of a key, so one ``except KeyUnavailable`` catches all of it.
     """
 
-    retryable = True
+    _usually_retryable = True
+
+
+class KeyDestroyed(KeyUnavailable):
+    """The key was destroyed on purpose, as by ``coatcheck keys shred``. What was sealed under it is gone for good.
+
+    Never retryable, and the only error that nobody can mend.
+    """
+
+    def __init__(self, what: str, todo: str = "", object_id: str = "") -> None:
+        super().__init__(what, todo, object_id, retryable=False)
+
+
+class KeyServiceError(KeyUnavailable):
+    """The key service (KMS) that has to wrap or unwrap the key is away or overloaded; or it refuses.
+
+    Retryable, unless the service refuses: credentials or permissions.
+
+    Args:
+        what: As in :class:`CoatcheckError`.
+        todo: As in :class:`CoatcheckError`.
+        object_id: As in :class:`CoatcheckError`.
+        retry_after: Seconds to wait, as requested by the service; None if it did not say.
+        retryable: As in :class:`CoatcheckError`.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        todo: str = "",
+        object_id: str = "",
+        retry_after: float | None = None,
+        *,
+        retryable: bool | None = None,
+    ) -> None:
+        super().__init__(what, todo, object_id, retryable=retryable)
+        self.retry_after = retry_after
 
 
 class PayloadNotFound(CoatcheckError, KeyError):  # noqa: N818 - it names what happened
-    """The object does not exist. An operator may be able to restore it."""
+    """The object does not exist. Retryable, since an operator may be able to restore it."""
 
-    retryable = True
+    _usually_retryable = True
 
 
 class LimitExceeded(CoatcheckError):  # noqa: N818 - it names what happened
@@ -94,8 +139,16 @@ class CheckpointConflict(CoatcheckError):  # noqa: N818 - it names what happened
 
     def __init__(self, what: str, todo: str = "", object_id: str = "", reference: str = "") -> None:
         super().__init__(what, todo, object_id)
-        self.args = (what, todo, object_id, reference)
         self.reference = reference
+
+
+class EngineError(CoatcheckError):
+    """The engine's server is away, refuses, or answered something that cannot be its answer.
+
+    Retryable, unless the server refuses: there is no such workflow or namespace, or the credentials lack a permission.
+    """
+
+    _usually_retryable = True
 
 
 class StoreError(CoatcheckError):
@@ -103,27 +156,41 @@ class StoreError(CoatcheckError):
 
 
 class StoreUnavailable(StoreError):  # noqa: N818 - it names what happened
-    """The store is down, throttled, timed out, or full. Retrying can help.
+    """The store is down, throttled, timed out, or full. Retryable.
 
     Args:
         what: As in :class:`CoatcheckError`.
         todo: As in :class:`CoatcheckError`.
         object_id: As in :class:`CoatcheckError`.
         retry_after: Seconds to wait, as requested by the store (``Retry-After``); None if it did not say.
+        retryable: As in :class:`CoatcheckError`.
     """
 
-    retryable = True
+    _usually_retryable = True
 
     def __init__(
-        self, what: str, todo: str = "", object_id: str = "", retry_after: float | None = None
+        self,
+        what: str,
+        todo: str = "",
+        object_id: str = "",
+        retry_after: float | None = None,
+        *,
+        retryable: bool | None = None,
     ) -> None:
-        super().__init__(what, todo, object_id)
-        self.args = (what, todo, object_id, retry_after)
+        super().__init__(what, todo, object_id, retryable=retryable)
         self.retry_after = retry_after
 
 
 class StoreDenied(StoreError):  # noqa: N818 - it names what happened
-    """The store refuses: credentials or permissions. Retrying does not help."""
+    """The store refuses: credentials or permissions. Not retryable."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return True if a service is away or overloaded: it comes back by itself, and nothing has to be mended here.
+
+    A narrower question than ``retryable``, which is also True if somebody can restore an object or add a key meanwhile.
+    """
+    return isinstance(error, StoreUnavailable | KeyServiceError | EngineError) and error.retryable
 
 
 def readable_error(error: BaseException) -> CoatcheckError | None:

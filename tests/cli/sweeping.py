@@ -39,9 +39,9 @@ def run(command: str, *arguments: str | Path, given: str | None = None) -> Done:
     return Done(done.exit_code, done.stdout, done.stderr)
 
 
-def refusal(command: str, *arguments: str | Path, given: str | None = None) -> str:
+def refusal(command: str, *arguments: str | Path, given: str | None = None, code: int = 1) -> str:
     done = run(command, *arguments, given=given)
-    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert (done.code, done.out, done.err.count("\n")) == (code, "", 1)
     assert done.err.startswith(f"coatcheck sweep {command}: ")
     return done.err
 

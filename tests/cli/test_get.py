@@ -45,9 +45,9 @@ def run(*arguments: str | Path) -> Done:
     return Done(done.exit_code, done.stdout_bytes, done.stderr)
 
 
-def refusal(*arguments: str | Path) -> str:
+def refusal(*arguments: str | Path, code: int = 1) -> str:
     done = run(*arguments)
-    assert (done.code, done.out, done.err.count("\n")) == (1, b"", 1)
+    assert (done.code, done.out, done.err.count("\n")) == (code, b"", 1)
     assert done.err.startswith("coatcheck get: ")
     return done.err
 
@@ -212,7 +212,7 @@ def test_payloads_that_are_not_there(temporal_server: TemporalServer, at: tuple[
     assert "event 2 has no payload" in refusal(workflow_id, *at, "--event", "2")
     assert "event 1 has input. Choose one" in refusal(workflow_id, *at, "--event", "1", "--field", "result")
     assert "not found" in refusal("no-such-workflow", *at)
-    assert "does not answer" in refusal("x", "--address", "127.0.0.1:1")
+    assert "does not answer" in refusal("x", "--address", "127.0.0.1:1", code=75)
 
 
 def test_another_key_opens_nothing(

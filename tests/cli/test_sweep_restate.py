@@ -73,7 +73,7 @@ def test_a_server_that_is_not_there(payloads: Path) -> None:
     age(payloads)
     before = objects(payloads)
     for options in (["--delete"], []):
-        said = refusal("restate", "--admin", f"http://127.0.0.1:{free_port()}", *options)
+        said = refusal("restate", "--admin", f"http://127.0.0.1:{free_port()}", *options, code=75)
         assert "does not answer" in said
     assert objects(payloads) == before
 
@@ -81,9 +81,9 @@ def test_a_server_that_is_not_there(payloads: Path) -> None:
 def test_a_dry_run_of_a_dead_server_gave_a_table(payloads: Path) -> None:
     """While all is young, and where there is nothing at all."""
     dead = ("--admin", f"http://127.0.0.1:{free_port()}")
-    assert "does not answer" in refusal("restate", *dead)
+    assert "does not answer" in refusal("restate", *dead, code=75)
     keep("inv_young", engine="restate")
-    assert "does not answer" in refusal("restate", *dead)
+    assert "does not answer" in refusal("restate", *dead, code=75)
 
 
 def test_a_store_that_has_nothing_of_a_tenant_gave_an_empty_table(

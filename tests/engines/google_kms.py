@@ -37,8 +37,8 @@ class GoogleKmsServer:
         self.keys[name] = [os.urandom(32)]
         return name
 
-    def error(self, code: int, status: str = "") -> web.Response:
-        said = {"code": code, "message": "no", "status": status or _STATUS.get(code, "INTERNAL")}
+    def error(self, code: int, status: str = "", message: str = "no") -> web.Response:
+        said = {"code": code, "message": message, "status": status or _STATUS.get(code, "INTERNAL")}
         return web.json_response({"error": said}, status=code)
 
     async def serve(self, request: web.Request) -> web.Response:
@@ -57,11 +57,15 @@ class GoogleKmsServer:
             return self.error(400)
         return self._encrypt(name, data, bound) if verb == "encrypt" else self._decrypt(name, data, bound)
 
+    def _destroyed(self, name: str, version: int) -> web.Response:
+        said = f"{name}/cryptoKeyVersions/{version} is not enabled, current state is: DESTROYED."
+        return self.error(400, "FAILED_PRECONDITION", said)
+
     def _encrypt(self, name: str, data: bytes, bound: bytes) -> web.Response:
         version = len(self.keys[name])
         secret = self.keys[name][-1]
         if secret is None:
-            return self.error(400, "FAILED_PRECONDITION")
+            return self._destroyed(name, version)
         nonce = os.urandom(12)
         sealed = bytes((version,)) + nonce + AESGCM(secret).encrypt(nonce, data, bound)
         verified = {"verifiedPlaintextCrc32c": True, "verifiedAdditionalAuthenticatedDataCrc32c": True}
@@ -72,7 +76,7 @@ class GoogleKmsServer:
             return self.error(400)
         secret = self.keys[name][data[0] - 1]
         if secret is None:
-            return self.error(400, "FAILED_PRECONDITION")
+            return self._destroyed(name, data[0])
         try:
             opened = AESGCM(secret).decrypt(data[1:13], data[13:], bound)
         except InvalidTag:

@@ -9,6 +9,8 @@ from coatcheck import (
     Chain,
     Encrypt,
     IntegrityError,
+    KeyDestroyed,
+    KeyServiceError,
     KeyUnavailable,
     MemoryStore,
     Offload,
@@ -142,7 +144,7 @@ async def test_a_key_that_is_about_to_be_too_old_serves_through_an_outage_until_
         assert await chain.decode(journal, SCOPE) == PAYLOAD
     assert len(world.server.asked) == asked
     clock.now = keys.max_age
-    with pytest.raises(KeyUnavailable, match="answers 503"):
+    with pytest.raises(KeyServiceError, match="answers 503"):
         await chain.decode(journal, SCOPE)
     world.server.fault = lambda _: None
     assert await chain.decode(journal, SCOPE) == PAYLOAD
@@ -169,5 +171,33 @@ async def test_a_key_that_was_destroyed_is_let_go_of_when_it_is_renewed(world: W
     await world.process()[1].shred(SCOPE.tenant)
     assert await chain.decode(journal, SCOPE) == PAYLOAD
     clock.now = keys.max_age * 0.95
-    with pytest.raises(KeyUnavailable, match="destroyed"):
+    with pytest.raises(KeyDestroyed, match="destroyed"):
         await chain.decode(journal, SCOPE)
+
+
+async def test_a_destroyed_key_that_was_asked_for_again_was_a_missing_one(world: World) -> None:
+    """Findings are remembered for a while, as what they are."""
+    chain, keys = world.process()
+    journal = await chain.encode(PAYLOAD, SCOPE)
+    await keys.shred(SCOPE.tenant)
+    reader, _ = world.process()
+    errors = []
+    for _ in range(3):
+        with pytest.raises(KeyDestroyed) as caught:
+            await reader.decode(journal, SCOPE)
+        assert not caught.value.retryable
+        errors.append(caught.value)
+    assert len({id(error) for error in errors}) == 3
+    assert len({str(error) for error in errors}) == 1
+
+
+async def test_a_service_that_refuses_was_asked_until_the_key_was_too_old(world: World) -> None:
+    """An outage is ridden out with the cached key; a refusal is for somebody to mend, and is said at once."""
+    chain, keys = world.process(deadline=1.0)
+    clock = keys._cache._clock = Clock()
+    journal = await chain.encode(PAYLOAD, SCOPE)
+    world.server.fault = lambda _: world.server.error(403)
+    clock.now = keys.max_age * 0.95
+    with pytest.raises(KeyServiceError, match="PERMISSION_DENIED") as caught:
+        await chain.decode(journal, SCOPE)
+    assert not caught.value.retryable

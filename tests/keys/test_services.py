@@ -2,8 +2,17 @@
 
 import pytest
 from aiohttp import web
+from google.auth.credentials import Credentials
+from google.auth.exceptions import RefreshError
 
-from coatcheck import ConfigError, IntegrityError, KeyUnavailable, StoreDenied, StoreUnavailable
+from coatcheck import (
+    CoatcheckError,
+    ConfigError,
+    IntegrityError,
+    KeyDestroyed,
+    KeyServiceError,
+    KeyUnavailable,
+)
 from coatcheck.keys.aws import AwsKms
 from coatcheck.keys.google import GoogleKms
 from tests.engines.aws_kms import AwsKmsServer, session
@@ -38,22 +47,56 @@ async def test_what_was_moved_or_damaged_is_not_unwrapped(kms: Kms) -> None:
     with pytest.raises(IntegrityError):
         await service.unwrap(wrapped[:-1] + bytes((wrapped[-1] ^ 1,)), CONTEXT)
     other = kms.new()
-    with pytest.raises((IntegrityError, StoreDenied)):
+    with pytest.raises((IntegrityError, KeyServiceError)):
         await other.unwrap(wrapped, CONTEXT)
     for one in (service, other):
         await one.close()
 
 
-async def test_a_version_of_googles_that_is_destroyed_is_unavailable(google_kms: GoogleKmsServer) -> None:
+async def test_a_version_of_googles_that_is_destroyed_was_said_to_be_worth_retrying(
+    google_kms: GoogleKmsServer,
+) -> None:
     name = google_kms.new_key()
     service = GoogleKms(name, endpoint_url=google_kms.endpoint)
     wrapped = await service.wrap(SECRET, CONTEXT)
     google_kms.keys[name].append(bytes(32))
     assert await service.unwrap(wrapped, CONTEXT) == SECRET
     google_kms.keys[name][0] = None
-    with pytest.raises(KeyUnavailable, match=r"FAILED_PRECONDITION.*Enable the version"):
+    with pytest.raises(KeyDestroyed, match="has destroyed the version"):
         await service.unwrap(wrapped, CONTEXT)
+    # One that waits for its destruction can be restored.
+    google_kms.fault = lambda _: google_kms.error(400, "FAILED_PRECONDITION", "... DESTROY_SCHEDULED.")
+    with pytest.raises(KeyUnavailable, match=r"FAILED_PRECONDITION.*Enable the version") as caught:
+        await service.unwrap(wrapped, CONTEXT)
+    assert caught.value.retryable
     await service.close()
+
+
+async def test_without_a_version_that_encrypts_no_key_was_destroyed(google_kms: GoogleKmsServer) -> None:
+    name = google_kms.new_key()
+    google_kms.keys[name][0] = None
+    service = GoogleKms(name, endpoint_url=google_kms.endpoint)
+    with pytest.raises(KeyUnavailable, match="FAILED_PRECONDITION") as caught:
+        await service.wrap(SECRET, CONTEXT)
+    assert caught.value.retryable
+    await service.close()
+
+
+async def test_what_googles_token_server_says_was_the_stores_fault(google_kms: GoogleKmsServer) -> None:
+    class Refused(Credentials):
+        later = False
+
+        def refresh(self, request: object) -> None:
+            raise RefreshError("internal", retryable=self.later)  # type: ignore[no-untyped-call]
+
+    for later in (True, False):
+        credentials = Refused()  # type: ignore[no-untyped-call]
+        credentials.later = later
+        service = GoogleKms(NAME, credentials=credentials, endpoint_url=google_kms.endpoint)
+        with pytest.raises(KeyServiceError, match="credentials") as caught:
+            await service.wrap(SECRET, CONTEXT)
+        assert caught.value.retryable is later
+        await service.close()
 
 
 async def test_a_key_of_aws_that_is_not_there_is_unavailable(aws_kms: AwsKmsServer) -> None:
@@ -66,28 +109,33 @@ async def test_a_key_of_aws_that_is_not_there_is_unavailable(aws_kms: AwsKmsServ
 
 ARN = "arn:aws:kms:eu-central-1:123456789012:key/0000"
 NAME = "projects/p/locations/l/keyRings/r/cryptoKeys/k"
+AWAY = (KeyServiceError, True)
+DENIED = (KeyServiceError, False)
 
 
 @pytest.mark.parametrize(
     ("status", "code", "expected"),
     [
-        (400, "AccessDeniedException", StoreDenied),
-        (400, "UnrecognizedClientException", StoreDenied),
-        (400, "ThrottlingException", StoreUnavailable),
-        (400, "LimitExceededException", StoreUnavailable),
+        (400, "AccessDeniedException", DENIED),
+        (400, "UnrecognizedClientException", DENIED),
+        (400, "ThrottlingException", AWAY),
+        (400, "LimitExceededException", AWAY),
         # moto encrypts with a key that is disabled, or waits for its deletion; AWS does not.
-        (400, "DisabledException", KeyUnavailable),
-        (400, "KMSInvalidStateException", KeyUnavailable),
-        (500, "KMSInternalException", StoreUnavailable),
-        (503, "DependencyTimeoutException", StoreUnavailable),
+        (400, "DisabledException", (KeyUnavailable, True)),
+        (400, "KMSInvalidStateException", (KeyUnavailable, True)),
+        (500, "KeyUnavailableException", AWAY),
+        (500, "KMSInternalException", AWAY),
+        (503, "DependencyTimeoutException", AWAY),
     ],
 )
-async def test_what_aws_answers_in_our_terms(status: int, code: str, expected: type[Exception]) -> None:
+async def test_what_aws_answers_in_our_terms(
+    status: int, code: str, expected: tuple[type[CoatcheckError], bool]
+) -> None:
     async with responding(status, f'{{"__type": "{code}"}}', {"x-amzn-RequestId": "1"}) as endpoint:
         service = AwsKms(ARN, session=session(), endpoint_url=endpoint)
-        with pytest.raises(expected, match=code) as caught:
+        with pytest.raises(CoatcheckError, match=code) as caught:
             await service.wrap(SECRET, CONTEXT)
-        assert type(caught.value) is expected
+        assert (type(caught.value), caught.value.retryable) == expected
         assert caught.value.__context__ is None
         await service.close()
 
@@ -95,22 +143,22 @@ async def test_what_aws_answers_in_our_terms(status: int, code: str, expected: t
 @pytest.mark.parametrize(
     ("code", "status", "expected"),
     [
-        (403, "PERMISSION_DENIED", StoreDenied),
-        (404, "NOT_FOUND", KeyUnavailable),
-        (400, "FAILED_PRECONDITION", KeyUnavailable),
-        (429, "RESOURCE_EXHAUSTED", StoreUnavailable),
-        (503, "UNAVAILABLE", StoreUnavailable),
-        (400, "INVALID_ARGUMENT", ConfigError),
+        (403, "PERMISSION_DENIED", DENIED),
+        (404, "NOT_FOUND", (KeyUnavailable, True)),
+        (400, "FAILED_PRECONDITION", (KeyUnavailable, True)),
+        (429, "RESOURCE_EXHAUSTED", AWAY),
+        (503, "UNAVAILABLE", AWAY),
+        (400, "INVALID_ARGUMENT", (ConfigError, False)),
     ],
 )
 async def test_what_google_answers_in_our_terms(
-    google_kms: GoogleKmsServer, code: int, status: str, expected: type[Exception]
+    google_kms: GoogleKmsServer, code: int, status: str, expected: tuple[type[CoatcheckError], bool]
 ) -> None:
     google_kms.fault = lambda _: google_kms.error(code, status)
     service = GoogleKms(NAME, endpoint_url=google_kms.endpoint)
-    with pytest.raises(expected, match=rf"answers {code} {status}") as caught:
+    with pytest.raises(CoatcheckError, match=rf"answers {code} {status}") as caught:
         await service.wrap(SECRET, CONTEXT)
-    assert type(caught.value) is expected
+    assert (type(caught.value), caught.value.retryable) == expected
     await service.close()
 
 
@@ -130,7 +178,7 @@ async def test_a_damaged_answer_of_google_is_not_taken_for_a_key(
 ) -> None:
     google_kms.fault = lambda _: web.Response(text=body)
     service = GoogleKms(NAME, endpoint_url=google_kms.endpoint)
-    with pytest.raises(StoreUnavailable, match="damaged in transit"):
+    with pytest.raises(KeyServiceError, match="damaged in transit"):
         await service.unwrap(b"wrapped", CONTEXT)
     await service.close()
 
@@ -141,7 +189,7 @@ async def test_a_service_that_is_not_there_is_worth_retrying() -> None:
         AwsKms(ARN, session=session(), endpoint_url=endpoint),
         GoogleKms(NAME, endpoint_url=endpoint),
     ):
-        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        with pytest.raises(KeyServiceError, match="cannot be reached"):
             await service.wrap(SECRET, CONTEXT)
         await service.close()
 

@@ -1,23 +1,33 @@
 """A tenant is shredded while engines hold what was sealed for it: typed errors, no other bytes, and nobody else notices."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import inngest
 import pytest
 from inngest import Context
 from restate import ObjectContext, ObjectSharedContext, VirtualObject
+from temporalio import workflow
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.exceptions import ActivityError, RetryState
+from temporalio.worker import Worker
 
 from coatcheck import Chain, Encrypt, GoogleKms, MemoryStore, Offload, PayloadCache, TenantKeys, Zstd
 from coatcheck.integrations.inngest import claim_check
 from coatcheck.integrations.inngest.failures import open_message
 from coatcheck.integrations.restate import ClaimCheck
+from coatcheck.integrations.temporal import ClaimCheckPlugin
 from tests.engines.google_kms import GoogleKmsServer
 from tests.engines.inngest import InngestServer
 from tests.engines.restate import RestateServer
+from tests.engines.temporal import TemporalServer
 from tests.integrations.inngest.serving import new_app, served
-from tests.integrations.restate.hosting import hosting, until
+from tests.integrations.restate.hosting import hosting
+from tests.integrations.temporal.everything import ACTIVITIES
 
 LARGE = "payload " * 1_000
 TENANTS = ("mine", "theirs")
@@ -58,7 +68,7 @@ async def processes(google_kms: GoogleKmsServer) -> AsyncIterator[Processes]:
     await made.close()
 
 
-async def test_restate_goes_on_trying_and_says_why(
+async def test_restate_tried_for_ever_what_nobody_can_ever_read(
     restate_server: RestateServer, processes: Processes
 ) -> None:
     def service(tenant: str) -> tuple[VirtualObject, Any, Any]:
@@ -94,21 +104,47 @@ async def test_restate_goes_on_trying_and_says_why(
             if tenant == "theirs":
                 assert await client.object_call(recall, "k", None) == LARGE
                 continue
-            sent = (await outside.post(f"/Kept-{tenant}/k/recall/send")).json()["invocationId"]
-            query = f"select status, last_failure from sys_invocation where id = '{sent}'"  # noqa: S608 - ours
-            rows: list[dict[str, Any]] = []
-
-            async def failed(query: str = query, rows: list[dict[str, Any]] = rows) -> bool:
-                rows[:] = await restate_server.query(query)
-                return bool(rows) and bool(rows[0].get("last_failure"))
-
-            await until(failed)
-            assert "KeyUnavailable" in rows[0]["last_failure"]
-            assert "was destroyed on" in rows[0]["last_failure"]
-            assert rows[0]["status"] != "completed"
+            answer = await outside.post(f"/Kept-{tenant}/k/recall", timeout=60)
+            assert answer.status_code == 410
+            assert "was destroyed on" in answer.text
+            assert "gone for good" in answer.text
 
 
-async def test_inngest_ends_the_run_after_its_retries_and_says_why(
+@workflow.defn(sandboxed=False)
+class Elsewhere:
+    """Has its activity done by another worker, and tries again for as long as it takes."""
+
+    @workflow.run
+    async def run(self, queue: str) -> str:
+        done: str = await workflow.execute_activity(
+            "echo", LARGE, task_queue=queue, schedule_to_close_timeout=timedelta(minutes=10)
+        )
+        return done
+
+
+async def test_an_activity_was_tried_for_ever_with_arguments_that_nobody_can_ever_read(
+    temporal_server: TemporalServer, processes: Processes
+) -> None:
+    plugin = ClaimCheckPlugin(processes.chain())
+    client = await Client.connect(temporal_server.address, plugins=[plugin])
+    queue = f"shredded-{uuid4()}"
+    async with Worker(client, task_queue=queue, workflows=[Elsewhere]):
+        handle = await client.start_workflow(Elsewhere.run, f"{queue}-activities", id=queue, task_queue=queue)
+        async with asyncio.timeout(60):
+            while not (await handle.describe()).raw_description.pending_activities:  # noqa: ASYNC110 - the server says when
+                await asyncio.sleep(0.05)
+        await processes.shred("default")
+        late = await Client.connect(temporal_server.address, plugins=[ClaimCheckPlugin(processes.chain())])
+        async with Worker(late, task_queue=f"{queue}-activities", activities=ACTIVITIES):
+            with pytest.raises(WorkflowFailureError) as caught:
+                await handle.result()
+    failed = caught.value.cause
+    assert isinstance(failed, ActivityError)
+    assert failed.retry_state is RetryState.NON_RETRYABLE_FAILURE
+    assert "was destroyed on" in str(failed.__cause__ and failed.__cause__.__cause__)
+
+
+async def test_inngest_ends_the_run_at_once_and_says_why(
     inngest_server: InngestServer, processes: Processes
 ) -> None:
     runs: dict[str, dict[str, Any]] = {}

@@ -13,13 +13,14 @@ from coatcheck import (
     Encrypt,
     FormatError,
     IntegrityError,
+    KeyDestroyed,
     KeyService,
+    KeyServiceError,
     KeyUnavailable,
     MemoryStore,
     Offload,
     PayloadCache,
     Scope,
-    StoreDenied,
     TenantKeys,
     Zstd,
 )
@@ -194,7 +195,7 @@ async def test_a_shredded_tenant_is_unreadable_and_nobody_else(world: World) -> 
         assert len(wrapped & set(left)) == 1
     async with world.chain() as after:
         for journal in mine:
-            with pytest.raises(KeyUnavailable, match=r"destroyed on .*gone for good"):
+            with pytest.raises(KeyDestroyed, match=r"destroyed on .*gone for good"):
                 await after.decode(journal, SCOPE)
         assert [await after.decode(journal, OTHER) for journal in theirs] == [SMALL, LARGE]
         # The tenant may come back; it gets another key.
@@ -212,7 +213,7 @@ async def test_a_process_that_holds_a_shredded_key_lets_go_of_it_in_time(world: 
         assert await chain.decode(journal, SCOPE) == SMALL
         cache = chain._policy.sealing._keyring._cache  # type: ignore[attr-defined]
         cache._clock = lambda now=cache._clock: now() + 1
-        with pytest.raises(KeyUnavailable, match="destroyed"):
+        with pytest.raises(KeyDestroyed, match="destroyed"):
             await chain.decode(journal, SCOPE)
 
 
@@ -385,12 +386,13 @@ async def test_a_service_that_stays_away_or_refuses_is_told_apart(
 ) -> None:
     google_kms.fault = lambda _: google_kms.error(503)
     async with google_world.chain(deadline=1.0) as chain:
-        with pytest.raises(KeyUnavailable, match=r"answers 503.*Retry") as caught:
+        with pytest.raises(KeyServiceError, match=r"answers 503.*Retry") as caught:
             await chain.encode(SMALL, SCOPE)
         assert caught.value.retryable
         google_kms.fault = lambda _: google_kms.error(403)
-        with pytest.raises(StoreDenied, match="PERMISSION_DENIED"):
+        with pytest.raises(KeyServiceError, match="PERMISSION_DENIED") as caught:
             await chain.encode(SMALL, SCOPE)
+        assert not caught.value.retryable
     assert await keys_in(google_world.store) == []
 
 

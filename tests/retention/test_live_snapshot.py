@@ -63,8 +63,10 @@ async def test_what_was_not_recorded_is_no_empty_record() -> None:
     await recorded(store, [], 1)
     assert [prefix async for prefix in RecordedScopes(store, TENANT, "sweep", "0").prefixes(ADDRESSES)] == []
     for sweep, part in (("other", "0"), ("sweep", "00")):
-        with pytest.raises(PayloadNotFound):
+        with pytest.raises(PayloadNotFound) as caught:
             [prefix async for prefix in RecordedScopes(store, TENANT, sweep, part).prefixes(ADDRESSES)]
+        # No attempt at the same step makes one: the sweep begins anew.
+        assert not caught.value.retryable
 
 
 async def test_a_damaged_record_is_an_error() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coatcheck import StoreDenied
+from coatcheck import StoreDenied, StoreUnavailable
 from coatcheck.runtime.single_flight import SingleFlight
 
 
@@ -143,3 +143,21 @@ def test_event_loops_do_not_share_flights() -> None:
         return await flight.run("k", work)
 
     assert [asyncio.run(ask()) for _ in range(3)] == [1, 1, 1]
+
+
+async def test_an_error_that_several_share_named_the_object_of_one_of_them() -> None:
+    flight: SingleFlight[int] = SingleFlight()
+
+    async def fail() -> int:
+        await asyncio.sleep(0)
+        raise StoreUnavailable("it is down", retry_after=3)
+
+    async def ask(object_id: str) -> StoreUnavailable:
+        try:
+            await flight.run("k", fail)
+        except StoreUnavailable as error:
+            return error.about(object_id)
+        raise AssertionError
+
+    errors = await asyncio.gather(*map(ask, ("aa", "bb", "cc")))
+    assert [(error.object_id, error.retry_after) for error in errors] == [("aa", 3), ("bb", 3), ("cc", 3)]

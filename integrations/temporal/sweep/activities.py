@@ -11,14 +11,7 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
 from coatcheck.chain import Chain
-from coatcheck.errors import (
-    CoatcheckError,
-    ConfigError,
-    IntegrityError,
-    LimitExceeded,
-    PayloadNotFound,
-    StoreDenied,
-)
+from coatcheck.errors import CoatcheckError
 from coatcheck.integrations.temporal.live_runs import TemporalRuns
 from coatcheck.integrations.temporal.scopes import ENGINE
 from coatcheck.integrations.temporal.sweep.options import ACT, ASK, FORGET, LOOK, Part, SweepOptions
@@ -34,8 +27,6 @@ from coatcheck.storage.client import StoreClient
 from coatcheck.storage.prefixes import ScopePrefixes
 
 _HEARTBEAT_EVERY: Final = HEARTBEAT_TIMEOUT.total_seconds() / 5
-_FINAL: Final = (ConfigError, IntegrityError, LimitExceeded, PayloadNotFound, StoreDenied)
-"""Errors that no other attempt can fix."""
 
 
 class SweepActivities:
@@ -157,7 +148,7 @@ async def _at_work() -> AsyncIterator[Progress]:
         yield progress
     except CoatcheckError as error:
         raise ApplicationError(
-            str(error), type=type(error).__name__, non_retryable=isinstance(error, _FINAL)
+            str(error), type=type(error).__name__, non_retryable=not error.retryable
         ) from None
     finally:
         beating.cancel()

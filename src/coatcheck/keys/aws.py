@@ -11,9 +11,8 @@ from coatcheck.errors import (
     CoatcheckError,
     ConfigError,
     IntegrityError,
+    KeyServiceError,
     KeyUnavailable,
-    StoreDenied,
-    StoreUnavailable,
 )
 from coatcheck.keys.kms import KeyService
 from coatcheck.runtime.aws_session import new_session
@@ -33,13 +32,12 @@ _READ_SECONDS: Final = 5
 _SERVER_ERROR: Final = 500
 
 # The errors that AWS documents for Decrypt, Encrypt and GenerateDataKey, and those common to all of KMS.
-_GONE: Final = frozenset(
-    {"DisabledException", "KMSInvalidStateException", "KeyUnavailableException", "NotFoundException"}
-)
+_GONE: Final = frozenset({"DisabledException", "KMSInvalidStateException", "NotFoundException"})
 _FOREIGN: Final = frozenset({"IncorrectKeyException", "InvalidCiphertextException"})
 _LATER: Final = frozenset(
     {
         "DependencyTimeoutException",
+        "KeyUnavailableException",
         "LimitExceededException",
         "RequestTimeout",
         "Throttling",
@@ -160,7 +158,7 @@ class AwsKms(KeyService):
             failure = (
                 self._untrusted()
                 if untrusted
-                else StoreUnavailable(
+                else KeyServiceError(
                     f"{self.kind} cannot be reached ({type(error).__name__})", "Retry; check the network."
                 )
             )
@@ -209,8 +207,9 @@ class AwsKms(KeyService):
         if code in _GONE:
             return KeyUnavailable(said, "Enable the key, or cancel its deletion.")
         if code in _LATER or status >= _SERVER_ERROR:
-            return StoreUnavailable(said, "Retry after a pause.")
-        return StoreDenied(
+            return KeyServiceError(said, "Retry after a pause.")
+        return KeyServiceError(
             said,
             "Allow kms:GenerateDataKey, kms:Decrypt and kms:Encrypt in the key's policy or the role's.",
+            retryable=False,
         )

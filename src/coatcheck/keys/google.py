@@ -12,6 +12,8 @@ from coatcheck.errors import (
     CoatcheckError,
     ConfigError,
     IntegrityError,
+    KeyDestroyed,
+    KeyServiceError,
     KeyUnavailable,
     StoreDenied,
     StoreUnavailable,
@@ -29,6 +31,8 @@ _NAME: Final = re.compile(
     r"projects/[A-Za-z0-9:._-]+/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}"
 )
 _STATUS: Final = re.compile(r"[A-Z_]{1,40}")
+_DESTROYED: Final = b"current state is: DESTROYED."
+"""End of Google's message for a version that is gone for good. One that waits for that is ``DESTROY_SCHEDULED``."""
 _CONNECTIONS: Final = 16
 _SECONDS: Final = 5.0
 
@@ -110,14 +114,18 @@ class GoogleKms(KeyService):
             "additionalAuthenticatedData": base64.b64encode(bound).decode(),
             "additionalAuthenticatedDataCrc32c": _crc32c(bound),
         }
-        answer = await self._client.ask(
-            "POST",
-            f"/v1/{self.name}:{verb}",
-            {},
-            "",
-            headers={"Content-Type": "application/json"},
-            body=(json.dumps(body).encode(),),
-        )
+        try:
+            answer = await self._client.ask(
+                "POST",
+                f"/v1/{self.name}:{verb}",
+                {},
+                "",
+                headers={"Content-Type": "application/json"},
+                body=(json.dumps(body).encode(),),
+            )
+        except (StoreDenied, StoreUnavailable) as error:
+            # The client is the one that the store has.
+            raise KeyServiceError(error.what, error.todo, retryable=error.retryable) from None
         if answer.status != HTTPStatus.OK:
             raise self._typed(answer, verb)
         try:
@@ -138,9 +146,9 @@ class GoogleKms(KeyService):
             raise self._unreadable()
         return data
 
-    def _unreadable(self) -> StoreUnavailable:
+    def _unreadable(self) -> KeyServiceError:
         # Without a cause: it would quote the answer, and there may be a key in it.
-        return StoreUnavailable(
+        return KeyServiceError(
             f"the answer of {self.kind} was damaged in transit", "Retry; check the endpoint."
         )
 
@@ -150,9 +158,16 @@ class GoogleKms(KeyService):
         if answer.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT} or (
             answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         ):
-            return StoreUnavailable(said, "Retry after a pause.", retry_after=answer.retry_after())
+            return KeyServiceError(said, "Retry after a pause.", retry_after=answer.retry_after())
         if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            return StoreDenied(said, "Give the role Cloud KMS CryptoKey Encrypter/Decrypter on the key.")
+            return KeyServiceError(
+                said, "Give the role Cloud KMS CryptoKey Encrypter/Decrypter on the key.", retryable=False
+            )
+        if verb == "decrypt" and status == "FAILED_PRECONDITION" and _DESTROYED in answer.body:
+            return KeyDestroyed(
+                f"{self.kind} has destroyed the version of {self.name} that wrapped a key",
+                "Payloads that were sealed under the wrapped key are gone for good.",
+            )
         if answer.status == HTTPStatus.NOT_FOUND or status == "FAILED_PRECONDITION":
             return KeyUnavailable(
                 said, "Enable the version of the key, or restore it before it is destroyed."

@@ -12,7 +12,7 @@ class KeyService(ABC):
     """One key of a key management service (KMS). It never leaves the service; it wraps and unwraps tenants' keys.
 
     Safe to use from several tasks, threads and event loops. Each method makes one attempt; the caller retries after
-    :class:`StoreUnavailable`. No error contains key material.
+    a retryable :class:`KeyServiceError`. No error contains key material.
     """
 
     kind: ClassVar[str]
@@ -34,9 +34,8 @@ class KeyService(ABC):
             context: Names and values that are authenticated with it; not secret.
 
         Raises:
-            KeyUnavailable: The key is disabled or destroyed.
-            StoreDenied: The credentials do not allow it.
-            StoreUnavailable: The service cannot answer now.
+            KeyUnavailable: The key is disabled, or does not exist.
+            KeyServiceError: The service cannot answer now; or, not retryable, the credentials do not allow it.
             ConfigError: There are no credentials, or the key is of the wrong kind.
         """
 
@@ -50,6 +49,7 @@ class KeyService(ABC):
 
         Raises:
             IntegrityError: ``wrapped`` was not made by this key with this context.
+            KeyDestroyed: The service has destroyed what it was made with.
         """
 
     async def close(self) -> None:  # noqa: B027 - some have nothing to close

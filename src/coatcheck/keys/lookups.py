@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from copy import copy
 from typing import Final, NamedTuple
 
 from coatcheck.errors import KeyUnavailable
@@ -48,16 +49,18 @@ class Lookups:
 
         Raises:
             KeyUnavailable: The tenant has no such key.
+            KeyDestroyed: It was destroyed.
         """
         with self._lock:
             until, error = self._unknown.get((tenant, key_id), (0.0, None))
         if error is not None and self._clock() < until:
-            raise KeyUnavailable(error.what, error.todo)
+            # A copy: each raise adds to the traceback, and whoever catches it may name an object in it.
+            raise copy(error)
 
     def remember(self, tenant: str, key_id: bytes, error: KeyUnavailable) -> KeyUnavailable:
         """Note that there is no such key, and return ``error``."""
         with self._lock:
-            self._unknown[tenant, key_id] = (self._clock() + _REMEMBERED, error)
+            self._unknown[tenant, key_id] = (self._clock() + _REMEMBERED, copy(error))
             self._unknown.move_to_end((tenant, key_id))
             if len(self._unknown) > _MOST:
                 self._unknown.popitem(last=False)

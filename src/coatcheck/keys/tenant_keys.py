@@ -10,7 +10,15 @@ from typing import Any, Final, TypeVar
 
 from coatcheck.contracts.keys import Key, KeySource
 from coatcheck.contracts.store import Store
-from coatcheck.errors import ConfigError, IntegrityError, KeyUnavailable, StoreUnavailable
+from coatcheck.errors import (
+    CoatcheckError,
+    ConfigError,
+    IntegrityError,
+    KeyDestroyed,
+    KeyServiceError,
+    KeyUnavailable,
+    StoreUnavailable,
+)
 from coatcheck.keys.key_cache import DEFAULT_MAX_AGE, KeyCache
 from coatcheck.keys.key_store import NAMES, KeyRecord, KeyStore, KeyVersion, TenantKeyRecords
 from coatcheck.keys.kms import KeyService
@@ -139,15 +147,17 @@ class TenantKeys(KeySource):
         """See :class:`KeySource`. Makes the first key of a tenant.
 
         Raises:
-            KeyUnavailable: The service cannot wrap or unwrap now, or its key is disabled or destroyed.
+            KeyServiceError: The service cannot wrap or unwrap now; or, not retryable, it refuses.
+            KeyUnavailable: The service's key is disabled or does not exist, or is not configured here.
+            KeyDestroyed: The service has destroyed what the key was wrapped with.
             IntegrityError: A record was moved, swapped or damaged.
             FormatError: A record cannot be read.
-            StoreError: The store or the service refuses, or the store cannot be reached.
+            StoreError: The store refuses or cannot be reached.
         """
         await self._have(tenant, None, f"primary/{tenant}", lambda: self._load_primary(tenant))
 
     async def load(self, tenant: str, key_id: bytes) -> None:
-        """See :class:`KeySource`. Raises as :meth:`load_primary`; KeyUnavailable also if the tenant has no such key.
+        """See :class:`KeySource`. Raises as :meth:`load_primary`; and as :class:`Lookups` for a key that is not there.
 
         The key id comes from unverified data, so the cost does not grow with the number of calls: see
         :class:`~coatcheck.keys.lookups.Lookups`.
@@ -248,7 +258,9 @@ class TenantKeys(KeySource):
             try:
                 async with asyncio.timeout(_RENEWAL_SECONDS):
                     await self._loading.run(name, load)
-            except (KeyUnavailable, StoreUnavailable, TimeoutError):
+            except (KeyUnavailable, StoreUnavailable, TimeoutError) as error:
+                if isinstance(error, CoatcheckError) and not error.retryable:
+                    raise
                 if key_id is not None:
                     self._lookups.check(tenant, key_id)
                 # While the cached key may be used, the service and the store may be down.
@@ -272,16 +284,16 @@ class TenantKeys(KeySource):
                 return
         for tombstone in records.destroyed:
             if tombstone.key_id == key_id.hex():
-                why = KeyUnavailable(
+                destroyed = KeyDestroyed(
                     f"the key {key_id.hex()} was destroyed on {tombstone.destroyed_at:%Y-%m-%d}",
                     "The tenant was shredded: payloads that were sealed under this key are gone for good.",
                 )
-                raise self._lookups.remember(tenant, key_id, why)
-        why = KeyUnavailable(
+                raise self._lookups.remember(tenant, key_id, destroyed)
+        missing = KeyUnavailable(
             f"the tenant has no key {key_id.hex()} in {self._key_store!r}",
             "Check the tenant, and that its keys are kept in this store.",
         )
-        raise self._lookups.remember(tenant, key_id, why)
+        raise self._lookups.remember(tenant, key_id, missing)
 
     async def _load_all(self, tenant: str) -> None:
         records = await self._key_store.of(await self._tag(tenant))
@@ -393,10 +405,7 @@ class TenantKeys(KeySource):
 
     async def _ask(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Call a service, with retries."""
-        try:
-            return await retry(attempt, self._deadline, callee="the key service")
-        except StoreUnavailable as error:
-            raise KeyUnavailable(error.what, "Retry; check the key service and the network.") from error
+        return await retry(attempt, self._deadline, late=_silent)
 
 
 def _context(version: KeyVersion) -> dict[str, str]:
@@ -417,6 +426,13 @@ def _info(records: TenantKeyRecords, index: int) -> KeyInfo:
         primary=index == len(records.keys) - 1,
         service=record.service,
         created_at=record.created_at,
+    )
+
+
+def _silent(seconds: float) -> KeyServiceError:
+    return KeyServiceError(
+        f"the key service gave no answer within {seconds:.3g} seconds",
+        "Retry; check the key service and the network.",
     )
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from coatcheck.contracts.sealing import TENANT_SCOPE_TAG
 from coatcheck.contracts.store import Store
-from coatcheck.errors import FormatError, IntegrityError
+from coatcheck.errors import FormatError, IntegrityError, PayloadNotFound
 from coatcheck.format.suites import ScopeSealer
 from coatcheck.retention.index import Index
 from coatcheck.retention.live import LiveScopes
@@ -47,12 +47,17 @@ class RecordedScopes(LiveScopes):
         """See :meth:`LiveScopes.prefixes`.
 
         Raises:
-            PayloadNotFound: There is no snapshot. One without live scopes would exist.
+            PayloadNotFound: There is no snapshot. One without live scopes would exist. Not retryable.
             FormatError: It is damaged.
             IntegrityError: It is not authentic.
             StoreError: The store cannot or will not return it.
         """
-        data = await StoreClient(self._store).get_uncached(self._key, 0)
+        try:
+            data = await StoreClient(self._store).get_uncached(self._key, 0)
+        except PayloadNotFound as error:
+            raise PayloadNotFound(
+                "the snapshot of live scopes is gone", "Start the sweep again.", self._key, retryable=False
+            ) from error
         places = await prefixes.own_places(self._tenant)
         record = await asyncio.to_thread(_opened, places, self._key, data)
         at = count = 0

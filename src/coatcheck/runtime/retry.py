@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, TypeVar
 
-from coatcheck.errors import StoreUnavailable
+from coatcheck.errors import CoatcheckError, KeyServiceError, StoreUnavailable
 from coatcheck.runtime.portal import on_loop
 
 _T = TypeVar("_T")
@@ -21,21 +21,22 @@ async def retry(
     deadline: float,
     *,
     admission: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
-    callee: str = "the store",
+    late: Callable[[float], CoatcheckError] | None = None,
 ) -> _T:
-    """Call ``attempt`` until it does not raise ``StoreUnavailable``, and return its result.
+    """Call ``attempt`` until no store and no key service is away or overloaded for it, and return its result.
 
     Waits between attempts with exponential back-off and full jitter ("Exponential Backoff And Jitter", AWS Architecture
-    Blog, 2015), at least as long as the store asked for, and never past the deadline. Raises all other errors at once.
+    Blog, 2015), at least as long as the service asked for, and never past the deadline. Raises all other errors at once.
 
     Args:
         attempt: The call; one attempt each time.
         deadline: Seconds for all attempts together, including the wait for admission.
         admission: A context that is entered around each attempt, such as a place in a limiter.
-        callee: The name of the service in the error.
+        late: Returns the error for no answer within this number of seconds; None if a store is called.
 
     Raises:
-        StoreUnavailable: The last attempt raised it, or there was no answer before the deadline.
+        CoatcheckError: The last attempt raised it.
+        StoreUnavailable: There was no answer before the deadline; unless ``late`` returns another error.
     """
     loop = await on_loop()
     end = loop.time() + deadline
@@ -47,8 +48,10 @@ async def retry(
         except TimeoutError as error:
             if not timeout.expired():
                 raise
-            raise no_answer(callee, deadline) from error
-        except StoreUnavailable as error:
+            raise (late(deadline) if late else no_answer("the store", deadline)) from error
+        except (StoreUnavailable, KeyServiceError) as error:
+            if not error.retryable:
+                raise
             pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**number))  # noqa: S311 - spreads load, hides nothing
             pause = max(pause, error.retry_after or 0)
             if loop.time() + pause >= end:

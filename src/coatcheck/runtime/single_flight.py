@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from copy import copy
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
+from coatcheck.errors import CoatcheckError
 from coatcheck.runtime.portal import on_loop
 
 _T = TypeVar("_T")
@@ -31,7 +33,7 @@ class SingleFlight(Generic[_T]):
         while key in flights:
             outcome = await asyncio.shield(flights[key])
             if isinstance(outcome, Exception):
-                raise outcome
+                raise _apart(outcome)
             if outcome is not None:
                 return outcome[0]
         flight = flights[key] = loop.create_future()
@@ -39,9 +41,14 @@ class SingleFlight(Generic[_T]):
             result = await work()
             outcome = (result,)
         except Exception as error:
-            outcome = error
+            outcome = _apart(error)
             raise
         finally:
             del flights[key]
             flight.set_result(outcome)
         return result
+
+
+def _apart(error: Exception) -> Exception:
+    """Return a copy of an error of ours: each caller names its own object in it."""
+    return copy(error) if isinstance(error, CoatcheckError) else error

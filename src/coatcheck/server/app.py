@@ -248,7 +248,7 @@ class _Exchange:
 
     def refuse(self, refused: Refused) -> Response:
         self._reason = refused.reason
-        return refusal_response(refused.refusal, self.request_id)
+        return refusal_response(refused, self.request_id)
 
     def note(self, unopened: Unopened) -> None:
         """Count a payload that cannot be decoded; log the first few."""
@@ -309,6 +309,6 @@ async def _not_routed(_: Request, error: Exception) -> Response:
         if error.status_code == Refusal.METHOD_NOT_ALLOWED.status
         else Refusal.NOT_FOUND
     )
-    response = refusal_response(refusal, secrets.token_hex(8))
+    response = refusal_response(Refused(refusal, "not routed"), secrets.token_hex(8))
     response.headers.update(error.headers or {})
     return response

@@ -113,7 +113,11 @@ _SCHEMAS: Final = {
         "type": "object",
         "additionalProperties": False,
         "required": ["message", "requestId"],
-        "properties": {"message": {"type": "string"}, "requestId": {"type": "string"}},
+        "properties": {
+            "message": {"type": "string"},
+            "requestId": {"type": "string"},
+            "key": {"type": "string", "pattern": "^[0-9a-f]{8}$"},
+        },
     },
 }
 

@@ -8,7 +8,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from coatcheck.server.refusals import Refusal
+from coatcheck.server.refusals import Refusal, Refused
 from coatcheck.server.responses import refusal_response
 from coatcheck.server.seldom import Seldom
 
@@ -47,7 +47,8 @@ class OriginGuard:
             shown = repr(origin[:_SHOWN])
             if self._seldom.is_due(shown):
                 _log.warning("refused a request from origin %s: serve.origins does not list it", shown)
-        await refusal_response(Refusal.FORBIDDEN, secrets.token_hex(8))(scope, receive, send)
+        refused = Refused(Refusal.FORBIDDEN, "the page is not in serve.origins")
+        await refusal_response(refused, secrets.token_hex(8))(scope, receive, send)
 
 
 def _origins(scope: Scope) -> list[str]:

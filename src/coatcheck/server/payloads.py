@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from temporalio.api.common.v1 import Payload
 
 from coatcheck.chain import Chain
-from coatcheck.errors import CoatcheckError, LimitExceeded, StoreUnavailable
+from coatcheck.errors import CoatcheckError, LimitExceeded, StoreUnavailable, is_outage
 from coatcheck.format.envelope import Envelope
 from coatcheck.format.reference import Reference
 from coatcheck.format.wire import is_reference
@@ -16,7 +16,7 @@ from coatcheck.integrations.temporal.native import from_native, to_native
 from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.scope import Scope
 from coatcheck.server.placeholders import Unopened
-from coatcheck.server.refusals import Refusal, Refused
+from coatcheck.server.refusals import Refusal, Refused, refusal_of
 
 _EACH: Final = 1024
 """Most bytes that a payload takes beyond its own: its object, its placeholder."""
@@ -78,16 +78,16 @@ class PayloadDesk:
                 Temporal's own, so that the web UI offers a download.
 
         Returns:
-            A plan; it raises StoreUnavailable if every payload failed because the store is down.
+            A plan; it raises the error if every payload failed because a store or a key service is away.
         """
         items = self._look_at(payloads, keep_references=keep_references)
 
         async def carry_out(until: float) -> list[Payload | Unopened]:
             done = await self._open(items, reach, until)
             opened = [after for before, after in zip(items, done, strict=True) if isinstance(before, _Sealed)]
-            errors = [after.error if isinstance(after, Unopened) else None for after in opened]
-            if errors and all(isinstance(error, StoreUnavailable) for error in errors):
-                raise next(filter(None, errors))
+            outages = [after for after in opened if isinstance(after, Unopened) and is_outage(after.error)]
+            if opened and len(outages) == len(opened):
+                raise outages[0].error
             return done
 
         return Plan(_size(items), carry_out)
@@ -102,11 +102,10 @@ class PayloadDesk:
             reach: The namespaces to which they may belong.
 
         Returns:
-            A plan; it raises the errors of :meth:`coatcheck.Chain.open`.
+            A plan; it raises Refused if one does not open.
 
         Raises:
-            Refused: A payload is not ours.
-            CoatcheckError: A payload has an unknown form, or together they are larger than ``max_response``.
+            Refused: A payload is not ours or has an unknown form, or together they are larger than ``max_response``.
         """
         if not all(_is_ours(payload) or from_native(payload) for payload in payloads):
             raise Refused(Refusal.UNDECODABLE, "a payload to download is not ours")
@@ -220,4 +219,6 @@ def _size_of(item: Payload | Unopened | _Sealed) -> int:
 def _raise_first_error(items: Sequence[Payload | Unopened | _Sealed]) -> None:
     for item in items:
         if isinstance(item, Unopened):
+            if isinstance(item.error, CoatcheckError):
+                raise refusal_of(item.error, item.key_id) from item.error
             raise item.error

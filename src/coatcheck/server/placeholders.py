@@ -11,10 +11,13 @@ from coatcheck.errors import (
     CoatcheckError,
     FormatError,
     IntegrityError,
+    KeyDestroyed,
+    KeyServiceError,
     KeyUnavailable,
     LimitExceeded,
     PayloadNotFound,
     StoreUnavailable,
+    is_outage,
 )
 from coatcheck.format.envelope import Envelope
 from coatcheck.format.reference import Reference
@@ -50,6 +53,11 @@ class Unopened:
         about = [f"object {object_id}"] * bool(object_id) + [f"key {key_id}"] * bool(key_id)
         return f"{self.kind}: {self.error.what} [{', '.join(about)}]"
 
+    @property
+    def key_id(self) -> str:
+        """The id of the key that it names, in hexadecimal; empty for none."""
+        return self._ids()[1]
+
     def placeholder(self, request_id: str) -> Payload:
         """Build a readable payload that names the object, the key and the remedy.
 
@@ -59,7 +67,7 @@ class Unopened:
         """
         object_id, key_id = self._ids()
         happened, todo = _in_words(self.error)
-        if self.withheld and isinstance(self.error, _MAY_BE_OF_ANOTHER):
+        if self.withheld and isinstance(self.error, _MAY_BE_OF_ANOTHER) and not is_outage(self.error):
             rights = " or ".join(f"{namespace}:read" for namespace in self.withheld)
             todo += f" If it came by Nexus, the token lacks {rights}."
         said = {
@@ -93,9 +101,14 @@ _WORDS: Final[Mapping[type[Exception], tuple[str, str]]] = {
         "the store does not have its object",
         "It was deleted, or is in another store: restore it from a backup or a replica.",
     ),
+    KeyDestroyed: (
+        "its key was destroyed",
+        "It is gone for good: nobody can read what was sealed under that key.",
+    ),
+    KeyServiceError: ("the key service does not answer", "Try again."),
     KeyUnavailable: (
         "its key is not available",
-        "Add the key to the codec server, as decrypt-only. If a KMS has it, check that the KMS answers.",
+        "Add the key to the codec server, as decrypt-only. If a KMS has it, check that it is enabled there.",
     ),
     IntegrityError: (
         "it is not authentic in this namespace",
@@ -115,8 +128,10 @@ _WORDS: Final[Mapping[type[Exception], tuple[str, str]]] = {
         "See its log under the number of the request.",
     ),
 }
-"""Cause and remedy by the error's type. They reveal nothing about keys, stores or settings."""
+"""Cause and remedy by the error's type. They reveal nothing about keys, stores or settings. Kinds of a kind come before it."""
 
 
 def _in_words(error: Exception) -> tuple[str, str]:
+    if isinstance(error, KeyServiceError) and not is_outage(error):
+        return _WORDS[Exception]
     return next(words for kind, words in _WORDS.items() if isinstance(error, kind))

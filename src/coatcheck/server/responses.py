@@ -8,7 +8,7 @@ from typing import Final
 from starlette.responses import Response, StreamingResponse
 
 from coatcheck.server.messages import AnswerBody
-from coatcheck.server.refusals import Refusal
+from coatcheck.server.refusals import Refusal, Refused
 
 _SAFE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _JSON: Final = "application/json"
@@ -35,12 +35,16 @@ def payloads_response(body: AnswerBody, taken: Callable[[int], None]) -> Respons
     return StreamingResponse(_parts(body, taken), headers=headers, media_type=_JSON)
 
 
-def refusal_response(refusal: Refusal, request_id: str) -> Response:
-    """Build a response with the status, its sentence, and the request's number in the log."""
-    body = {"message": refusal.sentence, "requestId": request_id}
-    response = json_response(refusal.status, json.dumps(body).encode())
-    if refusal is Refusal.UNAUTHORIZED:
+def refusal_response(refused: Refused, request_id: str) -> Response:
+    """Build a response with the status, its sentence, the key that it is about, and the request's number in the log."""
+    body = {"message": refused.refusal.sentence, "requestId": request_id}
+    if refused.key:
+        body["key"] = refused.key
+    response = json_response(refused.refusal.status, json.dumps(body).encode())
+    if refused.refusal is Refusal.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"
+    if refused.refusal is Refusal.UNAVAILABLE:
+        response.headers["Retry-After"] = str(refused.retry_after)
     return response
 
 

@@ -20,7 +20,7 @@ from temporalio.client import (
     WorkflowHandle,
     WorkflowHistory,
 )
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
@@ -306,6 +306,22 @@ async def test_a_namespace_that_the_server_does_not_have_ends_it(at: World) -> N
     live = TemporalRuns(at.plain, ["nowhere"], callers_listed=True)
     with pytest.raises(Exception, match="nowhere"):
         [scope async for scope in live.scopes()]
+
+
+async def test_what_the_server_refuses_was_asked_twenty_times(at: World) -> None:
+    """Half an hour of retries for a namespace that is not there."""
+    keys = await at.keys()
+    options = SweepOptions(namespaces=["nowhere"], callers_listed=True)
+    async with sweeping(at):
+        with pytest.raises(WorkflowFailureError) as caught:
+            await (await begin(at, options)).result()
+    failed = caught.value.cause
+    assert isinstance(failed, ActivityError)
+    assert failed.retry_state is RetryState.NON_RETRYABLE_FAILURE
+    assert isinstance(failed.cause, ApplicationError)
+    assert failed.cause.type == "EngineError"
+    assert "nowhere" in failed.cause.message
+    assert await at.keys() == keys
 
 
 async def test_results_of_nexus_operations_that_clients_started_are_kept(tmp_path: Path) -> None:

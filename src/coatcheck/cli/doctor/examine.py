@@ -73,7 +73,7 @@ async def of_query(query: str, limit: int, server: Server, bar: Bar) -> list[Dia
         CoatcheckError: As for :func:`of_workflow`.
     """
     client = await connect(server)
-    async with refusals_in_words():
+    with refusals_in_words():
         found = [run async for run in client.list_workflows(query, limit=limit)]
     diagnoses = [await _of_run(client, run.id, run.run_id, bar) for run in found]
     return sorted(diagnoses, key=lambda one: max(limit.share for limit in one.distances), reverse=True)

@@ -8,7 +8,7 @@ from coatcheck.cli.temporal.options import Server
 from coatcheck.cli.temporal.server import connect, fetch
 from coatcheck.doctor.journal import Form
 from coatcheck.doctor.places import Place, places
-from coatcheck.errors import CoatcheckError
+from coatcheck.errors import ConfigError, FormatError
 from coatcheck.integrations.temporal.codec import ClaimCheckCodec
 from coatcheck.integrations.temporal.history import form_of, journal_of, payloads_of
 from coatcheck.integrations.temporal.native import from_native
@@ -20,7 +20,7 @@ async def payloads(workflow_id: str, run_id: str | None, server: Server, bar: Ba
     """Return every payload of the run, in the order of its history. None is opened.
 
     Raises:
-        CoatcheckError: The server does not answer, or refuses.
+        EngineError: The server does not answer, or refuses.
     """
     client = await connect(server)
     with bar.task(f"reading {workflow_id}") as advance:
@@ -42,22 +42,23 @@ async def data_of(
         where: Field in the event; None if there is only one payload.
 
     Raises:
-        CoatcheckError: There is no such payload, or it cannot be read.
+        EngineError: As :func:`payloads`.
+        ConfigError: There is no such event, or ``where`` does not name one of its payloads.
+        FormatError: The payload is in external storage of others.
+        CoatcheckError: As :meth:`coatcheck.Chain.open`.
     """
     client = await connect(server)
     with bar.task(f"reading {workflow_id}") as advance:
         history, _ = await fetch(client, workflow_id, run_id, advance)
     event = next((event for event in history.events if event.event_id == number), None)
     if event is None:
-        raise CoatcheckError(
-            f"the history has no event {number}", f"Its events are 1 to {len(history.events)}."
-        )
+        raise ConfigError(f"the history has no event {number}", f"Its events are 1 to {len(history.events)}.")
     payload = _chosen(event, where)
     ours = from_native(payload) or payload
     if form_of(ours) is Form.PLAIN:
         return ours.data
     if form_of(ours) is Form.EXTERNAL:
-        raise CoatcheckError(
+        raise FormatError(
             "the payload is in external storage that coatcheck did not write", "Read it with its own driver."
         )
     settings = Settings.load()
@@ -75,6 +76,6 @@ def _chosen(event: HistoryEvent, where: str | None) -> Payload:
     if where in found:
         return found[where]
     held = ", ".join(found) or "no payload"
-    raise CoatcheckError(
+    raise ConfigError(
         f"event {event.event_id} has {held}", "Choose one with --field." if found else "Choose another event."
     )

@@ -1,15 +1,15 @@
 """The Temporal server that a command reads."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHistory
 from temporalio.envconfig import ClientConfig
-from temporalio.service import RPCError
 
 from coatcheck.cli.temporal.options import Server
-from coatcheck.errors import CoatcheckError, ConfigError
+from coatcheck.errors import ConfigError, EngineError
+from coatcheck.integrations.temporal.refusals import engine_errors
 
 _DEFAULT_ADDRESS = "localhost:7233"
 
@@ -19,7 +19,7 @@ async def connect(server: Server) -> Client:
 
     Raises:
         ConfigError: The configuration of the ``temporal`` command cannot be read.
-        CoatcheckError: The server does not answer.
+        EngineError: The server does not answer.
     """
     try:
         config = ClientConfig.load_client_connect_config()
@@ -32,26 +32,17 @@ async def connect(server: Server) -> Client:
     try:
         return await Client.connect(**config)
     except RuntimeError as error:
-        raise CoatcheckError(
+        raise EngineError(
             f"the Temporal server at {config['target_host']} does not answer: {error}",
             "Give --address or set TEMPORAL_ADDRESS; for TLS and API keys set TEMPORAL_TLS and TEMPORAL_API_KEY.",
         ) from None
 
 
-@asynccontextmanager
-async def refusals_in_words() -> AsyncIterator[None]:
-    """Turn a refusal by the server into an error of ours.
-
-    Raises:
-        CoatcheckError: The server refused.
-    """
-    try:
-        yield
-    except RPCError as error:
-        raise CoatcheckError(
-            f"the Temporal server says {error.status.name.lower().replace('_', ' ')}: {error.message}",
-            "Check the workflow ID or the query, --namespace, and the permissions of the credentials.",
-        ) from None
+def refusals_in_words() -> AbstractContextManager[None]:
+    """Raise errors of the server in the block as ours: see :func:`~coatcheck.integrations.temporal.refusals.engine_errors`."""
+    return engine_errors(
+        "Check the workflow ID or the query, --namespace, and the permissions of the credentials."
+    )
 
 
 async def fetch(
@@ -66,9 +57,9 @@ async def fetch(
         on_event: Called after each event with the number of events so far, and in all.
 
     Raises:
-        CoatcheckError: The server refuses: there is no such workflow.
+        EngineError: The server refuses: there is no such workflow; or it does not answer.
     """
-    async with refusals_in_words():
+    with refusals_in_words():
         described = await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
         # By its ID from here on: a run that continues as new meanwhile would else give its successor.
         handle = client.get_workflow_handle(workflow_id, run_id=described.run_id)
