@@ -363,7 +363,7 @@ class Chain:
             store = self._place(name).store or self.stores[0]
             scoped = store.scope(await self._policy.load_for_new(scope))
             draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self._encoder.draft, data, scoped)
-            return Reference.from_bytes(await self._uploader.store_listed(draft))
+            return Reference.from_bytes(await self._uploader.wait_and_store(draft))
 
     async def replaying(self, scope: Scope) -> None:
         """Announce that an engine is about to replay a run of ``scope`` from its start.

@@ -35,7 +35,7 @@ class Uploader:
         self._encoder = encoder
         self._codecs = codecs
 
-    async def store_listed(self, draft: Draft) -> bytes:
+    async def wait_and_store(self, draft: Draft) -> bytes:
         """Do as :meth:`store` for a new object, after a listing of its scope that is under way."""
         begun = time.monotonic()
         if draft.known_bases() is None:

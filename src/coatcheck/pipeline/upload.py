@@ -33,7 +33,7 @@ class Upload:
             StoreError: The store cannot or will not take it.
         """
         with counting_errors("encode"):
-            await self._uploader.store_listed(self._draft)
+            await self._uploader.wait_and_store(self._draft)
 
     async def seal_inline(self) -> bytes:
         """Return the payload's envelope, to journal instead of the reference if the store fails."""
