@@ -1,7 +1,7 @@
 """Checkpoints: the states of an agent's run, saved step by step and restored after a crash."""
 
 from collections.abc import AsyncIterator
-from typing import Any, Final, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from coatcheck.chain import Chain
 from coatcheck.checkpoints.records import Checkpoint, CheckpointRecords, DamagedCheckpoint
@@ -23,9 +23,6 @@ from coatcheck.sync import SyncFace, blocking, blocking_iterator
 __all__ = ["Checkpoint", "Checkpoints", "DamagedCheckpoint", "SyncCheckpoints"]
 
 _T = TypeVar("_T")
-
-_NAME_LENGTH: Final = 1000
-"""Characters of a run's name that its records store."""
 
 
 class Checkpoints:
