@@ -5,6 +5,7 @@ import os
 import random
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from graphlib import TopologicalSorter
@@ -145,11 +146,11 @@ def test_the_hooks_of_engines_have_their_names_from_the_seam() -> None:
     assert rules()["integrations"] - homes == beside
 
 
-def ways() -> list[set[str]]:
-    """The files of the page's two tables: into the journal, and back."""
+def ways() -> list[list[str]]:
+    """The files of the page's two tables, in order: into the journal, and back."""
     text = PAGE.read_text(encoding="utf-8")
     tables = re.split(r"^## ", text, flags=re.MULTILINE)
-    return [set(re.findall(r"^\| \d+ \| `([\w/]+\.py)` \|", table, re.MULTILINE)) for table in tables[1:3]]
+    return [re.findall(r"^\| \d+ \| `([\w/]+\.py)` \|", table, re.MULTILINE) for table in tables[1:3]]
 
 
 def helpers() -> tuple[str, ...]:
@@ -159,9 +160,9 @@ def helpers() -> tuple[str, ...]:
 
 
 @contextmanager
-def followed() -> Iterator[set[str]]:
-    """Note the files of the package that anything is called in; on this thread."""
-    found: set[str] = set()
+def followed() -> Iterator[list[tuple[str, str]]]:
+    """Note all that is called in the package, on this thread: its file and its name."""
+    found: list[tuple[str, str]] = []
     links = {(PACKAGE / name).resolve(): name for name in ("codecs", "stores")}
 
     def note(frame: FrameType, event: str, _: object) -> None:
@@ -169,7 +170,7 @@ def followed() -> Iterator[set[str]]:
             path = Path(frame.f_code.co_filename).resolve()
             for folder, name in (*links.items(), (PACKAGE.resolve(), "")):
                 if path.is_relative_to(folder):
-                    found.add(str(Path(name, path.relative_to(folder))))
+                    found.append((str(Path(name, path.relative_to(folder))), frame.f_code.co_name))
                     break
 
     sys.setprofile(note)
@@ -179,19 +180,49 @@ def followed() -> Iterator[set[str]]:
         sys.setprofile(None)
 
 
+SCOPE = Scope("acme", "run-1")
+PAYLOAD = random.Random(1).randbytes(12_000).hex().encode()
+"""Few enough bytes for the event loop, and too many for the journal, also when compressed."""
+
+
+def chain(store: MemoryStore) -> Chain:
+    return Chain(Zstd(), Encrypt(Keyring(KEY)), Offload(store), cache=PayloadCache(2**20))
+
+
 async def test_a_payload_takes_the_way_that_the_page_shows() -> None:
-    store, scope = MemoryStore(), Scope("acme", "run-1")
-    # Few enough bytes for the event loop, and too many for the journal, also when compressed.
-    payload = random.Random(1).randbytes(12_000).hex().encode()
+    store = MemoryStore()
+    writer, reader = chain(store), chain(store)
+    with followed() as calls_in:
+        journaled = await writer.encode(PAYLOAD, SCOPE)
+    with followed() as calls_back:
+        assert await reader.decode(journaled, SCOPE) == PAYLOAD
+    for calls, shown in zip((calls_in, calls_back), ways(), strict=True):
+        met = list(dict.fromkeys(name for name, _ in calls))
+        assert [name for name in met if not name.startswith(helpers())] == shown
+    assert [len(shown) for shown in ways()] == [12, 12]
 
-    def chain() -> Chain:
-        return Chain(Zstd(), Encrypt(Keyring(KEY)), Offload(store), cache=PayloadCache(2**20))
 
-    writer, reader = chain(), chain()
-    with followed() as met_in:
-        journaled = await writer.encode(payload, scope)
-    with followed() as met_back:
-        assert await reader.decode(journaled, scope) == payload
-    for met, shown in zip((met_in, met_back), ways(), strict=True):
-        assert shown - met == set()
-        assert {name for name in met - shown if not name.startswith(helpers())} == set()
+async def test_a_references_bytes_were_made_three_times_and_a_listing_waited_for_twice() -> None:
+    store = MemoryStore()
+    writer, reader = chain(store), chain(store)
+    with followed() as calls_in:
+        journaled = await writer.encode(PAYLOAD, SCOPE)
+    with followed() as calls_back:
+        assert await reader.decode(journaled, SCOPE) == PAYLOAD
+    made = Counter(name for _, name in calls_in)
+    assert (made["unsigned_reference"], made["wait_for_listing"]) == (1, 1)
+    assert Counter(name for _, name in calls_back)["unsigned_reference"] == 0
+
+
+async def test_a_scopes_keys_were_looked_up_again_for_each_payload() -> None:
+    """Where they need not be loaded: what has to be loaded also expires."""
+    store = MemoryStore()
+    one = chain(store)
+    journaled = await one.encode(PAYLOAD, SCOPE)
+    assert await one.decode(journaled, SCOPE) == PAYLOAD
+    with followed() as calls:
+        assert await one.encode(PAYLOAD, SCOPE) == journaled
+        assert await one.decode(journaled, SCOPE) == PAYLOAD
+    asked = [name for file, name in calls if file == "codecs/aead.py"]
+    assert set(asked) <= {"primary_key_id", "object_id", "mac"}
+    assert asked.count("primary_key_id") == 1

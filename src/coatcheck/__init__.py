@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from coatcheck.checkpoints.checkpoints import Checkpoints as Checkpoints
     from coatcheck.checkpoints.checkpoints import DamagedCheckpoint as DamagedCheckpoint
     from coatcheck.checkpoints.checkpoints import SyncCheckpoints as SyncCheckpoints
-    from coatcheck.checkpoints.checkpoints import idempotency_key as idempotency_key
+    from coatcheck.checkpoints.idempotency import idempotency_key as idempotency_key
     from coatcheck.codecs.aead import Encrypt as Encrypt
     from coatcheck.codecs.zstd import Zstd as Zstd
     from coatcheck.contracts.codec import Codec as Codec
@@ -84,8 +84,8 @@ _HOMES = {
         "Checkpoints",
         "DamagedCheckpoint",
         "SyncCheckpoints",
-        "idempotency_key",
     ),
+    "checkpoints.idempotency": ("idempotency_key",),
     "codecs.aead": ("Encrypt",),
     "contracts.keys": ("Key", "KeySource"),
     "keys.keyring": ("Keyring",),

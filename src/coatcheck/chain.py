@@ -18,7 +18,6 @@ from coatcheck.format.wire import is_ours, is_reference
 from coatcheck.keys.lease import leased
 from coatcheck.offload import MAX_PAYLOAD, Offload
 from coatcheck.pipeline.decode import Decoder
-from coatcheck.pipeline.delta_chain import DeltaChains
 from coatcheck.pipeline.encode import Draft, Encoder
 from coatcheck.pipeline.store import Uploader
 from coatcheck.pipeline.upload import Upload
@@ -72,20 +71,20 @@ class Chain:
         self._stores: dict[str, ChainStore] = {}
         if offload is not None:
             for alias, store in offload.stores.items():
-                self._stores[alias] = ChainStore(alias, store, offload.deadline, max_payload=max_payload)
+                self._stores[alias] = ChainStore(
+                    alias, store, offload.deadline, cache, max_payload=max_payload
+                )
         self._rules = tuple(rules)
         self._placements = Placements(self._rules, self._stores, offload.over if offload is not None else 0)
         pipeline = CodecPipeline(codecs, max_payload)
-        deltas = DeltaChains(cache, pipeline)
         self._encoder = Encoder(
             pipeline,
-            deltas,
             max_payload,
             encrypts=self._policy.encrypts,
             threshold_varies=self._placements.threshold_varies,
         )
-        self._uploader = Uploader(self._encoder, pipeline, deltas)
-        self._decoder = Decoder(self._policy, pipeline, deltas, self._stores, max_payload)
+        self._uploader = Uploader(self._encoder, pipeline)
+        self._decoder = Decoder(self._policy, pipeline, self._stores, max_payload)
 
     @classmethod
     def from_settings(cls) -> "Chain":
@@ -180,9 +179,7 @@ class Chain:
             draft = await off_loop(
                 len(data), ENCODE_INLINE_UP_TO, self._encoder.encode, data, scoped, place.over
             )
-            return (
-                draft if isinstance(draft, bytes) else (await self._uploader.store(draft, begun)).to_bytes()
-            )
+            return draft if isinstance(draft, bytes) else await self._uploader.store(draft, begun)
 
     def seal_inline(self, data: bytes, scope: Scope) -> bytes:
         """Encode inline without awaiting, for hooks that cannot. Safe to call from any thread.
@@ -311,7 +308,7 @@ class Chain:
         """
         with counting_errors("decode"):
             if is_reference(data):
-                return await self._decoder.open_reference(Reference.from_bytes(data), scope)
+                return await self._decoder.open_reference(data, scope)
             if self._policy.loads_keys:
                 await self._policy.load(Envelope.from_bytes(data).header, scope.tenant)
             return await off_loop(len(data), DECODE_INLINE_UP_TO, self._decoder.open_inline, data, scope)
@@ -343,7 +340,7 @@ class Chain:
     async def open_reference(self, reference: Reference, scope: Scope) -> bytes:
         """Return the payload of a reference, which is verified before anything is fetched. Raises as :meth:`open`."""
         with counting_errors("decode"):
-            return await self._decoder.open_reference(reference, scope)
+            return await self._decoder.open_reference(reference.to_bytes(), scope)
 
     async def put(self, data: bytes, scope: Scope, *, name: str = "") -> Reference:
         """Store ``data``, whatever its size, and return a reference for :meth:`open_reference`.
@@ -366,7 +363,7 @@ class Chain:
             store = self._place(name).store or self.stores[0]
             scoped = store.scope(await self._policy.load_for_new(scope))
             draft = await off_loop(len(data), ENCODE_INLINE_UP_TO, self._encoder.draft, data, scoped)
-            return await self._uploader.store(draft)
+            return Reference.from_bytes(await self._uploader.wait_and_store(draft))
 
     async def replaying(self, scope: Scope) -> None:
         """Announce that an engine is about to replay a run of ``scope`` from its start.

@@ -149,7 +149,7 @@ async def test_dataclasses_and_models_come_back_equal() -> None:
         restored = await of(store).restore(str(reference), into=type(state))
         assert restored == state
         assert type(restored) is type(state)
-    assert (await of(store).restore(None, Plan)).goal == ""
+    assert (await of(store).restore(into=Plan)).goal == ""
     plan = await of(store).restore((await of(store).at(1)).reference)
     assert plan["goal"] == "ship"
 
@@ -260,7 +260,7 @@ async def test_a_state_that_does_not_fit_is_an_error_that_names_the_object(state
     checkpoints = of(MemoryStore())
     reference = await checkpoints.save(state, 1)
     with pytest.raises(FormatError, match=reference.object_id.hex()) as caught:
-        await checkpoints.restore(reference, into)
+        await checkpoints.restore(reference, into=into)
     assert "CANARY" not in f"{caught.value}{caught.value!r}{caught.value.__cause__}"
 
 

@@ -39,7 +39,7 @@ def test_a_run_from_its_first_step_to_its_last() -> None:
     references = [sync.save(state(step), step) for step in range(1, 6)]
     assert sync.restore(into=State) == state(5)
     assert sync.read(step=2, into=State) == state(2)
-    assert sync.restore(references[2], State) == state(3)
+    assert sync.restore(references[2], into=State) == state(3)
     assert sync.at(4).step == 4
     assert [found.step for found in sync.history()] == [5, 4, 3, 2, 1]
     assert [found.step for found in sync.history(limit=2)] == [5, 4]
@@ -56,7 +56,7 @@ def test_types_are_those_of_the_asynchronous_methods() -> None:
     sync = Checkpoints(encrypted_chain(), run="run").sync
     assert_type(sync.save(state(1), step=1), Reference)
     assert_type(sync.restore(into=State), State)
-    assert_type(sync.read(None, State), State)
+    assert_type(sync.read(into=State), State)
     assert_type(sync.latest(), Checkpoint | None)
     assert_type(next(sync.history()), Checkpoint)
 

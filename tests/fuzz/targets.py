@@ -82,7 +82,7 @@ def reference(data: bytes) -> None:
     assert parsed.to_bytes() == data
     assert Reference.from_text(parsed.to_text()) == parsed
     try:
-        _suites.verify(parsed, _SCOPE)
+        _suites.verify(parsed, data, _SCOPE)
     except CoatcheckError:
         return
     assert data in _GENUINE
@@ -128,7 +128,7 @@ def unsealed(data: bytes) -> None:
     except FormatError:
         return
     body = bytes(Envelope.from_bytes(data).sealed)
-    sealer = _plain_suites.sealer_for(header, _SCOPE)
+    sealer = _plain_suites.sealer_for(header, _SCOPE).sealer
     try:
         payload = _plain_chain.open_inline(sealer.seal(header.to_bytes(), INLINE, body), _SCOPE)
     except CoatcheckError:

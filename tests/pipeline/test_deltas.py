@@ -485,7 +485,7 @@ async def test_what_is_known_of_a_scope_is_forgotten_before_a_sweep_could_have_t
     form = turns(3)[-1]
     journal = await chain.encode(form, SCOPE)
     await asyncio.gather(*[store.delete(key) for key in await keys_in(store)])
-    monkeypatch.setattr("coatcheck.storage.scope_state.TRUSTED_FOR", -1.0)
+    monkeypatch.setattr("coatcheck.storage.scoped_store.TRUSTED_FOR", -1.0)
     assert await chain.encode(form, SCOPE) == journal
     assert len(await keys_in(store)) == 1
 

@@ -6,7 +6,7 @@ import pytest
 
 from coatcheck import MemoryStore, Scope
 from coatcheck.format.reference import Reference
-from coatcheck.storage import scope_state
+from coatcheck.storage import scoped_store
 from tests.retention.sweeping import TENANT, chain_on, keys_of
 
 SCOPE = Scope(TENANT)
@@ -19,11 +19,11 @@ def turns(count: int) -> list[bytes]:
 
 
 class Clock:
-    """In place of the one that ``scope_state`` looks at."""
+    """In place of the one that ``scoped_store`` looks at."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.seconds = 0.0
-        patch.setattr(scope_state, "boottime", lambda: self.seconds)
+        patch.setattr(scoped_store, "boottime", lambda: self.seconds)
 
 
 class Counting(MemoryStore):

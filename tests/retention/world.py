@@ -32,7 +32,6 @@ UNSEEN = timedelta(minutes=30)
 """As long as the engine does not show a run that was started."""
 _PAGE = 3
 _MODULES = (
-    "storage.scope_state",
     "storage.prefetch",
     "storage.scoped_store",
     "retention.reaper",

@@ -24,7 +24,7 @@ from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.format.reference import Reference
 from coatcheck.storage import prefetch
 from coatcheck.storage.records import Position
-from coatcheck.storage.scope_state import PROCESS_SCOPES
+from coatcheck.storage.scoped_store import PROCESS_SCOPES
 from tests.chains import KEY, SCOPE, keys_in
 
 PAGE = 1000
@@ -153,11 +153,11 @@ async def test_a_replay_of_a_large_scope_is_fetched_ahead(large: Large) -> None:
     assert store.requests.count("get") <= 1_200 + 1_024 + 20
 
 
-def windows() -> list[prefetch._Window]:
+def windows() -> list[prefetch.Window]:
     """All of the process."""
     states = [state for state, _ in PROCESS_SCOPES._things.values()]
     found = [window for state in states for window in state.windows.values()]
-    return [window for window in found if isinstance(window, prefetch._Window)]
+    return [window for window in found if isinstance(window, prefetch.Window)]
 
 
 async def test_what_was_fetched_for_a_replay_that_stopped_stayed_for_good() -> None:
@@ -193,7 +193,7 @@ def test_each_event_loop_that_ended_left_its_windows_behind() -> None:
 
     for _ in range(8):
         asyncio.run(read())
-    mine = [window for window in windows() if window._state.prefix in "".join(store._objects)]
+    mine = [window for window in windows() if window._scope.prefix in "".join(store._objects)]
     assert sum(window._loop.is_closed() for window in mine) <= 1
 
 

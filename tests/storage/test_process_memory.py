@@ -14,7 +14,7 @@ from coatcheck.format.envelope import Body, EnvelopeHeader, object_context
 from coatcheck.format.suites import scope_sealer
 from coatcheck.storage.base_index import Member
 from coatcheck.storage.cache import store_name
-from coatcheck.storage.scope_state import PROCESS_SCOPES, ScopeState
+from coatcheck.storage.scoped_store import PROCESS_SCOPES, ScopeState
 from coatcheck.storage.sized_lru import SizedLru
 from tests.chains import KEY, SCOPE, keys_in, plain_chain
 

@@ -1,8 +1,7 @@
 """Checkpoints: the states of an agent's run, saved step by step and restored after a crash."""
 
-import hashlib
 from collections.abc import AsyncIterator
-from typing import Any, Final, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from coatcheck.chain import Chain
 from coatcheck.checkpoints.records import Checkpoint, CheckpointRecords, DamagedCheckpoint
@@ -21,13 +20,9 @@ from coatcheck.scope import Scope
 from coatcheck.storage.records import LAST_BRANCH, LAST_STEP, Position
 from coatcheck.sync import SyncFace, blocking, blocking_iterator
 
-__all__ = ["Checkpoint", "Checkpoints", "DamagedCheckpoint", "SyncCheckpoints", "idempotency_key"]
+__all__ = ["Checkpoint", "Checkpoints", "DamagedCheckpoint", "SyncCheckpoints"]
 
 _T = TypeVar("_T")
-
-_KEY_LENGTH: Final = 16
-_NAME_LENGTH: Final = 1000
-"""Characters of a run's name that its records store."""
 
 
 class Checkpoints:
@@ -105,8 +100,8 @@ class Checkpoints:
     async def restore(
         self,
         what: Checkpoint | Reference | str | None = None,
-        into: None = None,
         *,
+        into: None = None,
         step: int | None = None,
         branch: int | None = None,
     ) -> Any: ...
@@ -121,21 +116,11 @@ class Checkpoints:
         branch: int | None = None,
     ) -> _T: ...
 
-    @overload
-    async def restore(
-        self,
-        what: Checkpoint | Reference | str | None,
-        into: type[_T],
-        *,
-        step: int | None = None,
-        branch: int | None = None,
-    ) -> _T: ...
-
     async def restore(
         self,
         what: Checkpoint | Reference | str | None = None,
-        into: type[_T] | None = None,
         *,
+        into: type[_T] | None = None,
         step: int | None = None,
         branch: int | None = None,
     ) -> Any:
@@ -169,8 +154,8 @@ class Checkpoints:
     async def read(
         self,
         what: Checkpoint | Reference | str | None = None,
-        into: None = None,
         *,
+        into: None = None,
         step: int | None = None,
         branch: int | None = None,
     ) -> Any: ...
@@ -185,21 +170,11 @@ class Checkpoints:
         branch: int | None = None,
     ) -> _T: ...
 
-    @overload
-    async def read(
-        self,
-        what: Checkpoint | Reference | str | None,
-        into: type[_T],
-        *,
-        step: int | None = None,
-        branch: int | None = None,
-    ) -> _T: ...
-
     async def read(
         self,
         what: Checkpoint | Reference | str | None = None,
-        into: type[_T] | None = None,
         *,
+        into: type[_T] | None = None,
         step: int | None = None,
         branch: int | None = None,
     ) -> Any:
@@ -401,30 +376,6 @@ class SyncCheckpoints(SyncFace[Checkpoints]):
     listing = blocking_iterator(Checkpoints.listing)
     fork = blocking(Checkpoints.fork)
     delete = blocking(Checkpoints.delete)
-
-
-def idempotency_key(run: str, step: int, tool: str = "") -> str:
-    """Return an idempotency key for a tool that writes: the same for every attempt at a step, so that it happens once.
-
-    An agent that crashed between a write and the checkpoint after it repeats the step and the write. A service that
-    accepts idempotency keys, or a table with a unique key, then recognises the repeated write.
-
-    The key is the start of SHA-256 over ``run``, ``step`` and ``tool``, so it is the same in every process, release and
-    language (``docs/wire-format.md``, "Checkpoints"). It contains no secret: anybody who knows the three can compute it.
-
-    Args:
-        run: The name of the run; include the tenant if runs of several tenants write to one place.
-        step: The number of the step.
-        tool: The name of the write, if the step has several: ``"refund"``, ``"mail:2"``.
-
-    Returns:
-        32 hexadecimal digits.
-    """
-    digest = hashlib.sha256(b"coatcheck/v1/idempotency-key/")
-    for field in (run, str(step), tool):
-        data = field.encode()
-        digest.update(len(data).to_bytes(8, "big") + data)
-    return digest.digest()[:_KEY_LENGTH].hex()
 
 
 def _check_step(step: object) -> None:

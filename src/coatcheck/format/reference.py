@@ -49,15 +49,8 @@ class Reference(BaseModel):
 
     def authenticated_bytes(self) -> bytes:
         """Return the binary form without the MAC."""
-        return b"".join(
-            (
-                Prefix(REFERENCE, self.suite, self.key_id, self.run_tag).to_bytes(),
-                self.object_id,
-                size_to_bytes(self.size),
-                name_to_bytes(self.store),
-                object_ids_to_bytes(self.bases),
-            )
-        )
+        prefix = Prefix(REFERENCE, self.suite, self.key_id, self.run_tag)
+        return unsigned_reference(prefix, self.object_id, self.size, self.store, self.bases)
 
     def to_bytes(self) -> bytes:
         """Return the binary form for the journal (``docs/wire-format.md``, "Reference").
@@ -114,3 +107,26 @@ class Reference(BaseModel):
                 "Pass exactly the text that str(reference) returned.",
             )
         return cls.from_bytes(data)
+
+
+def unsigned_reference(
+    prefix: Prefix, object_id: bytes, size: int, store: str, bases: tuple[bytes, ...]
+) -> bytes:
+    """Return a reference's binary form without its MAC, which comes last.
+
+    Args:
+        prefix: Its first bytes, with the suite, the key and the run.
+        object_id: The object's id.
+        size: Bytes of the payload.
+        store: The alias of the store with the object.
+        bases: All objects that the payload is built on.
+    """
+    return b"".join(
+        (
+            prefix.to_bytes(),
+            object_id,
+            size_to_bytes(size),
+            name_to_bytes(store),
+            object_ids_to_bytes(bases),
+        )
+    )

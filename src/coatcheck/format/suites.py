@@ -11,7 +11,7 @@ from coatcheck.format.checksum import Checksum
 from coatcheck.format.envelope import EnvelopeHeader
 from coatcheck.format.layout import scope_prefix
 from coatcheck.format.reference import Reference
-from coatcheck.format.wire import SUITES
+from coatcheck.format.wire import MAC_LENGTH, SUITES
 from coatcheck.runtime.portal import on_loop
 from coatcheck.scope import Scope
 
@@ -41,10 +41,9 @@ class SealingPolicy:
         self.sealing: Sealing = sealing or Checksum()
         self.loads_keys = self.sealing.loads_keys
         # A worker sees the same few thousand scopes again and again. Loaded keys must not be cached here: they expire.
-        self.for_new: Callable[[Scope], ScopeSealer] = (
-            self._for_new if self.loads_keys else lru_cache(maxsize=8192)(self._for_new)
+        self._sealer_of: Callable[[Sealing, Scope, bytes], ScopeSealer] = (
+            scope_sealer if self.loads_keys else lru_cache(maxsize=8192)(scope_sealer)
         )
-        """Returns the sealer for new payloads of a scope. Raises KeyUnavailable if its key is not loaded."""
         self._accepted: dict[int, Sealing] = {self.sealing.suite: self.sealing}
         if self.sealing.accept_unsealed:
             self._accepted[Checksum.suite] = Checksum()
@@ -59,17 +58,22 @@ class SealingPolicy:
         """True if new payloads are encrypted."""
         return self.sealing.suite != Checksum.suite
 
-    def _for_new(self, scope: Scope) -> "ScopeSealer":
-        return scope_sealer(self.sealing, scope, self.sealing.primary_key_id(scope.tenant))
+    def for_new(self, scope: Scope) -> ScopeSealer:
+        """Return the sealer for new payloads of a scope.
 
-    def all_for(self, scope: Scope) -> "list[ScopeSealer]":
+        Raises:
+            KeyUnavailable: The tenant's key is not loaded.
+        """
+        return self._sealer_of(self.sealing, scope, self.sealing.primary_key_id(scope.tenant))
+
+    def all_for(self, scope: Scope) -> list[ScopeSealer]:
         """Return the sealers of a scope under all accepted suites and keys, the one for new payloads first.
 
         Raises:
             KeyUnavailable: The tenant's keys are not loaded.
         """
         return [
-            scope_sealer(sealing, scope, key_id)
+            self._sealer_of(sealing, scope, key_id)
             for sealing in self._accepted.values()
             for key_id in sealing.key_ids(scope.tenant)
         ]
@@ -118,7 +122,7 @@ class SealingPolicy:
             await on_loop()
             await self.sealing.load(tenant, sealed.key_id)
 
-    def sealer_for(self, sealed: EnvelopeHeader | Reference, scope: Scope) -> Sealer:
+    def sealer_for(self, sealed: EnvelopeHeader | Reference, scope: Scope) -> ScopeSealer:
         """Return the sealer that ``sealed`` names, if its suite is accepted and ``scope`` may open its run.
 
         Args:
@@ -133,22 +137,24 @@ class SealingPolicy:
         sealing = self._accepted.get(sealed.suite)
         if sealing is None:
             raise _refusal(sealed.suite)
-        if (
-            scope.run is not None
-            and sealed.run_tag != TENANT_SCOPE_TAG
-            and not _is_of(sealed.run_tag, scope, sealing.run_tag(scope, sealed.key_id))
-        ):
-            raise IntegrityError(
-                "the payload was sealed for another run, or another tenant",
-                "Decode it in the scope that it was written for (Temporal: namespace and workflow ID).",
-            )
-        return sealing.sealer(scope.tenant, sealed.run_tag, sealed.key_id)
+        if scope.run is not None and sealed.run_tag != TENANT_SCOPE_TAG:
+            own = self._sealer_of(sealing, scope, sealed.key_id)
+            if sealed.run_tag == own.run_tag:
+                return own
+            if scope.series is None or not _is_same_series(sealed.run_tag, own.run_tag):
+                raise IntegrityError(
+                    "the payload was sealed for another run, or another tenant",
+                    "Decode it in the scope that it was written for (Temporal: namespace and workflow ID).",
+                )
+        sealer = sealing.sealer(scope.tenant, sealed.run_tag, sealed.key_id)
+        return ScopeSealer(sealed.suite, sealed.key_id, sealed.run_tag, sealer)
 
-    def verify(self, reference: Reference, scope: Scope) -> ScopeSealer:
+    def verify(self, reference: Reference, data: bytes, scope: Scope) -> ScopeSealer:
         """Check that a reference is authentic, and return its sealer.
 
         Args:
             reference: The reference.
+            data: The binary form that it was read from.
             scope: The scope that wants to open it.
 
         Raises:
@@ -156,20 +162,17 @@ class SealingPolicy:
             KeyUnavailable: As :meth:`sealer_for`.
             FormatError: As :meth:`sealer_for`.
         """
-        sealer = self.sealer_for(reference, scope)
-        if not hmac.compare_digest(sealer.mac(reference.authenticated_bytes()), reference.mac):
+        found = self.sealer_for(reference, scope)
+        if not hmac.compare_digest(found.sealer.mac(data[:-MAC_LENGTH]), reference.mac):
             raise IntegrityError(
                 "the reference is not authentic: it was forged, damaged, or written for another tenant",
                 "Nothing was fetched. Restore the original journal entry, and check the tenant.",
             )
-        return ScopeSealer(reference.suite, reference.key_id, reference.run_tag, sealer)
+        return found
 
 
-def _is_of(run_tag: bytes, scope: Scope, own: bytes) -> bool:
-    """Return True if ``run_tag`` is the scope's own tag, or that of another run of its series."""
-    if scope.series is None:
-        return run_tag == own
-    return run_tag[:SERIES_TAG_LENGTH] == own[:SERIES_TAG_LENGTH]
+def _is_same_series(run_tag: bytes, other: bytes) -> bool:
+    return run_tag[:SERIES_TAG_LENGTH] == other[:SERIES_TAG_LENGTH]
 
 
 def scope_sealer(sealing: Sealing, scope: Scope, key_id: bytes) -> ScopeSealer:

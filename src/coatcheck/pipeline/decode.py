@@ -1,8 +1,9 @@
 """Decoding: from the journal back to the payload."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from coatcheck.errors import (
     CoatcheckError,
@@ -16,12 +17,70 @@ from coatcheck.format.codec_pipeline import CodecPipeline
 from coatcheck.format.envelope import INLINE, Body, Envelope, object_context
 from coatcheck.format.reference import Reference
 from coatcheck.format.suites import SealingPolicy
-from coatcheck.pipeline.delta_chain import DeltaChains, delta_chain_of
 from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.scope import Scope
+from coatcheck.storage.base_index import Member
 from coatcheck.storage.cache import Cached
 from coatcheck.storage.scoped_store import SEALED_AROUND, ChainStore, ScopedStore
 from coatcheck.telemetry import Outcome, decoded, span
+
+_MAX_LENGTH: Final = 64
+"""A delta chain of this length would take 2**64 payloads. Only a forged one, in a chain without keys, can be circular."""
+
+
+class DeltaChain(NamedTuple):
+    """The objects that a payload is decoded from, as far as they are available: each is a delta against the next."""
+
+    bodies: list[Body]
+    """The nearest first; empty if the payload itself is available."""
+    base: bytes | None
+    """The payload that the last of ``bodies`` is a delta against; None if that one is whole."""
+    is_whole: bool
+    """True if nothing is missing."""
+
+
+def delta_chain_of(cached: Cached | None, find: Callable[[bytes], Cached | None]) -> DeltaChain:
+    """Return the delta chain of an object.
+
+    Args:
+        cached: The available form of the object itself.
+        find: Returns the available form of another object.
+
+    Raises:
+        FormatError: The chain is circular.
+    """
+    bodies: list[Body] = []
+    while isinstance(cached, Body):
+        bodies.append(cached)
+        if len(bodies) > _MAX_LENGTH:
+            raise FormatError(
+                "a delta chain is circular", "It was not written by coatcheck. Find out who wrote it."
+            )
+        if not cached.header.bases:
+            return DeltaChain(bodies, None, is_whole=True)
+        cached = find(cached.header.bases[0])
+    return DeltaChain(bodies, cached, is_whole=cached is not None)
+
+
+def unpack(
+    codecs: CodecPipeline, scope: ScopedStore, bodies: Sequence[Body], base: bytes | None
+) -> tuple[bytes, int]:
+    """Decode opened objects as :meth:`CodecPipeline.decode_chain` does, and cache the payload and its bases.
+
+    Args:
+        codecs: The chain's codecs.
+        scope: The scope of the objects.
+        bodies: The payload's own, and those that it is built on.
+        base: The payload that the last one is a delta against; None if that one is whole.
+    """
+    payload, place = codecs.decode_chain(bodies, base)
+    target, *others = bodies
+    scope.sealing.sealer.check(payload, target.object_id)
+    for body in others:
+        # Compressed: most bases are never requested themselves.
+        scope.keep_body(body)
+    scope.keep(target.object_id, payload)
+    return payload, place
 
 
 class Decoder:
@@ -30,7 +89,6 @@ class Decoder:
     Args:
         policy: Decides what may be opened.
         codecs: The chain's codecs.
-        deltas: Decodes and caches payloads.
         stores: The chain's stores by alias.
         max_payload: Bytes that a payload may have.
     """
@@ -39,13 +97,11 @@ class Decoder:
         self,
         policy: SealingPolicy,
         codecs: CodecPipeline,
-        deltas: DeltaChains,
         stores: Mapping[str, ChainStore],
         max_payload: int,
     ) -> None:
         self._policy = policy
         self._codecs = codecs
-        self._deltas = deltas
         self._stores = stores
         self._max_payload = max_payload
 
@@ -61,35 +117,40 @@ class Decoder:
         """
         envelope = Envelope.from_bytes(data)
         header = envelope.header
-        sealer = self._policy.sealer_for(header, scope)
+        sealer = self._policy.sealer_for(header, scope).sealer
         body = sealer.open(envelope.header_bytes, INLINE, envelope.sealed)
         self._check_size(header.size)
         payload = self._codecs.decode(body, header, None)[0]
         decoded(Outcome.INLINE, len(payload), len(data))
         return payload
 
-    async def open_reference(self, reference: Reference, scope: Scope) -> bytes:
+    async def open_reference(self, data: bytes, scope: Scope) -> bytes:
         """Return the payload of a reference, which is verified before anything is fetched.
+
+        Args:
+            data: The reference in its binary form.
+            scope: The scope that it belongs to.
 
         Raises:
             CoatcheckError: As :meth:`Chain.open`.
         """
+        reference = Reference.from_bytes(data)
         try:
             await self._policy.load(reference, scope.tenant)
-            sealing = self._policy.verify(reference, scope)
+            sealing = self._policy.verify(reference, data, scope)
             self._check_size(reference.size)
             scoped = self._store(reference.store).scope(sealing)
-            cached = self._deltas.cached(scoped, reference.object_id)
+            cached = scoped.cached(reference.object_id)
             if isinstance(cached, bytes):
                 payload, outcome = cached, Outcome.KNOWN
             else:
-                assembly = _Assembly(scoped, reference, self._deltas, cached)
+                assembly = _Assembly(scoped, reference, cached)
                 with span("decode", object_id=reference.object_id.hex(), size=reference.size):
                     payload = await self._opened(assembly)
                 outcome = Outcome.FETCHED if cached is None or assembly.bodies else Outcome.KNOWN
         except CoatcheckError as error:
             raise error.about(reference.object_id.hex())  # noqa: B904 - the same error, with the object named
-        decoded(outcome, len(payload), len(reference.to_bytes()))
+        decoded(outcome, len(payload), len(data))
         return payload
 
     async def open_object(self, scope: ScopedStore, object_id: bytes, data: bytes) -> bytes:
@@ -111,7 +172,7 @@ class Decoder:
             store=scope.store.alias,
             bases=header.bases,
         )
-        return await self._complete(_Assembly(scope, reference, self._deltas, sealed={object_id: data}))
+        return await self._complete(_Assembly(scope, reference, sealed={object_id: data}))
 
     async def _opened(self, assembly: "_Assembly") -> bytes:
         """Load the payload, once for all concurrent callers."""
@@ -132,7 +193,7 @@ class Decoder:
             for object_id in {*assembly.chain, *assembly.met}:
                 await scope.store.client.forget(scope.state.key(object_id))
             scope.state.lost(assembly.met)
-            return await self._complete(_Assembly(scope, assembly.reference, self._deltas, is_fresh=True))
+            return await self._complete(_Assembly(scope, assembly.reference, is_fresh=True))
 
     async def _complete(self, assembly: "_Assembly") -> bytes:
         """Fetch missing objects until none is missing, then decode."""
@@ -170,6 +231,7 @@ class Decoder:
 
     def _assemble(self, assembly: "_Assembly") -> bytes | list[bytes]:
         """Return the payload if no object is missing; else the missing objects."""
+        scope = assembly.scope
         assembly.authenticate()
         target_at_hand = assembly.find(assembly.reference.object_id)
         bodies, base, is_whole = delta_chain_of(target_at_hand, assembly.find)
@@ -184,8 +246,12 @@ class Decoder:
         cached = others[len(fetched) :]
         if cached:
             # Other payloads were built on it, so more are likely to be.
-            base = self._deltas.unpack(assembly.scope, cached, base)
-        return self._deltas.read(assembly.scope, [target, *fetched], base)
+            base, _ = unpack(self._codecs, scope, cached, base)
+        payload, place = unpack(self._codecs, scope, [target, *fetched], base)
+        for body in (target, *fetched):
+            scope.state.read(body.object_id, body.header.bases)
+        scope.state.pending.append(Member(target.object_id, place, target.header.bases))
+        return payload
 
     def _store(self, alias: str) -> ChainStore:
         if alias not in self._stores:
@@ -209,7 +275,6 @@ class _Assembly:
 
     scope: ScopedStore
     reference: Reference
-    deltas: DeltaChains
     cached: Body | None = None
     """The payload's own cached body."""
     sealed: dict[bytes, bytes] = field(default_factory=dict)
@@ -230,7 +295,7 @@ class _Assembly:
         """Return the cached or fetched form of an object; for bases the payload itself is preferred."""
         if object_id == self.reference.object_id:
             return self.bodies.get(object_id, self.cached)
-        cached = self.deltas.cached(self.scope, object_id)
+        cached = self.scope.cached(object_id)
         if isinstance(cached, bytes):
             return cached
         return self.bodies.get(object_id, None if self.is_fresh else cached)

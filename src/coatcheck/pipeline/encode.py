@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from coatcheck.errors import LimitExceeded
 from coatcheck.format.codec_pipeline import CodecPipeline, Encoded
 from coatcheck.format.envelope import INLINE, EnvelopeHeader, object_context
-from coatcheck.format.reference import Reference
+from coatcheck.format.reference import unsigned_reference
 from coatcheck.format.suites import ScopeSealer
-from coatcheck.format.wire import is_ours
-from coatcheck.pipeline.delta_chain import Base, DeltaChains
+from coatcheck.format.wire import REFERENCE, Prefix, is_ours
+from coatcheck.pipeline.decode import delta_chain_of, unpack
 from coatcheck.storage.base_index import Member, Sketch
 from coatcheck.storage.scoped_store import ScopedStore
 from coatcheck.telemetry import Outcome, encoded
@@ -19,6 +19,17 @@ _SURE_GAIN = 8
 """A delta of at most 1/8 of its payload is used without a comparison: hardly anything compresses better as a whole."""
 _LEAST_GAIN = 0.8
 """A larger delta is used if it has at most this share of the whole object's size; else a new delta chain begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """An earlier payload that a new one can be a delta against."""
+
+    payload: bytes
+    place: int
+    """The new payload's place in the delta chain."""
+    bases: tuple[bytes, ...]
+    """The new payload's bases; the first is the object of ``payload``."""
 
 
 @dataclass(slots=True)
@@ -67,23 +78,16 @@ class Draft:
         suite, key_id, run_tag, _ = self.scope.sealing
         return header[:3] == (suite, key_id, run_tag) and header.size == len(self.payload)
 
-    def reference(self, bases: tuple[bytes, ...]) -> Reference:
-        """Return the reference to the object.
+    def reference(self, bases: tuple[bytes, ...]) -> bytes:
+        """Return the reference to the object, to journal (:class:`~coatcheck.format.reference.Reference`).
 
         Args:
             bases: The bases of the object in the store, which another writer may have made.
         """
         suite, key_id, run_tag, sealer = self.scope.sealing
-        reference = Reference(
-            suite=suite,
-            key_id=key_id,
-            run_tag=run_tag,
-            object_id=self.object_id,
-            size=len(self.payload),
-            store=self.scope.store.alias,
-            bases=bases,
-        )
-        return reference.model_copy(update={"mac": sealer.mac(reference.authenticated_bytes())})
+        prefix, alias = Prefix(REFERENCE, suite, key_id, run_tag), self.scope.store.alias
+        unsigned = unsigned_reference(prefix, self.object_id, len(self.payload), alias, bases)
+        return unsigned + sealer.mac(unsigned)
 
 
 class Encoder:
@@ -91,7 +95,6 @@ class Encoder:
 
     Args:
         codecs: The chain's codecs.
-        deltas: Finds earlier payloads to build on.
         max_payload: Bytes that a payload may have.
         encrypts: True if a payload must be sealed even if that only makes it larger.
         threshold_varies: True if a payload that is an object in a store can be small by another threshold.
@@ -100,14 +103,12 @@ class Encoder:
     def __init__(
         self,
         codecs: CodecPipeline,
-        deltas: DeltaChains,
         max_payload: int,
         *,
         encrypts: bool,
         threshold_varies: bool,
     ) -> None:
         self._codecs = codecs
-        self._deltas = deltas
         self._max_payload = max_payload
         self._encrypts = encrypts
         self._threshold_varies = threshold_varies
@@ -156,12 +157,12 @@ class Encoder:
                 return self._seal_inline(draft.whole, data, scope.sealing)
         bases = draft.known_bases()
         if bases is not None:
-            known = draft.reference(bases).to_bytes()
+            known = draft.reference(bases)
             encoded(Outcome.KNOWN, len(data), len(known))
             return known
         if scope.state.is_listed(draft.object_id):
             return draft
-        draft.base, draft.sketch = self._deltas.base_for(scope, data)
+        self._choose_base(draft)
         if draft.base is None or not self._is_surely_large(data, over):
             draft.whole = draft.whole or self._codecs.encode(data)
             if len(draft.whole.body) <= over:
@@ -171,7 +172,7 @@ class Encoder:
 
     def seal(self, draft: Draft) -> None:
         """Make the object of a draft, as a delta if that saves enough."""
-        draft.base, draft.sketch = self._deltas.base_for(draft.scope, draft.payload)
+        self._choose_base(draft)
         self._seal(draft)
 
     def seal_whole(self, draft: Draft) -> None:
@@ -197,6 +198,29 @@ class Encoder:
         small delta need not be compressed as a whole for that decision.
         """
         return len(self._codecs.encode(data[: _SAMPLE * over]).body) > over
+
+    def _choose_base(self, draft: Draft) -> None:
+        """Find the best base.
+
+        There is none if no payload is similar, if it is no longer cached, or if the store itself has not shown all objects
+        that it is built on.
+        """
+        scope = draft.scope
+        if not self._codecs.makes_deltas:
+            return
+        like, draft.sketch = scope.most_like(draft.payload)
+        if like is None:
+            return
+        place, bases = like.next()
+        if not scope.state.are_there(bases):
+            return
+        # This marks all of them as recently used: those far back in the skip list are needed rarely, but save most.
+        cached = {object_id: scope.cached(object_id) for object_id in reversed(bases)}
+        bodies, payload, is_whole = delta_chain_of(cached[bases[0]], cached.get)
+        if bodies and is_whole:
+            payload, _ = unpack(self._codecs, scope, bodies, payload)
+        if payload is not None and is_whole:
+            draft.base = Base(payload, place, bases)
 
     def _seal(self, draft: Draft) -> None:
         body = self._delta(draft)

@@ -1,5 +1,6 @@
 """Storing: all I/O that has to end before a reference may be journaled."""
 
+import time
 from contextlib import suppress
 from typing import Final
 
@@ -13,8 +14,6 @@ from coatcheck.errors import (
 )
 from coatcheck.format.codec_pipeline import CodecPipeline
 from coatcheck.format.envelope import Envelope, object_context
-from coatcheck.format.reference import Reference
-from coatcheck.pipeline.delta_chain import DeltaChains
 from coatcheck.pipeline.encode import Draft, Encoder
 from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_TO, all_at_once, off_loop
 from coatcheck.storage.base_index import Member
@@ -30,20 +29,25 @@ class Uploader:
     Args:
         encoder: Makes the objects.
         codecs: The chain's codecs.
-        deltas: Caches written payloads.
     """
 
-    def __init__(self, encoder: Encoder, codecs: CodecPipeline, deltas: DeltaChains) -> None:
+    def __init__(self, encoder: Encoder, codecs: CodecPipeline) -> None:
         self._encoder = encoder
         self._codecs = codecs
-        self._deltas = deltas
 
-    async def store(self, draft: Draft, begun: float | None = None) -> Reference:
+    async def wait_and_store(self, draft: Draft) -> bytes:
+        """Do as :meth:`store` for a new object, after a listing of its scope that is under way."""
+        begun = time.monotonic()
+        if draft.known_bases() is None:
+            await draft.scope.wait_for_listing()
+        return await self.store(draft, begun)
+
+    async def store(self, draft: Draft, begun: float) -> bytes:
         """Make an object durable, unless it is already, and return the reference to it.
 
         Args:
             draft: The object.
-            begun: Start of the work on it, for the deadline, in seconds of ``time.monotonic``; None for now.
+            begun: Start of the work on it, for the deadline, in seconds of ``time.monotonic``.
 
         Raises:
             StoreError: The store cannot or will not take it.
@@ -57,12 +61,11 @@ class Uploader:
                 reference = draft.reference(bases)
         except CoatcheckError as error:
             raise error.about(draft.object_id.hex())  # noqa: B904 - the same error, with the object named
-        encoded(draft.outcome, len(draft.payload), len(reference.to_bytes()))
+        encoded(draft.outcome, len(draft.payload), len(reference))
         return reference
 
     async def _store(self, draft: Draft) -> tuple[bytes, ...]:
         """Return the bases of the object that is now in the store: ours, or another writer's with the same payload."""
-        await draft.scope.wait_for_listing()
         if draft.scope.state.is_listed(draft.object_id):
             with suppress(PayloadNotFound):
                 bases = await self._find(draft)
@@ -113,7 +116,7 @@ class Uploader:
         if member is None or not await _are_there(draft, member.bases):
             return None
         scope.state.found(object_id, member.bases)
-        self._deltas.keep(scope, object_id, draft.payload)
+        scope.keep(object_id, draft.payload)
         scope.state.pending.append(member)
         draft.outcome = Outcome.FOUND
         return member.bases
@@ -134,7 +137,7 @@ class Uploader:
         """Return the bases of the object that is now durable."""
         state, member = draft.scope.state, draft.member
         state.wrote(draft.object_id, member.bases)
-        self._deltas.keep(draft.scope, draft.object_id, draft.payload)
+        draft.scope.keep(draft.object_id, draft.payload)
         if not state.is_tenant_scope:
             if draft.sketch is None:
                 state.pending.append(member)

@@ -14,7 +14,7 @@ class Upload:
 
     def __init__(self, draft: Draft, encoder: Encoder, uploader: Uploader) -> None:
         self.payload = draft.payload
-        self.reference = draft.reference(()).to_bytes()
+        self.reference = draft.reference(())
         """The reference to journal. It lists no bases, so it is the same on each attempt, whatever bases exist by then;
         readers learn them from the object."""
         self._draft = draft
@@ -33,7 +33,7 @@ class Upload:
             StoreError: The store cannot or will not take it.
         """
         with counting_errors("encode"):
-            await self._uploader.store(self._draft)
+            await self._uploader.wait_and_store(self._draft)
 
     async def seal_inline(self) -> bytes:
         """Return the payload's envelope, to journal instead of the reference if the store fails."""

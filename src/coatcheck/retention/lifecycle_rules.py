@@ -1,7 +1,7 @@
 """Rules by which a bucket deletes objects of the tenant scope.
 
 It is unknown who still refers to a payload of the tenant scope, so no sweep touches it. Writers there rely on nothing
-older than an hour (``storage/scope_state.py``), so a reference is at most an hour younger than the objects that it needs,
+older than an hour (``storage/scoped_store.py``), so a reference is at most an hour younger than the objects that it needs,
 and age alone decides. This does not apply to the scope of a run: its replays find objects from when the run began.
 """
 

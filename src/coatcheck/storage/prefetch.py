@@ -13,19 +13,16 @@ import bisect
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextvars import Context
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from weakref import WeakSet
 
 from coatcheck.contracts.store import StoredObject
 from coatcheck.errors import CoatcheckError, StoreDenied
-from coatcheck.format.wire import OBJECT_ID_LENGTH
 from coatcheck.runtime.clock import boottime
 from coatcheck.runtime.portal import on_loop
 from coatcheck.runtime.single_flight import SingleFlight
-from coatcheck.storage.client import PAGE, StoreClient
+from coatcheck.storage.client import StoreClient
 from coatcheck.storage.limiter import ahead_limiter_of
-from coatcheck.storage.scope_state import ScopeState, Window
-from coatcheck.storage.sweep_marks import SWEEP_MARK
 
 _WINDOW_SIZE: Final = 32 * 2**20
 """Bytes that are prefetched and not yet requested, for one scope."""
@@ -46,7 +43,24 @@ _ENTRY_COST: Final = 400
 _WINDOW_COST: Final = 4096
 
 _log = logging.getLogger("coatcheck")
-_fetching: Final[dict[asyncio.AbstractEventLoop, "WeakSet[ScopeState]"]] = {}
+
+
+class Listed(Protocol):
+    """The scope whose objects are prefetched."""
+
+    prefix: str
+    """The start of their keys."""
+    is_replayed: bool
+    """True if the engine is about to replay the run from its start."""
+    windows: dict[asyncio.AbstractEventLoop, "Window"]
+    """The prefetch of each event loop."""
+
+    def saw(self, page: list[StoredObject], begun: float, *, is_first: bool) -> list[StoredObject]:
+        """Note a page of the listing that began at that time, and return the objects in it."""
+        ...
+
+
+_fetching: Final[dict[asyncio.AbstractEventLoop, "WeakSet[Listed]"]] = {}
 """The scopes with a window on each event loop."""
 
 
@@ -65,19 +79,18 @@ class Prefetch:
         # Payloads that are opened at the same time are often built on the same objects.
         self._getting: SingleFlight[bytes] = SingleFlight()
 
-    async def get(self, state: ScopeState, object_id: bytes, size: int, limit: int, *, follow: bool) -> bytes:
+    async def get(self, scope: Listed, key: str, size: int, limit: int, *, follow: bool) -> bytes:
         """Return the object, prefetched or from the store. Raises as :meth:`StoreClient.get`.
 
         Args:
-            state: The scope that the object is in.
-            object_id: The object's id.
+            scope: The scope that the object is in.
+            key: The object's key in the store.
             size: Bytes that it is expected to have.
             limit: Bytes that it may have.
             follow: True to prefetch the objects after it.
         """
         await on_loop()
-        key = state.key(object_id)
-        window = self._window_of(state)
+        window = self._window_of(scope)
         ahead = window.take(key) if window else None
         if window and follow:
             window.follow(key, missed=ahead is None)
@@ -94,44 +107,35 @@ class Prefetch:
                 raise
         return await self._client.get(key, size, limit)
 
-    async def wait_for_listing(self, state: ScopeState) -> None:
-        """Wait a moment for a listing of the scope that is under way, so that listed objects are not written again.
+    async def wait_for_listing(self, scope: Listed, *, starts: bool) -> None:
+        """Wait a moment for the listing of a scope.
 
-        Starts a listing if the scope is replayed and nothing is known about it.
+        Args:
+            scope: The scope.
+            starts: True to start it if there was none before.
         """
-        if state.is_replayed and state.is_cold:
-            await on_loop()
-            window = self._window_of(state)
-        else:
-            loop = asyncio._get_running_loop()  # noqa: SLF001 - as asyncio's own run() asks
-            window = None if loop is None else state.windows.get(loop)
+        loop = await on_loop()
+        window = self._window_of(scope) if starts else scope.windows.get(loop)
         if window is not None:
             await window.listed(self._client.seconds_for(0) * _SHARE_OF_DEADLINE)
 
-    async def list_scope(self, state: ScopeState) -> None:
-        """Wait a moment for the listing of the scope; start it if there was none before."""
-        await on_loop()
-        window = self._window_of(state)
-        if window is not None:
-            await window.listed(self._client.seconds_for(0) * _SHARE_OF_DEADLINE)
-
-    async def close(self, states: Iterable[ScopeState]) -> None:
+    async def close(self, scopes: Iterable[Listed]) -> None:
         """Cancel the prefetch of these scopes on this event loop."""
         loop = await on_loop()
-        windows = [window for state in states if (window := state.windows.pop(loop, None)) is not None]
+        windows = [window for scope in scopes if (window := scope.windows.pop(loop, None)) is not None]
         await asyncio.gather(
             *(task for window in windows for task in window.give_up()), return_exceptions=True
         )
 
-    def _window_of(self, state: ScopeState) -> Window | None:
+    def _window_of(self, scope: Listed) -> "Window | None":
         if self._denied:
             return None
         loop = asyncio.get_running_loop()
-        window = state.windows.get(loop)
+        window = scope.windows.get(loop)
         if window is None:
             _forget_closed_loops()
-            window = state.windows[loop] = _Window(state, self._client, self._limit, self._deny)
-            _fetching.setdefault(loop, WeakSet()).add(state)
+            window = scope.windows[loop] = Window(scope, self._client, self._limit, self._deny)
+            _fetching.setdefault(loop, WeakSet()).add(scope)
         return window
 
     def _deny(self, error: StoreDenied) -> None:
@@ -140,26 +144,26 @@ class Prefetch:
             _log.warning("Replays fetch one object at a time, since listing the store is denied: %s", error)
 
 
-class _Window:
+class Window:
     """The part of one scope that is prefetched on one event loop, which is the only one to use it."""
 
     def __init__(
         self,
-        state: ScopeState,
+        scope: Listed,
         client: StoreClient,
         limit: int,
         denied: Callable[[StoreDenied], None],
     ) -> None:
-        self._state = state
+        self._scope = scope
         self._loop = asyncio.get_running_loop()
         self._client = client
         self._limit = limit
         self._denied = denied
-        self._from_start = state.is_replayed
-        self._width = _FULL_WIDTH if state.is_replayed else _FIRST_WIDTH
+        self._from_start = scope.is_replayed
+        self._width = _FULL_WIDTH if scope.is_replayed else _FIRST_WIDTH
 
-        self._pages: AsyncGenerator[list[StoredObject], None] = client.pages(state.prefix)
-        self._pages_wanted = _PAGES_REPLAYED if state.is_replayed else 1
+        self._pages: AsyncGenerator[list[StoredObject], None] = client.pages(scope.prefix)
+        self._pages_wanted = _PAGES_REPLAYED if scope.is_replayed else 1
         self._pages_read = 0
         self._begun = boottime()
         self._order: list[StoredObject] = []
@@ -258,20 +262,11 @@ class _Window:
             self._end_listing()
 
     def _take_in(self, page: list[StoredObject]) -> None:
-        """Note the objects of a page. Keys come in order, so objects after a sweep's mark were seen after a look for it."""
-        state = self._state
-        mark = state.prefix + SWEEP_MARK
-        is_marked = any(entry.key == mark for entry in page)
-        if self._pages_read == 1 and not is_marked and (len(page) < PAGE or page[-1].key > mark):
-            state.confirmed(self._begun)
-        # A scope also has records (records.py): no reference names them, and their names are shorter.
-        start, length = len(state.prefix), len(state.prefix) + 2 * OBJECT_ID_LENGTH
-        objects = [entry for entry in page if len(entry.key) == length]
-        if state.is_confirmed:
-            state.listed({bytes.fromhex(entry.key[start:]): entry.size for entry in objects})
+        objects = self._scope.saw(page, self._begun, is_first=self._pages_read == 1)
         self._order += [entry for entry in objects if entry.size <= self._limit]
-        if len(self._order) != len(objects) and any(entry.size > self._limit for entry in objects):
-            self._report(next(entry for entry in objects if entry.size > self._limit))
+        large = next((entry for entry in objects if entry.size > self._limit), None)
+        if large is not None:
+            self._report(large)
 
     def _report(self, large: StoredObject) -> None:
         _log.warning(
@@ -349,5 +344,5 @@ def _retrieve(fetch: "asyncio.Task[bytes]") -> None:
 def _forget_closed_loops() -> None:
     """Drop the windows of event loops that are closed."""
     for loop in [loop for loop in list(_fetching) if loop.is_closed()]:
-        for state in _fetching.pop(loop, ()):
-            state.windows.pop(loop, None)
+        for scope in _fetching.pop(loop, ()):
+            scope.windows.pop(loop, None)

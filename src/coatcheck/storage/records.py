@@ -27,7 +27,7 @@ from coatcheck.format.suites import ScopeSealer, SealingPolicy
 from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.scope import Scope
 from coatcheck.storage.client import StoreClient
-from coatcheck.storage.scoped_store import ChainStore
+from coatcheck.storage.scoped_store import ChainStore, forget_scope
 from coatcheck.storage.sealed_records import open_record, seal_record
 
 STEP: Final = "step-"
@@ -199,9 +199,8 @@ class Ledger:
 
     def forget(self) -> None:
         """Forget everything that this process knows about the scope."""
-        for store in self._stores:
-            for sealing in self._policy.all_for(self._scope):
-                store.forget(sealing)
+        for sealing in self._policy.all_for(self._scope):
+            forget_scope(sealing)
 
     async def places(self) -> "list[Records]":
         """Return the records of each store and key of the chain.

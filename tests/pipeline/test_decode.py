@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from coatcheck import FormatError
 from coatcheck.format.envelope import Body, EnvelopeHeader
-from coatcheck.pipeline.delta_chain import DeltaChain, delta_chain_of
+from coatcheck.pipeline.decode import DeltaChain, delta_chain_of
 from coatcheck.storage.cache import Cached
 
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from coatcheck import MemoryStore
 from coatcheck.contracts.sealing import TENANT_SCOPE_TAG
-from coatcheck.storage import scope_state
-from coatcheck.storage.scope_state import TRUSTED_FOR, ScopeState
+from coatcheck.storage import scoped_store
+from coatcheck.storage.scoped_store import TRUSTED_FOR, ScopeState
 
 ID, BASE, OTHER = bytes([1]) * 32, bytes([2]) * 32, bytes([3]) * 32
 
@@ -19,7 +19,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(scope_state, "boottime", lambda: clock.seconds)
+    monkeypatch.setattr(scoped_store, "boottime", lambda: clock.seconds)
     return clock
 
 
@@ -79,9 +79,9 @@ def test_what_it_costs_is_that_of_what_it_knows(calls: list[tuple[str, int, int]
             known.lost([object_id])
         else:
             getattr(known, call)(object_id, (BASE,) * bases)
-    expected = len(known._known) * scope_state._OBJECT_COST + len(known._listed) * scope_state._LISTED_COST
-    expected += sum(len(one.bases) for one in known._known.values()) * scope_state._BASE_COST
-    assert known.cost == expected + scope_state._SCOPE_COST
+    expected = len(known._known) * scoped_store._OBJECT_COST + len(known._listed) * scoped_store._LISTED_COST
+    expected += sum(len(one.bases) for one in known._known.values()) * scoped_store._BASE_COST
+    assert known.cost == expected + scoped_store._SCOPE_COST
 
 
 def test_a_scope_is_confirmed_once_somebody_looked() -> None:
@@ -92,7 +92,7 @@ def test_a_scope_is_confirmed_once_somebody_looked() -> None:
 
 
 def test_what_was_learned_first_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scope_state, "_MOST_OBJECTS", 2)
+    monkeypatch.setattr(scoped_store, "_MOST_OBJECTS", 2)
     known = of_a_run()
     for object_id in (ID, BASE, OTHER):
         known.wrote(object_id, ())
