@@ -177,9 +177,9 @@ def test_the_server_is_that_of_the_temporal_command(
     assert run(forty).code == 0
 
 
-def refusal(*arguments: str | Path) -> str:
+def refusal(*arguments: str | Path, code: int = 1) -> str:
     done = run(*arguments)
-    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert (done.code, done.out, done.err.count("\n")) == (code, "", 1)
     assert done.err.startswith("coatcheck doctor: ")
     return done.err
 
@@ -189,7 +189,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
 ) -> None:
     assert "says not found" in refusal("no-such-workflow", *at)
     assert "invalid" in refusal("--query", "what?", *at)
-    assert "does not answer" in refusal("x", "--address", "127.0.0.1:1")
+    assert "does not answer" in refusal("x", "--address", "127.0.0.1:1", code=75)
     assert "No such file" in refusal("--file", tmp_path / "missing")
     (tmp_path / "history.json").write_text("hunter2")
     assert "temporal workflow show" in refusal("--file", tmp_path / "history.json")

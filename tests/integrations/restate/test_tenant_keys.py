@@ -184,7 +184,7 @@ async def test_an_attempt_whose_key_cannot_be_had_begins_nothing_and_says_why(
 
             async def said() -> bool:
                 found = f"select last_failure from sys_invocation where id = '{sent}'"  # noqa: S608 - ours
-                return "KeyUnavailable: " in str(await restate_server.query(found))
+                return "KeyServiceError: " in str(await restate_server.query(found))
 
             await until(said)
             assert not world.done
