@@ -23,6 +23,15 @@ def find_program() -> str | None:
     return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
 
 
+def version() -> tuple[int, ...]:
+    """The version of the program; empty if there is none."""
+    program = find_program()
+    if program is None:
+        return ()
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in said.split()[1].split("."))
+
+
 @contextmanager
 def pooling(server: PostgresServer, *users: PostgresServer, **settings: str) -> Iterator[PostgresServer]:
     """Run a pooler of transactions in front of ``server``; skip or fail if it cannot be had.

@@ -12,7 +12,7 @@ from coatcheck.contracts.store import Store
 from coatcheck.errors import CoatcheckError, ConfigError, LimitExceeded, StoreDenied, StoreUnavailable
 from coatcheck.stores.postgres import PostgresStore
 from coatcheck.testing import StoreSuite
-from tests.engines.pgbouncer import pooling
+from tests.engines.pgbouncer import pooling, version
 from tests.engines.postgres import PostgresServer, serving_in
 from tests.stores.operations import failures_of_all
 
@@ -139,6 +139,12 @@ class TestThroughAPooler(StoreSuite):
     """All that a store promises, with transactions that go to whichever connection is free."""
 
     model_examples = 5
+
+    @pytest.fixture(autouse=True)
+    def _outlives_cancellations(self, request: pytest.FixtureRequest) -> None:
+        # "server in bad state" ends its process now and then: issues 801 and 822 of pgbouncer/pgbouncer.
+        if "cancelled" in request.node.name and version() < (1, 21):
+            pytest.skip("PgBouncer before 1.21 can crash when queries are cancelled")
 
     @pytest.fixture
     async def store(self, pooler: PostgresServer) -> AsyncIterator[PostgresStore]:
