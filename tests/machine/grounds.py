@@ -6,7 +6,7 @@ from pathlib import Path
 from coatcheck import FileStore, MemoryStore, Store
 from tests.machine.crew import Ground
 
-DEADLINE: float = 1.0
+DEADLINE: float = 8.0
 """Seconds, on stores where waiting takes as long as it takes."""
 
 
