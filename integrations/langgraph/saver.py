@@ -54,7 +54,7 @@ class ClaimCheckSaver(BaseCheckpointSaver[Any]):
             for name in (method, f"a{method}")
             if getattr(type(saver), name, None) is getattr(BaseCheckpointSaver, name)
         ]
-        return cast("Self", super().__new__(_without(cls, *missing)))
+        return cast("Self", super().__new__(_without(cast("type", cls), *missing)))
 
     def __init__(
         self,
@@ -105,14 +105,16 @@ class ClaimCheckSaver(BaseCheckpointSaver[Any]):
         """See :meth:`BaseCheckpointSaver.get_tuple`. Raises ``CoatcheckError`` as :meth:`Chain.decode`."""
         found = self._below.get_tuple(config)
         if found is None:
-            return run_eagerly(self._tuples.missed(config))
+            run_eagerly(self._tuples.missed(config))
+            return None
         return run_eagerly(self._tuples.open(found))
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """See :meth:`get_tuple`."""
         found = await self._below.aget_tuple(config)
         if found is None:
-            return await self._tuples.missed(config)
+            await self._tuples.missed(config)
+            return None
         return await self._tuples.open(found)
 
     def list(
