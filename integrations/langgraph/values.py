@@ -1,8 +1,9 @@
 """Values of channels on their way through the chain, each in the scope of its thread."""
 
 import copy
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
@@ -74,14 +75,10 @@ class Values:
             for _, _, value in values
         ]
         encoded = await _each(
-            (
-                len(payload) > _SMALL,
-                _at(
-                    place,
-                    self._chain.encode(payload, thread_scope(self._tenant.tenant, place.thread), name=name),
-                ),
-            )
-            for payload, (place, name, _) in zip(payloads, values, strict=True)
+            [
+                (len(payload) > _SMALL, partial(_at, place, partial(self._encoded, payload, place, name)))
+                for payload, (place, name, _) in zip(payloads, values, strict=True)
+            ]
         )
         return [
             _DeltaSnapshot(Sealed(data)) if isinstance(value, _DeltaSnapshot) else Sealed(data)
@@ -107,8 +104,13 @@ class Values:
             if len(sealed) == before:
                 self._chain.check_plain(f"{place}")
         opened = await _each(
-            (is_ours(item.data) and is_reference(item.data), _at(place, self._opened(item)))
-            for place, item in sealed
+            [
+                (
+                    is_ours(item.data) and is_reference(item.data),
+                    partial(_at, place, partial(self._opened, item)),
+                )
+                for place, item in sealed
+            ]
         )
         results = iter(opened)
         return [
@@ -116,28 +118,31 @@ class Values:
             for _, value in values
         ]
 
+    async def _encoded(self, payload: bytes, place: Place, name: str) -> bytes:
+        return await self._chain.encode(payload, thread_scope(self._tenant.tenant, place.thread), name=name)
+
     async def _opened(self, item: Sealed) -> Any:
         # The tenant's rights: a thread may be the copy of another one.
         return self._serde.unpack(await self._chain.decode(item.data, self._tenant))
 
 
-async def _each(work: Iterable[tuple[bool, Coroutine[Any, Any, _T]]]) -> list[_T]:
-    """Await all, and return the results in order; at once those that may have to wait for a store."""
-    todo = list(work)
-    waiting = [item for waits, item in todo if waits]
-    try:
-        done = [None if waits else await item for waits, item in todo]
-    except BaseException:
-        for _, item in todo:
-            item.close()
-        raise
-    waited = iter(await all_at_once(waiting) if len(waiting) > 1 else [await item for item in waiting])
-    return [next(waited) if waits else result for (waits, _), result in zip(todo, done, strict=True)]  # type: ignore[misc]
+async def _each(work: Sequence[tuple[bool, Callable[[], Coroutine[Any, Any, _T]]]]) -> list[_T]:
+    """Do all, and return the results in order; at once what may have to wait for a store."""
+    done = [None if waits else await begin() for waits, begin in work]
+    waiting = [begin for waits, begin in work if waits]
+    waited = iter(
+        await all_at_once([begin() for begin in waiting])
+        if len(waiting) > 1
+        else [await begin() for begin in waiting]
+    )
+    return [
+        next(waited) if waits else cast("_T", result) for (waits, _), result in zip(work, done, strict=True)
+    ]
 
 
-async def _at(place: Place, work: Awaitable[_T]) -> _T:
+async def _at(place: Place, work: Callable[[], Awaitable[_T]]) -> _T:
     try:
-        return await work
+        return await work()
     except CoatcheckError as error:
         # Several may wait for one object, and be raised one error.
         named = copy.copy(error)

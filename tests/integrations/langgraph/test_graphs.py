@@ -110,4 +110,4 @@ def test_a_growing_state_is_stored_as_deltas() -> None:
         )
 
     assert kept(plain) > 5_000_000
-    assert kept(ours) + asyncio.run(stored()) < kept(plain) / 10
+    assert kept(ours) + asyncio.run(stored()) < kept(plain) / 8
