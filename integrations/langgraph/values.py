@@ -29,6 +29,11 @@ class Place(NamedTuple):
     name: str
     """``channel 'messages'``, say."""
 
+    @classmethod
+    def of(cls, thread: str, checkpoint: str, channel: str) -> "Place":
+        """Return the place of a channel's value."""
+        return cls(thread, checkpoint, f"channel {channel!r}")
+
     def __str__(self) -> str:
         return f"{self.name} of checkpoint {self.checkpoint} of thread {self.thread!r}"
 
@@ -44,7 +49,7 @@ def of_channel(config: Mapping[str, Any], channel: str) -> Place:
     checkpoint = str(known.get("checkpoint_id") or "(latest)")
     if namespace := known.get("checkpoint_ns"):
         checkpoint += f" in {namespace!r}"
-    return Place(str(known["thread_id"]), checkpoint, f"channel {channel!r}")
+    return Place.of(str(known["thread_id"]), checkpoint, channel)
 
 
 class Values:

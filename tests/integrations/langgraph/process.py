@@ -32,13 +32,17 @@ def serve(folder: Path, own: str) -> None:
         print(thread, done["turn"], flush=True)  # noqa: T201 - it is asked to
 
 
+BRANCHES = 3
+"""A state without a next node may still have steps to go: LangGraph shows the writes of one that was not saved yet."""
+
+
 def run_agent(app: Any) -> Any:
     """From wherever it is to the end, whoever began."""
     while True:
         state = app.get_state(config("t"))
         if state.created_at is None:
             app.invoke({"messages": [said("in")]}, config("t"))
-        elif not state.next:
+        elif not state.next and len(state.values.get("parts", ())) == BRANCHES:
             return state.values
         else:
             app.invoke(Command(resume="yes" * 3000) if state.interrupts else None, config("t"))

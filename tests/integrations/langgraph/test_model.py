@@ -38,38 +38,45 @@ class World:
         self.builder, self.store, self.over = builder, store, over
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, *_: Any) -> None:
         self.saver: Any = self.below
         if self.store is not None:
             self.saver = ClaimCheckSaver(self.below, chain_on(self.store, self.over))
         self.app = BUILDERS[self.builder]().compile(checkpointer=self.saver)
 
     def do(self, name: str, thread: str, number: int) -> Any:
-        run = config(thread)
-        if name == "say":
-            return self.app.invoke({"messages": [said(number, number)]}, run)
-        if name == "resume":
-            if not self.app.get_state(run).interrupts:
-                return None
-            return self.app.invoke(Command(resume=said("resume", number)), run)
-        if name == "update":
-            if self.app.get_state(run).created_at is not None:
-                self.app.update_state(run, {"messages": [said("update", number)]}, as_node="think")
-        elif name == "back":
-            history = list(self.app.get_state_history(run))
-            if history:
-                return self.app.invoke(None, history[number % len(history)].config)
-        elif name == "copy":
-            other = "b" if thread == "a" else "a"
-            self.saver.delete_thread(other)
-            self.saver.copy_thread(thread, other)
-        elif name == "prune":
-            self.saver.prune([thread])
-        elif name == "delete":
-            self.saver.delete_thread(thread)
-        else:
-            self.restart()
-        return None
+        """Do it, and return what there is to see of it: no IDs, which are random."""
+        done = getattr(self, name)(thread, number)
+        if isinstance(done, dict) and "__interrupt__" in done:
+            done["__interrupt__"] = [one.value for one in done["__interrupt__"]]
+        return done
+
+    def say(self, thread: str, size: int) -> Any:
+        return self.app.invoke({"messages": [said(size, size)]}, config(thread))
+
+    def resume(self, thread: str, size: int) -> Any:
+        if not self.app.get_state(config(thread)).interrupts:
+            return None
+        return self.app.invoke(Command(resume=said("resume", size)), config(thread))
+
+    def update(self, thread: str, size: int) -> None:
+        if self.app.get_state(config(thread)).created_at is not None:
+            self.app.update_state(config(thread), {"messages": [said("update", size)]}, as_node="think")
+
+    def back(self, thread: str, steps: int) -> Any:
+        history = list(self.app.get_state_history(config(thread)))
+        return self.app.invoke(None, history[steps % len(history)].config) if history else None
+
+    def copy(self, thread: str, _: int) -> None:
+        other = "b" if thread == "a" else "a"
+        self.saver.delete_thread(other)
+        self.saver.copy_thread(thread, other)
+
+    def prune(self, thread: str, _: int) -> None:
+        self.saver.prune([thread])
+
+    def delete(self, thread: str, _: int) -> None:
+        self.saver.delete_thread(thread)
 
     def seen(self) -> Any:
         return [[shown(state) for state in self.app.get_state_history(config(thread))] for thread in "ab"]
