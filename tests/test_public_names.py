@@ -61,6 +61,7 @@ HEAVY = {
     "psycopg",
     "restate",
     "inngest",
+    "langgraph",
     "typer",
     "rich",
 }

@@ -26,6 +26,7 @@ from coatcheck.runtime.concurrency import DECODE_INLINE_UP_TO, ENCODE_INLINE_UP_
 from coatcheck.scope import Scope
 from coatcheck.storage.cache import PROCESS_CACHE, PayloadCache
 from coatcheck.storage.records import Ledger
+from coatcheck.storage.removal import delete, share, trim
 from coatcheck.storage.scoped_store import ChainStore, ScopedStore
 from coatcheck.sync import SyncFace, blocking
 from coatcheck.telemetry import counting_errors
@@ -407,6 +408,67 @@ class Chain:
             await self._load_for(tenant)
             yield
 
+    async def beginning(self, scope: Scope) -> None:
+        """Announce that an engine is about to begin a run of ``scope``, of which it knows nothing.
+
+        Another process may have deleted an earlier run of the same name: what this process knows about its objects is
+        forgotten. This method makes no request except for the tenant's keys.
+
+        Raises:
+            KeyUnavailable: A key of the tenant cannot be loaded now.
+        """
+        if self._stores:
+            await self.ledger(scope).begin(None)
+
+    async def share(self, scope: Scope) -> None:
+        """Announce that runs of other scopes refer to payloads of ``scope``: only a sweep, which sees all of them, deletes it.
+
+        Does nothing without an :class:`Offload`.
+
+        Raises:
+            KeyUnavailable: The tenant's key cannot be loaded now.
+            StoreError: The store cannot or will not take a record of it.
+        """
+        if self._stores:
+            await share(self.ledger(scope))
+
+    async def delete(self, scope: Scope) -> bool:
+        """Delete everything that is stored for ``scope``, in all stores and under all keys, unless others :meth:`share` it.
+
+        For engines that delete a run and say so. Nobody may write to the scope meanwhile: a reference that is journaled later
+        could refer to a deleted object. A process that begins a run of the same name calls :meth:`beginning`. Old versions in
+        a versioned bucket and copies in replicas are not deleted. A scope with records, as of :class:`~coatcheck.Checkpoints`,
+        counts as shared.
+
+        Returns:
+            False if it is shared, and nothing was deleted.
+
+        Raises:
+            KeyUnavailable: A key of the tenant cannot be loaded now.
+            StoreError: A store fails or refuses to list or delete; some objects may be deleted.
+        """
+        return not self._stores or await delete(self.ledger(scope))
+
+    async def trim(self, scope: Scope, references: Iterable[Reference]) -> bool:
+        """Delete what is stored for ``scope`` and needed by none of ``references``, unless others :meth:`share` it.
+
+        A process may rely for an hour on objects that it has seen, needed or not. So this does nothing in a scope that was
+        written to in the last two hours.
+
+        Args:
+            scope: The scope.
+            references: All that the engine still has of the scope.
+
+        Returns:
+            False if it is shared or was written to, and nothing was deleted.
+
+        Raises:
+            KeyUnavailable: A key of the tenant cannot be loaded now.
+            FormatError: An object is damaged, so that it is not known what it needs. Nothing was deleted.
+            StoreError: A store fails or refuses to list or delete; some objects may be deleted.
+        """
+        return not self._stores or await trim(self.ledger(scope), references)
+
     def ledger(self, scope: Scope) -> Ledger:
         """Return the small named records next to the objects of a scope.
 
@@ -458,6 +520,10 @@ class SyncChain(SyncFace[Chain]):
     open_object = blocking(Chain.open_object)
     replaying = blocking(Chain.replaying)
     load_keys = blocking(Chain.load_keys)
+    beginning = blocking(Chain.beginning)
+    share = blocking(Chain.share)
+    delete = blocking(Chain.delete)
+    trim = blocking(Chain.trim)
     close = blocking(Chain.close)
 
     @contextmanager

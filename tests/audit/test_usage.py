@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from coatcheck import Chain, Checkpoints, Encrypt, Keyring, MemoryStore, Offload, Scope, Zstd
 from coatcheck.audit.usage import OLDER, Census, Kind, Usage, _choose
 from coatcheck.contracts.store import StoredObject
-from coatcheck.retention.sweep import store_time
 from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.store_time import store_time
 from coatcheck.storage.sweep_marks import SWEEP_MARK
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import KEY, TENANT, chain_on, keys_of

@@ -38,6 +38,7 @@ PROBES = {
     "gcs": "coatcheck.GCSStore('bucket')",
     "serve": "import coatcheck.server.app",
     "inngest": "import coatcheck.integrations.inngest",
+    "langgraph": "import coatcheck.integrations.langgraph",
     "postgres": "coatcheck.PostgresStore('postgresql://127.0.0.1/payloads')",
     "restate": "import coatcheck.integrations.restate",
     "testing": "from coatcheck.testing import StoreSuite",
@@ -244,6 +245,10 @@ async def test_restate(wheel: Path, tmp_path: Path, restate_server: RestateServe
     with installed.serving(port, example, "serve", str(port)):
         where = (restate_server.ingress, restate_server.admin, f"http://127.0.0.1:{port}")
         assert "14 messages" in installed.run("python", example, "talk", *where).stdout
+
+
+def test_langgraph(wheel: Path, tmp_path: Path) -> None:
+    installed_alone(wheel, "langgraph", tmp_path).use("with_langgraph")
 
 
 def test_demo(wheel: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from coatcheck import Store
 from coatcheck.contracts.sealing import TENANT_SCOPE_TAG
 from coatcheck.format.layout import is_object, split
 from coatcheck.retention.lifecycle_rules import least_days
-from coatcheck.retention.sweep import store_time
+from coatcheck.storage.store_time import store_time
 from coatcheck.storage.sweep_marks import is_sweeps_own
 from tests.machine.adapter import read
 from tests.machine.oracle import LONGEST_RUN, RETENTION

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from coatcheck import Store
 from coatcheck.contracts.store import DEFAULT_LIMIT, StoredObject
-from coatcheck.retention.sweep import store_time
+from coatcheck.storage.store_time import store_time
 
 
 class Aged(NamedTuple):

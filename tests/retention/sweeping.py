@@ -8,10 +8,11 @@ from coatcheck import Chain, Encrypt, Key, Keyring, MemoryStore, Offload, Payloa
 from coatcheck.format.suites import ScopeSealer
 from coatcheck.retention.live import LiveRuns
 from coatcheck.retention.rules import RetentionRules
-from coatcheck.retention.sweep import Sweep, store_time
+from coatcheck.retention.sweep import Sweep
 from coatcheck.retention.tally import Report
 from coatcheck.storage.client import StoreClient
 from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.store_time import store_time
 from coatcheck.storage.sweep_marks import SWEEP_MARK, SweepMark, lease, read_mark, seal_mark
 from tests.retention.aged_store import AgedStore
 

@@ -12,10 +12,11 @@ from coatcheck import FormatError, LimitExceeded, MemoryStore, PayloadNotFound
 from coatcheck.retention.index import Index
 from coatcheck.retention.live_snapshot import RecordedScopes, forget, forget_older, parts, record
 from coatcheck.retention.rules import Action
-from coatcheck.retention.sweep import Sweep, store_time
+from coatcheck.retention.sweep import Sweep
 from coatcheck.retention.tally import Report
 from coatcheck.scope import engine_code
 from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.store_time import store_time
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import (
     ENGINE,

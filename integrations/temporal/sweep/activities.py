@@ -20,11 +20,12 @@ from coatcheck.retention.index import Index
 from coatcheck.retention.live_snapshot import RecordedScopes, forget, forget_older, record
 from coatcheck.retention.origins import Origins
 from coatcheck.retention.rate_limit import REQUEST_SECONDS, RateLimiter
-from coatcheck.retention.sweep import Sweep, check_shown, clean_up, noted, store_time
+from coatcheck.retention.sweep import Sweep, check_shown, clean_up, noted
 from coatcheck.retention.tally import Report
 from coatcheck.runtime.progress import Progress
 from coatcheck.storage.client import StoreClient
 from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.store_time import store_time
 
 _HEARTBEAT_EVERY: Final = HEARTBEAT_TIMEOUT.total_seconds() / 5
 

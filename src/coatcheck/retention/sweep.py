@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -27,6 +26,7 @@ from coatcheck.storage.client import StoreClient
 from coatcheck.storage.conditions import PROBE_FOLDER, check_create_conditions
 from coatcheck.storage.limiter import Limiter, limiter_of
 from coatcheck.storage.prefixes import ScopePrefixes
+from coatcheck.storage.store_time import CLOCKS, store_time
 
 DEFAULT_MAX_SHARE: Final = 0.2
 _SCOPES_AT_ONCE: Final = 16
@@ -35,7 +35,6 @@ _LIVE_AT_ONCE: Final = 1000
 _TOLD_EVERY: Final = 1000
 _MOST_FAILURES: Final = 20
 """Scopes in a row that failed, after which the sweep ends: the fault is then not in the scopes."""
-_CLOCKS: Final = "sweep/clock-"
 _LEFT_FOR: Final = timedelta(days=1)
 _LEFT_AT_ONCE: Final = 100
 
@@ -381,31 +380,7 @@ async def clean_up(store: Store, now: datetime) -> None:
     """
     client = StoreClient(store, REQUEST_SECONDS)
     with suppress(StoreDenied):
-        for folder in (_CLOCKS, PROBE_FOLDER):
+        for folder in (CLOCKS, PROBE_FOLDER):
             for entry in await client.list_first(folder, _LEFT_AT_ONCE):
                 if now - entry.modified > _LEFT_FOR:
                     await client.delete(entry.key)
-
-
-async def store_time(store: Store) -> datetime:
-    """Return the time by the store's clock. Writes an object to learn it, and deletes it.
-
-    Raises:
-        StoreError: The store cannot or will not do it.
-    """
-    key = f"{_CLOCKS}{secrets.token_hex(8)}"
-    client = StoreClient(store, REQUEST_SECONDS)
-    await client.create(key, b"")
-    try:
-        entries = await client.list_first(key, 1)
-        if not entries:
-            raise StoreUnavailable(
-                "the store does not list an object that was just written",
-                "Check what else deletes from it.",
-                key,
-            )
-        return entries[0].modified
-    finally:
-        with suppress(StoreDenied):  # as by object lock
-            await client.delete(key)
-            await client.delete_versions(key)
