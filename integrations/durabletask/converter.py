@@ -5,30 +5,27 @@ from typing import Any, Protocol
 from durabletask.payload import LargePayloadStorageOptions
 from durabletask.serialization import DataConverter, JsonDataConverter
 
-from coatcheck.chain import Chain
 from coatcheck.errors import LimitExceeded
 
 
 class SealingStore(Protocol):
     """The payload store that takes what is large."""
 
-    chain: Chain
-
     @property
     def options(self) -> LargePayloadStorageOptions:
         """Its threshold and its largest payload."""
         ...
 
-    def seal(self, text: str) -> str:
+    def seal_value(self, text: str) -> str:
         """Return what replaces a small payload."""
         ...
 
-    def is_known_token(self, value: str) -> bool:
-        """Return True for a token."""
+    def open_value(self, text: str) -> str:
+        """Return the payload that ``text`` stands for, or ``text`` itself."""
         ...
 
-    def download(self, token: str) -> bytes:
-        """Return the payload behind a token."""
+    def is_known_token(self, value: str) -> bool:
+        """Return True for a token or a sealed value."""
         ...
 
 
@@ -62,17 +59,17 @@ class SealingConverter(DataConverter):
                 f"a payload has {size:,} bytes, more than the chain's {options.max_stored_payload_bytes:,}",
                 "Return less, or raise max_payload everywhere.",
             )
-        return text if size > options.threshold_bytes else self._store.seal(text)
+        if size > options.threshold_bytes and not self._store.is_known_token(text):
+            return text
+        return self._store.seal_value(text)
 
     def deserialize(self, data: str | None, target_type: type | None = None) -> Any:
-        """Return the value, also of a token that the SDK did not hand to the payload store.
+        """Return the value, also of a token that the SDK has not exchanged.
 
         Raises:
             CoatcheckError: As :meth:`Chain.open`.
         """
-        if data and self._store.is_known_token(data):
-            data = self._store.download(data).decode()
-        return self._inner.deserialize(data, target_type)
+        return self._inner.deserialize(self._store.open_value(data) if data else data, target_type)
 
     def coerce(self, value: Any, target_type: type | None = None) -> Any:
         """Coerce as the inner converter does."""

@@ -14,7 +14,7 @@ from coatcheck.format.wire import is_ours
 from coatcheck.integrations.durabletask.converter import SealingConverter
 from coatcheck.integrations.durabletask.pace import Pace
 from coatcheck.integrations.durabletask.scopes import instance_scope
-from coatcheck.integrations.durabletask.tokens import from_token, to_token
+from coatcheck.integrations.durabletask.tokens import from_token, from_value, to_token, to_value
 from coatcheck.runtime.portal import on_loop, run_eagerly
 from coatcheck.scope import Scope
 
@@ -123,6 +123,10 @@ class ClaimCheckPayloadStore(PayloadStore):
             FormatError: It is no token that this store knows.
             CoatcheckError: As :meth:`Chain.open`. Where a token fails again, the error comes with a delay of up to 8 seconds.
         """
+        if from_value(token):
+            return (
+                token.encode()
+            )  # the SDK may hand it on unopened, and would do so in the clear: the converter opens it
         self._pace.wait(token)
         try:
             sealed = from_token(token)
@@ -138,38 +142,54 @@ class ClaimCheckPayloadStore(PayloadStore):
 
     async def download_async(self, token: str) -> bytes:
         """Do :meth:`download` without blocking, and at once."""
+        if from_value(token):
+            return token.encode()
         sealed = from_token(token)
         if sealed is None:
             return await self._reader_of(token).download_async(token)
         return await self._opened(sealed, 0.0)
 
     def is_known_token(self, value: str) -> bool:
-        """Return True for a token of this store or of a reader."""
-        return from_token(value) is not None or any(
+        """Return True for a token of this store or of a reader, and for what the converter sealed."""
+        return bool(from_token(value) or from_value(value)) or any(
             reader.is_known_token(value) for reader in self._read_also
         )
 
-    def seal(self, text: str) -> str:
+    def seal_value(self, text: str) -> str:
         """Return what replaces a payload that stays in the history whatever happens to stores: it belongs to the tenant.
 
         Raises:
             CoatcheckError: The tenant's key could not be had within ``patience``.
         """
-        data = text.encode()
-        return run_eagerly(self._kept(data, Scope(self._tenant), "", self._patience, inline=True))
+        sealing = self._kept(text.encode(), Scope(self._tenant), "", self._patience, inline=True)
+        sealed = run_eagerly(sealing)
+        return to_value(sealed) if is_ours(sealed) else text
+
+    def open_value(self, text: str) -> str:
+        """Return the payload that ``text`` stands for; ``text`` itself if it stands for nothing.
+
+        Raises:
+            CoatcheckError: As :meth:`download`.
+        """
+        sealed = from_value(text)
+        if sealed:
+            return run_eagerly(self._opened(sealed, self._patience)).decode()
+        return self.download(text).decode() if self.is_known_token(text) else text
 
     async def _upload(self, data: bytes, instance: str | None, patience: float) -> str:
         name = f"instance:{instance}" if instance else ""
-        return await self._kept(data, instance_scope(self._tenant, instance), name, patience)
+        encoded = await self._kept(data, instance_scope(self._tenant, instance), name, patience)
+        # A chain that encodes nothing, or gains nothing, returns the payload itself.
+        return to_token(encoded) if is_ours(encoded) else encoded.decode()
 
     async def _kept(
         self, data: bytes, scope: Scope, name: str, patience: float, *, inline: bool = False
-    ) -> str:
-        """Return the text for the history, after any number of attempts within ``patience`` seconds."""
-        pause, until = _PAUSE, 0.0
+    ) -> bytes:
+        """Return the bytes for the history, after any number of attempts within ``patience`` seconds."""
+        pauses = _Pauses(patience)
         while True:
             try:
-                return _text_of(await self.chain.encode(data, scope, inline=inline, name=name))
+                return await self.chain.encode(data, scope, inline=inline, name=name)
             except (ConfigError, LimitExceeded):
                 raise
             except CoatcheckError as error:
@@ -179,38 +199,30 @@ class ClaimCheckPayloadStore(PayloadStore):
                         "A payload is kept in the history, since the store does not accept it: %s", error
                     )
                     return sealed
-                loop = await on_loop()
-                until = until or loop.time() + patience
-                if loop.time() >= until:
+                if await pauses.is_over():
                     raise
-                _log.warning(
-                    "A payload waits for the store or its key, and is too large for the history: %s", error
-                )
-            await asyncio.sleep(min(pause, max(until - loop.time(), 0)))
-            pause = min(2 * pause, _LONGEST_PAUSE)
+                _log.warning("A payload waits for the store or its key: %s", error)
+            await pauses.wait()
 
-    async def _inline(self, data: bytes, scope: Scope) -> str | None:
+    async def _inline(self, data: bytes, scope: Scope) -> bytes | None:
         """Return the payload sealed inline; None if it is too large for that, or there is no key."""
         try:
             sealed = await self.chain.encode(data, scope, inline=True)
         except CoatcheckError:
             return None
-        return _text_of(sealed) if len(sealed) <= _MOST_INLINE else None
+        return sealed if len(sealed) <= _MOST_INLINE else None
 
     async def _opened(self, sealed: bytes, patience: float) -> bytes:
         """Open an envelope or a reference; wait ``patience`` seconds for a store that is down."""
-        pause, until = _PAUSE, 0.0
+        pauses = _Pauses(patience)
         while True:
             try:
                 return await self.chain.open(sealed, Scope(self._tenant))
             except StoreUnavailable as error:
-                loop = await on_loop()
-                until = until or loop.time() + patience
-                if loop.time() >= until:
+                if await pauses.is_over():
                     raise
                 _log.warning("A payload cannot be read yet: %s", error)
-            await asyncio.sleep(min(pause, max(until - loop.time(), 0)))
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            await pauses.wait()
 
     def _reader_of(self, token: str) -> TokenReader:
         for reader in self._read_also:
@@ -221,6 +233,22 @@ class ClaimCheckPayloadStore(PayloadStore):
         )
 
 
-def _text_of(encoded: bytes) -> str:
-    """Return the token; a chain that encodes nothing, or gains nothing, has returned the payload itself."""
-    return to_token(encoded) if is_ours(encoded) else encoded.decode()
+class _Pauses:
+    """Pauses between attempts, each twice as long as the one before, until the patience ends."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._next = _PAUSE
+        self._until: float | None = None
+
+    async def is_over(self) -> bool:
+        """Return True if there is no time for another attempt; the first call begins the time."""
+        now = (await on_loop()).time()
+        if self._until is None:
+            self._until = now + self._patience
+        return now >= self._until
+
+    async def wait(self) -> None:
+        """Wait for the next attempt; after :meth:`is_over`."""
+        await asyncio.sleep(self._next)
+        self._next = min(2 * self._next, _LONGEST_PAUSE)
