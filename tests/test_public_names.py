@@ -61,6 +61,8 @@ HEAVY = {
     "psycopg",
     "restate",
     "inngest",
+    "durabletask",
+    "grpc",
     "typer",
     "rich",
 }

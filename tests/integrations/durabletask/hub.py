@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped] # no stubs
 from durabletask.client import OrchestrationState, OrchestrationStatus, TaskHubGrpcClient
+from durabletask.internal.orchestrator_service_pb2 import HistoryEvent
 from durabletask.internal.orchestrator_service_pb2_grpc import add_TaskHubSidecarServiceServicer_to_server
 from durabletask.testing.in_memory_backend import InMemoryOrchestrationBackend
 from durabletask.worker import TaskHubGrpcWorker
@@ -40,13 +41,14 @@ class Hub:
         *parts: Callable[..., Any],
         activities: Sequence[Callable[..., Any]] = (),
         entities: Sequence[Any] = (),
-        seals_all: bool = True,
+        said: "Said | None" = None,
     ) -> Iterator[TaskHubGrpcWorker]:
         """A worker with these orchestrators, activities and entities, in this process."""
         with TaskHubGrpcWorker(
             host_address=self.address,
             payload_store=store,
-            data_converter=store.converter() if store and seals_all else None,
+            data_converter=store.converter() if store else None,
+            logger=said.logger if said else None,
         ) as worker:
             for part in parts:
                 worker.add_orchestrator(part)
@@ -56,6 +58,10 @@ class Hub:
                 worker.add_entity(part)
             worker.start()
             yield worker
+
+    def history(self, instance: str) -> list[HistoryEvent]:
+        """The events of an orchestration."""
+        return list(self.backend._instances[instance].history)
 
     def journal(self, instance: str) -> bytes:
         """Everything that the back end has of an orchestration, as it goes over the wire."""
@@ -125,25 +131,17 @@ def output(client: TaskHubGrpcClient, instance: str) -> Any:
 
 
 class Said(logging.Handler):
-    """Waits for a log record of the SDK's worker."""
+    """Waits for a log record of a worker's."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.text = text
         self.heard = threading.Event()
         self.times = 0
+        self.logger = logging.Logger("durabletask")  # noqa: LOG001 - the SDK makes its own so, too
+        self.logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         if self.text in record.getMessage():
             self.times += 1
             self.heard.set()
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Listen within the block."""
-        logger = logging.getLogger("durabletask-worker")
-        logger.addHandler(self)
-        try:
-            yield
-        finally:
-            logger.removeHandler(self)

@@ -1,7 +1,6 @@
 """An agent that carries its conversation from turn to turn: plain it stalls at gRPC's 4 MB, with coatcheck it ends."""
 
 import json
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ STEP = 8
 """Turns of the demo's conversation that one turn here adds: 83 kB."""
 
 
-def agent(ctx: OrchestrationContext, turns: int) -> Generator[Any, Any, list[Message]]:
+def agent(ctx: OrchestrationContext, turns: int) -> Any:
     """Hands the whole conversation to each turn, and gets it back."""
     so_far: list[Message] = []
     for _ in range(turns):
@@ -34,7 +33,7 @@ def say(_: ActivityContext, so_far: list[Message]) -> list[Message]:
 
 def test_an_agent_that_stalls_plain_ends_with_coatcheck(hub: Hub, tmp_path: Path) -> None:
     stalled = Said("RESOURCE_EXHAUSTED")
-    with hub.client() as client, hub.worker(None, agent, activities=[say]), stalled.listening():
+    with hub.client() as client, hub.worker(None, agent, activities=[say], said=stalled):
         plain = client.schedule_new_orchestration(agent, input=TURNS)
         assert stalled.heard.wait(LONG)
         state = client.get_orchestration_state(plain)
@@ -54,7 +53,7 @@ def test_an_agent_that_stalls_plain_ends_with_coatcheck(hub: Hub, tmp_path: Path
 
 
 def test_a_worker_that_knows_nothing_goes_on_byte_for_byte(hub: Hub, tmp_path: Path) -> None:
-    def waits(ctx: OrchestrationContext, turns: int) -> Generator[Any, Any, list[Message]]:
+    def waits(ctx: OrchestrationContext, turns: int) -> Any:
         so_far = yield from agent(ctx, turns)
         yield ctx.wait_for_external_event("go on")
         return so_far

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -41,12 +40,12 @@ def echo(_: ActivityContext, value: str) -> str:
     return f"{value} again"
 
 
-def child(ctx: OrchestrationContext, value: str) -> Generator[Any, Any, str]:
+def child(ctx: OrchestrationContext, value: str) -> Any:
     echoed = yield ctx.call_activity(echo, input=value)
     return str(echoed)
 
 
-def everything(ctx: OrchestrationContext, size: int) -> Generator[Any, Any, dict[str, Any]]:
+def everything(ctx: OrchestrationContext, size: int) -> Any:
     notes = EntityInstanceId("Notes", ctx.instance_id)
     ctx.set_custom_status(text("status", size))
     activity = yield ctx.call_activity(echo, input=text("activity", size))
@@ -94,7 +93,7 @@ def test_nothing_stands_in_the_back_end_and_everything_arrives(hub: Hub, size: i
 async def test_an_asynchronous_client_has_them_too(hub: Hub) -> None:
     store = payloads_on(MemoryStore())
 
-    def waits(ctx: OrchestrationContext, value: str) -> Generator[Any, Any, list[str]]:
+    def waits(ctx: OrchestrationContext, value: str) -> Any:
         event = yield ctx.wait_for_external_event("told")
         return [value, event]
 
@@ -123,7 +122,7 @@ def test_generations_of_a_continued_run_share_a_scope(hub: Hub) -> None:
     memory = MemoryStore()
     store = payloads_on(memory)
 
-    def counts(ctx: OrchestrationContext, given: list[Any]) -> Generator[Any, Any, list[Any]] | list[Any]:
+    def counts(ctx: OrchestrationContext, given: list[Any]) -> Any:
         number, value = given
         if number < 3:
             ctx.continue_as_new([number + 1, value + text(str(number), LARGE)])
@@ -151,7 +150,7 @@ def test_a_failed_run_that_is_rewound_ends_with_what_it_had(hub: Hub) -> None:
             raise ConnectionError("not there")
         return value + text("act", LARGE)
 
-    def agent(ctx: OrchestrationContext, value: str) -> Generator[Any, Any, str]:
+    def agent(ctx: OrchestrationContext, value: str) -> Any:
         thought = yield ctx.call_activity(thinks, input=value)
         return (yield ctx.call_activity(acts, input=thought))
 
@@ -174,7 +173,7 @@ def test_a_result_above_the_limit_fails_its_activity_and_is_not_run_again(hub: H
         calls.append("writes")
         return "x" * size
 
-    def agent(ctx: OrchestrationContext, size: int) -> Generator[Any, Any, str]:
+    def agent(ctx: OrchestrationContext, size: int) -> Any:
         try:
             return (yield ctx.call_activity(writes, input=size))
         except TaskFailedError as error:
@@ -187,7 +186,7 @@ def test_a_result_above_the_limit_fails_its_activity_and_is_not_run_again(hub: H
 
 
 def test_what_was_written_plain_is_read_while_a_fleet_moves(hub: Hub) -> None:
-    def waits(ctx: OrchestrationContext, value: str) -> Generator[Any, Any, list[str]]:
+    def waits(ctx: OrchestrationContext, value: str) -> Any:
         before = yield ctx.call_activity(echo, input=value)
         event = yield ctx.wait_for_external_event("told")
         return [before, event]
