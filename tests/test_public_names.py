@@ -62,6 +62,8 @@ HEAVY = {
     "restate",
     "inngest",
     "langgraph",
+    "durabletask",
+    "grpc",
     "typer",
     "rich",
 }

@@ -104,6 +104,14 @@ def restate(value: Values) -> Iterator[Target]:
     yield Target("coatcheck, journal_bytes, times plain", share, 0.01)
 
 
+def durabletask(value: Values, turns: int) -> Iterator[Target]:
+    """Yield the targets of ``benchmarks.history --engine durabletask``, for a run of so many turns that plain stalls."""
+    yield Target("plain, turns until it stalls", value["plain", "turns"], turns - 1)
+    yield Target("coatcheck, turns", value["coatcheck", "turns"], turns, "least")
+    share = value["coatcheck", "history_bytes"] / value["plain", "history_bytes"]
+    yield Target("coatcheck, history_bytes, times plain's where it stalls", share, 0.01)
+
+
 def inngest(value: Values) -> Iterator[Target]:
     """Yield the targets of ``benchmarks.history --engine inngest``."""
     for case, name in value:

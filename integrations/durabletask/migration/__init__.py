@@ -1,0 +1,1 @@
+"""Readers of what the SDK's own payload store left."""
