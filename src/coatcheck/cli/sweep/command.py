@@ -4,6 +4,7 @@ import typer
 
 from coatcheck.cli.sweep.checkpoints import checkpoints
 from coatcheck.cli.sweep.durabletask import durabletask
+from coatcheck.cli.sweep.dbos import dbos
 from coatcheck.cli.sweep.inngest import inngest
 from coatcheck.cli.sweep.restate import restate
 from coatcheck.cli.sweep.temporal import temporal
@@ -14,6 +15,7 @@ sweep = typer.Typer(
 )
 sweep.command()(checkpoints)
 sweep.command()(durabletask)
+sweep.command()(dbos)
 sweep.command()(inngest)
 sweep.command()(restate)
 sweep.command()(temporal)
