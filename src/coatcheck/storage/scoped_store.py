@@ -43,9 +43,13 @@ class ChainStore:
         """Forget everything about a scope, which may have been deleted."""
         self._states.forget(sealing.prefix)
 
+    async def stop_prefetch(self) -> None:
+        """Cancel prefetching on this event loop."""
+        await self.prefetch.close(self._states.all())
+
     async def close(self) -> None:
         """Cancel prefetching, and close the store."""
-        await self.prefetch.close(self._states.all())
+        await self.stop_prefetch()
         await self.client.close()
 
 
