@@ -104,6 +104,13 @@ def restate(value: Values) -> Iterator[Target]:
     yield Target("coatcheck, journal_bytes, times plain", share, 0.01)
 
 
+def aws_durable(value: Values) -> Iterator[Target]:
+    """Yield the targets of ``benchmarks.history --engine aws-durable``."""
+    share = value["coatcheck", "journal_bytes"] / value["plain", "journal_bytes"]
+    yield Target("coatcheck, journal_bytes, times plain", share, 0.01)
+    yield Target("coatcheck, largest_checkpoint, bytes", value["coatcheck", "largest_checkpoint"], 256 * 1024)
+
+
 def inngest(value: Values) -> Iterator[Target]:
     """Yield the targets of ``benchmarks.history --engine inngest``."""
     for case, name in value:
