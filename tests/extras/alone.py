@@ -40,6 +40,7 @@ PROBES = {
     "inngest": "import coatcheck.integrations.inngest",
     "postgres": "coatcheck.PostgresStore('postgresql://127.0.0.1/payloads')",
     "restate": "import coatcheck.integrations.restate",
+    "aws-durable": "import coatcheck.integrations.aws_durable",
     "testing": "from coatcheck.testing import StoreSuite",
 }
 """The door to what each extra brings."""
