@@ -119,6 +119,12 @@ def dbos(value: Values) -> Iterator[Target]:
         share = kept / value[f"{database} plain", "database_bytes"]
         yield Target(f"{database}, database and store, times plain", share, 1 / 15)
 
+def aws_durable(value: Values) -> Iterator[Target]:
+    """Yield the targets of ``benchmarks.history --engine aws-durable``."""
+    share = value["coatcheck", "journal_bytes"] / value["plain", "journal_bytes"]
+    yield Target("coatcheck, journal_bytes, times plain", share, 0.01)
+    yield Target("coatcheck, largest_checkpoint, bytes", value["coatcheck", "largest_checkpoint"], 256 * 1024)
+
 
 def inngest(value: Values) -> Iterator[Target]:
     """Yield the targets of ``benchmarks.history --engine inngest``."""

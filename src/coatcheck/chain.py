@@ -380,6 +380,13 @@ class Chain:
                 for store in (self.stores[0], *self._placements.others):
                     store.scope(sealing).state.is_replayed = True
 
+    async def stop_prefetch(self) -> None:
+        """Cancel all prefetching on this event loop, and return when nothing of it is under way.
+
+        For integrations whose host freezes the process between two calls, as AWS Lambda does. The next decode begins anew.
+        """
+        await all_at_once(store.stop_prefetch() for store in self._stores.values())
+
     async def load_keys(self, tenant: str) -> None:
         """Load the tenant's key for :meth:`seal_inline` and :meth:`begin_upload`, which cannot await it.
 
@@ -519,6 +526,7 @@ class SyncChain(SyncFace[Chain]):
     open_reference = blocking(Chain.open_reference)
     open_object = blocking(Chain.open_object)
     replaying = blocking(Chain.replaying)
+    stop_prefetch = blocking(Chain.stop_prefetch)
     load_keys = blocking(Chain.load_keys)
     beginning = blocking(Chain.beginning)
     share = blocking(Chain.share)

@@ -42,6 +42,7 @@ PROBES = {
     "postgres": "coatcheck.PostgresStore('postgresql://127.0.0.1/payloads')",
     "restate": "import coatcheck.integrations.restate",
     "dbos": "import coatcheck.integrations.dbos",
+    "aws-durable": "import coatcheck.integrations.aws_durable",
     "testing": "from coatcheck.testing import StoreSuite",
 }
 """The door to what each extra brings."""

@@ -260,9 +260,13 @@ class ChainStore:
         state = PROCESS_SCOPES.of(self._owner, prefix, lambda: ScopeState(store, prefix))
         return ScopedStore(self, sealing, state)
 
+    async def stop_prefetch(self) -> None:
+        """Cancel prefetching on this event loop."""
+        await self.prefetch.close(PROCESS_SCOPES.owned(self._owner))
+
     async def close(self) -> None:
         """Cancel prefetching, and close the store."""
-        await self.prefetch.close(PROCESS_SCOPES.owned(self._owner))
+        await self.stop_prefetch()
         await self.client.close()
 
 
