@@ -111,6 +111,7 @@ def durabletask(value: Values, turns: int) -> Iterator[Target]:
     share = value["coatcheck", "history_bytes"] / value["plain", "history_bytes"]
     yield Target("coatcheck, history_bytes, times plain's where it stalls", share, 0.01)
 
+
 def dbos(value: Values) -> Iterator[Target]:
     """Yield the targets of ``benchmarks.history --engine dbos``."""
     for database in ("SQLite", "PostgreSQL"):
@@ -118,6 +119,7 @@ def dbos(value: Values) -> Iterator[Target]:
         kept = value[ours, "database_bytes"] + value[ours, "stored_bytes"]
         share = kept / value[f"{database} plain", "database_bytes"]
         yield Target(f"{database}, database and store, times plain", share, 1 / 15)
+
 
 def aws_durable(value: Values) -> Iterator[Target]:
     """Yield the targets of ``benchmarks.history --engine aws-durable``."""

@@ -3,8 +3,8 @@
 import typer
 
 from coatcheck.cli.sweep.checkpoints import checkpoints
-from coatcheck.cli.sweep.durabletask import durabletask
 from coatcheck.cli.sweep.dbos import dbos
+from coatcheck.cli.sweep.durabletask import durabletask
 from coatcheck.cli.sweep.inngest import inngest
 from coatcheck.cli.sweep.restate import restate
 from coatcheck.cli.sweep.temporal import temporal
