@@ -12,7 +12,7 @@ from coatcheck.format.layout import is_object
 from coatcheck.format.reference import Reference
 from coatcheck.runtime.concurrency import all_at_once
 from coatcheck.storage.records import Ledger, Position, Records
-from coatcheck.storage.scope_state import TRUSTED_FOR
+from coatcheck.storage.scoped_store import TRUSTED_FOR
 from coatcheck.storage.store_time import store_time
 
 _T = TypeVar("_T")
