@@ -5,14 +5,12 @@ A value that the chain leaves as it is is unchanged. A sealed or offloaded one i
 ``{"__coatcheck__": [value]}``, so that it comes back as it was. ``docs/wire-format.md`` specifies them.
 """
 
-import base64
 import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from coatcheck.errors import FormatError
-from coatcheck.format.shown import MARKER, MESSAGE
-from coatcheck.format.wire import is_ours
+from coatcheck.format.shown import MARKER, MESSAGE, sealed_of, text_of
 
 MARKED_SIZE: Final = 160
 """Approximate bytes of a reference in this form: one with the alias ``default`` and no bases takes 136."""
@@ -58,7 +56,7 @@ def looks_marked(data: bytes) -> bool:
 
 def marked(sealed: bytes) -> dict[str, object]:
     """Return the form of a value that was sealed or offloaded."""
-    return {MARKER: _to_text(sealed)}
+    return {MARKER: text_of(sealed)}
 
 
 def marked_size(sealed: bytes) -> int:
@@ -80,12 +78,12 @@ def is_escaped(value: Mapping[str, object]) -> bool:
 def sealed_in(value: Mapping[str, object]) -> bytes | None:
     """Return the bytes that :func:`marked` was given; None if ``value`` is user data, whatever its keys are."""
     text = value.get(MARKER)
-    return _from_text(text) if isinstance(text, str) else None
+    return sealed_of(text) if isinstance(text, str) else None
 
 
 def marked_message(sealed: bytes) -> str:
     """Return the form of an error's sealed message."""
-    return MESSAGE + _to_text(sealed)
+    return MESSAGE + text_of(sealed)
 
 
 def escaped_message(message: str) -> str:
@@ -95,22 +93,9 @@ def escaped_message(message: str) -> str:
 
 def sealed_in_message(message: str) -> bytes | None:
     """Return the bytes that :func:`marked_message` was given; None for any other message."""
-    return _from_text(message.removeprefix(MESSAGE)) if message.startswith(MESSAGE) else None
+    return sealed_of(message.removeprefix(MESSAGE)) if message.startswith(MESSAGE) else None
 
 
 def unescaped_message(message: str) -> str:
     """Return the message that :func:`escaped_message` was given."""
     return message.removeprefix(_ESCAPED)
-
-
-def _to_text(sealed: bytes) -> str:
-    return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
-
-
-def _from_text(text: str) -> bytes | None:
-    try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except ValueError:
-        return None
-    # The standard library's decoder skips what it does not know; ours has one text only.
-    return data if is_ours(data) and _to_text(data) == text else None

@@ -7,7 +7,7 @@ from typing import Final
 
 from coatcheck.errors import ConfigError
 
-ENGINES: Final = ("", "temporal", "restate", "inngest", "checkpoints", "langgraph")
+ENGINES: Final = ("", "temporal", "restate", "inngest", "checkpoints", "langgraph", "dbos")
 """Engines that name runs, by code: the first byte of their run tags (``docs/wire-format.md``). 0 is the caller itself."""
 _THIRD_PARTY: Final = 0x80
 _ENGINE: Final = re.compile(r"[a-z0-9-]{0,32}")

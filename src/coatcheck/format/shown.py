@@ -15,6 +15,21 @@ MESSAGE: Final = "coatcheck:"
 _HEX: Final = re.compile(rf"(?i)(?:0x|\\x)?({MAGIC.hex()}(?:[0-9a-f]{{2}})*)")
 
 
+def text_of(sealed: bytes) -> str:
+    """Return the one text that an integration writes for an envelope or a reference: base64url without padding."""
+    return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+
+
+def sealed_of(text: str) -> bytes | None:
+    """Return the bytes that :func:`text_of` was given; None for any other text."""
+    try:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        return None
+    # The standard library's decoder skips what it does not know; ours has one text only.
+    return data if is_ours(data) and text_of(data) == text else None
+
+
 def sealed_in_text(text: str) -> bytes | None:
     """Return the envelope or reference in a text as some tool shows it; None if there is none.
 
