@@ -7,6 +7,7 @@
 from coatcheck.runtime.extras import require_extra
 
 with require_extra("dbos"):
+    from coatcheck.integrations.dbos.live_runs import DBOSRuns
     from coatcheck.integrations.dbos.serializer import ClaimCheckSerializer
 
-__all__ = ["ClaimCheckSerializer"]
+__all__ = ["ClaimCheckSerializer", "DBOSRuns"]

@@ -7,9 +7,10 @@ columns the database's release of DBOS has.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -30,8 +31,8 @@ class DBOSRuns(LiveRuns):
     """The scopes of workflows that are in DBOS's databases, and of all that their rows refer to. Reads only; for one task.
 
     Args:
-        databases: URLs for SQLAlchemy: of the system database, all of them where it is sharded, and of the application's
-            databases whose transactions use the same serializer.
+        databases: URLs, as DBOS has them: of the system database first, of all of them where it is sharded, and of
+            application's databases whose transactions use the same serializer.
         tenants: Tenants of the applications: ``ClaimCheckSerializer(chain, tenant=...)``.
         schema: The schema of DBOS's tables in PostgreSQL.
     """
@@ -46,30 +47,23 @@ class DBOSRuns(LiveRuns):
         """See :meth:`LiveRuns.origins`: PostgreSQL's system identifier and the first database's name. SQLite has no IDs.
 
         Raises:
-            CoatcheckError: The database does not answer, or is not one of DBOS's.
+            CoatcheckError: The first database does not answer, or is not a system database.
         """
         with _opened(self._databases[0], self._schema) as database, _thread() as thread:
             origin = await asyncio.get_running_loop().run_in_executor(thread, database.origin)
-        return {tenant: origin for tenant in self.tenants}
+        return dict.fromkeys(self.tenants, origin)
 
     async def scopes(self) -> AsyncIterator[Scope | RunTag]:
         """See :meth:`LiveRuns.scopes`. Names come first: a workflow deleted after that has passed on its values before.
 
         Raises:
-            CoatcheckError: A database does not answer, or none of them is a system database.
+            CoatcheckError: A database does not answer, or has no tables of DBOS.
         """
-        found = False
         for url in self._databases:
             with _opened(url, self._schema) as database:
                 async for workflow_id in _in_thread(database.workflow_ids()):
-                    found = True
                     for tenant in self.tenants:
                         yield workflow_scope(tenant, workflow_id)
-        if not found:
-            raise ConfigError(
-                "there is no workflow in any of the databases",
-                "Nothing was swept. Check the URLs and the schema. Is the application new, there is nothing to sweep.",
-            )
         for url in self._databases:
             with _opened(url, self._schema) as database:
                 async for text in _in_thread(database.texts_with_references()):
@@ -85,7 +79,12 @@ class _Database:
         self._schema = schema if engine.dialect.name == "postgresql" else None
 
     def origin(self) -> Origin:
-        """Return its identity."""
+        """Return the identity of a system database."""
+        if _STATUS not in {table.name for table in self._tables()}:
+            raise ConfigError(
+                f"{self._engine.url.render_as_string()} is not a system database of DBOS",
+                "Name the system database first, and check its schema: --schema.",
+            )
         if self._schema is None:
             return Origin()
         with self._engine.connect() as connection:
@@ -94,13 +93,13 @@ class _Database:
             ).one()
         return Origin(str(row[0]), f"{row[1]}/{self._schema}")
 
-    def workflow_ids(self) -> Iterator[str]:
+    def workflow_ids(self) -> Generator[str, None, None]:
         """Yield the IDs of all workflows; none where there is only the application's own data."""
-        tables = {table.name: table for table in self._tables()}
-        if _STATUS in tables:
-            yield from self._rows(sa.select(tables[_STATUS].c[_ID]))
+        for table in self._tables():
+            if table.name == _STATUS:
+                yield from self._rows(sa.select(table.c[_ID]))
 
-    def texts_with_references(self) -> Iterator[str]:
+    def texts_with_references(self) -> Generator[str, None, None]:
         """Yield every text that contains a reference."""
         pattern = f"%{TEXT_MARK.decode()}%"
         for table in self._tables():
@@ -118,9 +117,9 @@ class _Database:
             )
         return list(found.tables.values())
 
-    def _rows(self, query: sa.Select[Any]) -> Iterator[str]:
-        with self._engine.connect().execution_options(yield_per=_BATCH) as connection:
-            yield from connection.execute(query).scalars()
+    def _rows(self, query: sa.Select[Any]) -> Generator[str, None, None]:
+        with self._engine.connect() as connection:
+            yield from connection.execution_options(yield_per=_BATCH).execute(query).scalars()
 
 
 @contextmanager
@@ -131,7 +130,12 @@ def _opened(url: str, schema: str) -> Iterator[_Database]:
             parsed = parsed.set(drivername="postgresql+psycopg")
         engine = sa.create_engine(parsed, poolclass=sa.NullPool)
     except (SQLAlchemyError, ImportError):
-        raise ConfigError("this is not the URL of a database", "Use postgresql://... or sqlite:///...") from None
+        raise ConfigError(
+            "this is not the URL of a database", "Use postgresql://... or sqlite:///..."
+        ) from None
+    # SQLite would make it.
+    if engine.dialect.name == "sqlite" and not Path(parsed.database or "").is_file():
+        raise ConfigError(f"there is no database {parsed.database}", "Check the URL.")
     try:
         yield _Database(engine, schema)
     except SQLAlchemyError as error:
@@ -152,13 +156,16 @@ def _thread() -> Iterator[ThreadPoolExecutor]:
         yield thread
 
 
-async def _in_thread(rows: Iterator[str]) -> AsyncIterator[str]:
+async def _in_thread(rows: Generator[str, None, None]) -> AsyncIterator[str]:
     """Yield what ``rows`` yields, which blocks."""
     loop = asyncio.get_running_loop()
     with _thread() as thread:
-        while batch := await loop.run_in_executor(thread, _batch, rows):
-            for row in batch:
-                yield row
+        try:
+            while batch := await loop.run_in_executor(thread, _batch, rows):
+                for row in batch:
+                    yield row
+        finally:
+            thread.submit(rows.close).result()
 
 
 def _batch(rows: Iterator[str]) -> list[str]:

@@ -13,7 +13,14 @@ from typing import Any, Final, TypeVar
 from dbos import DBOSPortableJSONSerializer, Serializer
 
 from coatcheck.chain import Chain
-from coatcheck.errors import CoatcheckError, ConfigError, FormatError, KeyUnavailable, LimitExceeded, StoreError
+from coatcheck.errors import (
+    CoatcheckError,
+    ConfigError,
+    FormatError,
+    KeyUnavailable,
+    LimitExceeded,
+    StoreError,
+)
 from coatcheck.format.shown import MESSAGE, sealed_of, text_of
 from coatcheck.format.wire import is_ours, is_reference
 from coatcheck.integrations.dbos.recent import RecentReferences
@@ -55,7 +62,12 @@ class ClaimCheckSerializer(Serializer):
     """
 
     def __init__(
-        self, chain: Chain, *, tenant: str = "default", inner: Serializer | None = None, patience: float = 600.0
+        self,
+        chain: Chain,
+        *,
+        tenant: str = "default",
+        inner: Serializer | None = None,
+        patience: float = 600.0,
     ) -> None:
         if inner is not None and inner.name() in _BYPASSED:
             raise ConfigError(

@@ -3,6 +3,7 @@
 import typer
 
 from coatcheck.cli.sweep.checkpoints import checkpoints
+from coatcheck.cli.sweep.dbos import dbos
 from coatcheck.cli.sweep.inngest import inngest
 from coatcheck.cli.sweep.restate import restate
 from coatcheck.cli.sweep.temporal import temporal
@@ -12,6 +13,7 @@ sweep = typer.Typer(
     help="Delete what no run can reach any more: mark it first; delete it after a grace if still no run needs it.",
 )
 sweep.command()(checkpoints)
+sweep.command()(dbos)
 sweep.command()(inngest)
 sweep.command()(restate)
 sweep.command()(temporal)
