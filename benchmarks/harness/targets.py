@@ -104,6 +104,15 @@ def restate(value: Values) -> Iterator[Target]:
     yield Target("coatcheck, journal_bytes, times plain", share, 0.01)
 
 
+def dbos(value: Values) -> Iterator[Target]:
+    """Yield the targets of ``benchmarks.history --engine dbos``."""
+    for database in ("SQLite", "PostgreSQL"):
+        ours = f"{database} coatcheck"
+        kept = value[ours, "database_bytes"] + value[ours, "stored_bytes"]
+        share = kept / value[f"{database} plain", "database_bytes"]
+        yield Target(f"{database}, database and store, times plain", share, 1 / 15)
+
+
 def inngest(value: Values) -> Iterator[Target]:
     """Yield the targets of ``benchmarks.history --engine inngest``."""
     for case, name in value:

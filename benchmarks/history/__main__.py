@@ -1,6 +1,6 @@
 """Size of an agent's run in the journal: plain, with the engine's own means, and with coatcheck.
 
-``python -m benchmarks.history [--engine temporal|restate|inngest] [--help]``. Each engine has its own module, which describes
+``python -m benchmarks.history [--engine temporal|restate|inngest|dbos] [--help]``. Each engine has its own module, which describes
 its figures and parses the other arguments.
 """
 
@@ -8,7 +8,7 @@ import argparse
 import sys
 from importlib import import_module
 
-MODULES = {engine: f"benchmarks.history.{engine}" for engine in ("temporal", "restate", "inngest")}
+MODULES = {engine: f"benchmarks.history.{engine}" for engine in ("temporal", "restate", "inngest", "dbos")}
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def text(name: str, size: int = SIZE) -> str:
     return name + random.Random(name).randbytes(size // 2).hex()
 
 
-class Oops(Exception):
+class OopsError(Exception):
     """What a step raises."""
 
 
@@ -72,7 +72,7 @@ def say(name: str) -> str:
 @DBOS.step()
 def fail(name: str) -> None:
     done.append(name)
-    raise Oops(text(name))
+    raise OopsError(text(name))
 
 
 @DBOS.workflow()
@@ -112,7 +112,7 @@ def everything(asked: str) -> list[Any]:
     told: list[Any] = [DBOS.recv("topic", PATIENCE)]
     try:
         fail("failure")
-    except Oops as error:
+    except OopsError as error:
         told.append(str(error))
     told.append(DBOS.enqueue_workflow(QUEUE, agent, asked, 1).get_result(polling_interval_sec=0.05))
     return told

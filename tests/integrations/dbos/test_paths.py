@@ -10,7 +10,7 @@ from coatcheck.format.shown import MESSAGE
 from tests.integrations.dbos.agents import (
     QUEUE,
     Database,
-    Oops,
+    OopsError,
     agent,
     everything,
     failing,
@@ -86,9 +86,9 @@ def test_the_result_of_a_child_was_stored_once_more_for_its_parent(sqlite: str, 
 
 def test_an_error_comes_back_as_it_was_raised(sqlite: str, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    with launched(sqlite, serializer_on(store)), SetWorkflowID("w"), pytest.raises(Oops) as raised:
+    with launched(sqlite, serializer_on(store)), SetWorkflowID("w"), pytest.raises(OopsError) as raised:
         failing("failure")
-    with launched(sqlite, serializer_on(store)) as database, pytest.raises(Oops) as again:
+    with launched(sqlite, serializer_on(store)) as database, pytest.raises(OopsError) as again:
         DBOS.retrieve_workflow("w").get_result()
     assert again.value.args == raised.value.args == (text("failure"),)
     assert database.runs("w")["workflow_output.error"] == {"w"}
