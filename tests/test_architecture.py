@@ -135,8 +135,7 @@ def test_integrations_use_of_a_chain_what_the_page_says() -> None:
             found = set(used_of_a_chain(path))
             assert found <= allowed, f"{path.name} uses {found - allowed} of a chain"
             used |= found
-    # Ours have more to wait for than a chain, and share its event loop: `coatcheck.runtime.portal`.
-    assert used == allowed - {"sync"}
+    assert used == allowed
 
 
 def test_the_hooks_of_engines_have_their_names_from_the_seam() -> None:

@@ -60,6 +60,7 @@ HEAVY = {
     "google",
     "psycopg",
     "restate",
+    "dbos",
     "inngest",
     "langgraph",
     "typer",

@@ -11,6 +11,7 @@ import boto3
 import inngest
 import pytest
 import restate
+from dbos import DBOS
 from restate import ObjectContext
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
@@ -148,6 +149,12 @@ async def _restate(place: Place) -> AsyncIterator[Names]:
 
 
 @asynccontextmanager
+async def _dbos(place: Place) -> AsyncIterator[Names]:
+    yield {}
+    DBOS.destroy()
+
+
+@asynccontextmanager
 async def _migrating(place: Place) -> AsyncIterator[Names]:
     yield {"OldCodec": OldCodec}
 
@@ -194,6 +201,7 @@ _OF_PAGES: dict[str, Callable[[Place], AbstractAsyncContextManager[Names]]] = {
     "temporal.md": _temporal,
     "temporal-paths.md": _temporal_paths,
     "restate.md": _restate,
+    "dbos.md": _dbos,
     "migrating.md": _migrating,
     "recovery.md": _recovery,
     "doctor.md": _doctor,

@@ -73,7 +73,10 @@ def nothing_is_fetched_from_elsewhere(site: Path) -> None:
 def every_public_name_is_in(reference: str) -> None:
     for module in (
         "coatcheck",
-        *(f"coatcheck.integrations.{engine}" for engine in ("inngest", "langgraph", "restate", "temporal")),
+        *(
+            f"coatcheck.integrations.{engine}"
+            for engine in ("dbos", "inngest", "langgraph", "restate", "temporal")
+        ),
     ):
         public = set(import_module(module).__all__) - {"__version__"}
         missing = [name for name in public if f'id="{module}.{name}"' not in reference]

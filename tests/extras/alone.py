@@ -41,6 +41,7 @@ PROBES = {
     "langgraph": "import coatcheck.integrations.langgraph",
     "postgres": "coatcheck.PostgresStore('postgresql://127.0.0.1/payloads')",
     "restate": "import coatcheck.integrations.restate",
+    "dbos": "import coatcheck.integrations.dbos",
     "testing": "from coatcheck.testing import StoreSuite",
 }
 """The door to what each extra brings."""
