@@ -26,7 +26,7 @@ def test_what_is_dead_is_marked_and_then_deleted(
     assert (dry.code, dry.err) == (0, "")
     assert dry.out.endswith("Dry run. Use --delete to apply.\n")
     assert run("dbos", *options, "--delete", "--json").scopes == {"live": 1, "marked": 1}
-    age(payloads, 8)
+    age(payloads, 8, "default")
     deleted = run("dbos", *options, "--database", url, "--delete", "--json")
     assert deleted.scopes == {"live": 1, "deleted": 1}
     assert set(objects(payloads)) == kept
@@ -36,6 +36,8 @@ def test_a_database_that_is_not_there(payloads: Path, tmp_path: Path) -> None:
     keep("gone", engine="dbos")
     age(payloads)
     before = objects(payloads)
-    assert "there is no database" in refusal("dbos", "--database", f"sqlite:///{tmp_path}/none.db", "--delete")
+    assert "there is no database" in refusal(
+        "dbos", "--database", f"sqlite:///{tmp_path}/none.db", "--delete"
+    )
     assert objects(payloads) == before
     assert run("dbos").code == 2

@@ -15,12 +15,17 @@ _effects = Path()
 _hang_in = -1
 
 
+def say(word: str) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
 @DBOS.step()
 def act(so_far: list[str], turn: int) -> list[str]:
     with _effects.open("a") as effects:
         effects.write(f"{turn}\n")
     if turn == _hang_in:
-        print("hanging", flush=True)
+        say("hanging")
         threading.Event().wait(PATIENCE)
     return [*so_far, text(f"turn {turn}", 5000)]
 
@@ -37,7 +42,7 @@ def main(url: str, store: Path) -> None:
     with launched(url, serializer_on(store)):  # which goes on with what was under way
         with SetWorkflowID(WORKFLOW):
             talk(text("asked"))
-        print("done", flush=True)
+        say("done")
 
 
 if __name__ == "__main__":

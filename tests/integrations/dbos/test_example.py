@@ -1,5 +1,6 @@
 """The example runs as it stands, and keeps its promises."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,4 +14,5 @@ def test_a_killed_agent_ends_as_one_that_was_never_killed() -> None:
     assert "killed with SIGKILL in step 8" in done.stdout
     assert "took over and made 5 steps" in done.stdout
     assert "byte for byte: True" in done.stdout
-    assert "12 steps take 1," in done.stdout or "12 steps take 2," in done.stdout
+    [kept] = re.findall("12 steps take ([0-9,]+) characters", done.stdout)
+    assert int(kept.replace(",", "")) < 4000

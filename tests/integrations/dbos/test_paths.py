@@ -81,7 +81,9 @@ def test_the_result_of_a_child_was_stored_once_more_for_its_parent(sqlite: str, 
         assert asyncio.run(ask()) == text(f"{ASKED[:10]}/child") + ASKED
         runs = database.runs("p", "p-1")
         assert runs["workflow_output.output"] == runs["operation_outputs.output"] == {"p-1"}
-    assert len([path for path in store.rglob("*") if path.is_file()]) == 4  # two inputs, the step, the result
+    assert (
+        len([path for path in store.rglob("*") if path.is_file()]) == 3
+    )  # the input of both, the step, the result
 
 
 def test_an_error_comes_back_as_it_was_raised(sqlite: str, tmp_path: Path) -> None:
@@ -124,7 +126,9 @@ def test_the_console_without_the_serializer_shows_a_placeholder(sqlite: str, tmp
     assert str(status.output).startswith(MESSAGE)
 
 
-def test_a_portable_workflow_goes_around_the_serializer_but_for_its_steps(sqlite: str, tmp_path: Path) -> None:
+def test_a_portable_workflow_goes_around_the_serializer_but_for_its_steps(
+    sqlite: str, tmp_path: Path
+) -> None:
     with launched(sqlite, serializer_on(tmp_path / "store")) as database:
         with SetWorkflowID("w"):
             assert portable(ASKED) == text("portable") + ASKED

@@ -33,7 +33,7 @@ class Own(Serializer):
     def serialize(self, data: Any) -> str:
         return str(data)
 
-    def deserialize(cls, serialized_data: str) -> Any:
+    def deserialize(self, serialized_data: str) -> Any:
         return serialized_data
 
     def name(self) -> str:
@@ -90,7 +90,13 @@ def test_references_that_are_known_are_bounded(monkeypatch: pytest.MonkeyPatch) 
     found = recent.RecentReferences()
     for number in range(5):
         found.add(bytes([number]), b"reference")
-    assert [found.find(bytes([number])) is not None for number in range(5)] == [False, False, True, True, True]
+    assert [found.find(bytes([number])) is not None for number in range(5)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("value", [text("a"), "", f"{MESSAGE}", f"{MESSAGE}=x", f"{MESSAGE}wKfE7A", "\ud800"])

@@ -82,7 +82,9 @@ async def test_workflows_are_named_for_each_tenant(sqlite: str, tmp_path: Path) 
     assert found == [Scope("a", "w", engine="dbos"), Scope("b", "w", engine="dbos")]
 
 
-@pytest.mark.parametrize("url_", ["sqlite:////nowhere/system.db", "nonsense", "postgresql://u:hunter2@127.0.0.1:1/x"])
+@pytest.mark.parametrize(
+    "url_", ["sqlite:////nowhere/system.db", "nonsense", "postgresql://u:hunter2@127.0.0.1:1/x"]
+)
 async def test_a_database_that_is_not_there(url_: str, tmp_path: Path) -> None:
     with pytest.raises(CoatcheckError) as raised:
         await DBOSRuns([url_], [TENANT]).origins()
