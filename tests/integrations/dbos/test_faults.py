@@ -5,12 +5,13 @@ import threading
 from typing import get_args
 
 import pytest
-from dbos import DBOS, SetWorkflowID
+from dbos import DBOSClient, SetWorkflowID
 
 from coatcheck import DEFAULT_LIMIT, MemoryStore, Scope, StoreUnavailable
 from coatcheck.format.shown import MESSAGE, sealed_of
 from tests.integrations.dbos.agents import (
     PATIENCE,
+    QUEUE,
     TENANT,
     Database,
     agent,
@@ -84,14 +85,14 @@ def test_a_workflow_that_was_dequeued_while_the_store_was_away_ended_in_error(sq
             return await super().get(key, limit)
 
     store = Away()
-    with launched(sqlite, serializer_on(store)), SetWorkflowID("w"):
-        agent(text("asked"), 1)
     with launched(sqlite, serializer_on(store, deadline=0.1)):
-        forked = DBOS.fork_workflow("w", 2)
+        client = DBOSClient(system_database_url=sqlite, serializer=serializer_on(store))
+        asked = client.enqueue({"workflow_name": agent.__qualname__, "queue_name": QUEUE}, text("asked"), 1)
         assert Away.refused.wait(PATIENCE)
         Away.is_back = True
-        assert forked.get_result(polling_interval_sec=0.05)[0] == text("asked")
-        assert done == []
+        assert asked.get_result(polling_interval_sec=0.05)[0] == text("asked")
+        client.destroy()
+    assert len(done) == 1
 
 
 def test_patience_ends_once_for_all(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,6 @@
 """Sweeps while DBOS's databases hold values of workflows that are long gone."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,10 @@ from tests.retention.sweeping import LONG, sweep_of
 ASKED = text("asked")
 
 
+async def scopes_of(runs: DBOSRuns) -> list[object]:
+    return [scope async for scope in runs.scopes()]
+
+
 @DBOS.workflow()
 def asking(asked: str) -> list[str]:
     """Has the result of a child, which may be gone."""
@@ -40,7 +45,7 @@ async def swept(url: str, store: Path) -> Report:
     return await sweep_of(FileStore(store), DBOSRuns([url], [TENANT]), tenants=(TENANT,)).run()
 
 
-async def test_nothing_is_deleted_that_a_row_refers_to(url: str, tmp_path: Path) -> None:
+def test_nothing_is_deleted_that_a_row_refers_to(url: str, tmp_path: Path) -> None:
     store = tmp_path / "store"
     with launched(url, serializer_on(store)):
         with SetWorkflowID("origin"):
@@ -55,7 +60,7 @@ async def test_nothing_is_deleted_that_a_row_refers_to(url: str, tmp_path: Path)
         DBOS.delete_workflow("child")
         DBOS.delete_workflow("gone")
     # Of the workflow that is gone: its input, its steps and its result.
-    assert (await swept(url, store)).of(Action.DELETE).objects == 4
+    assert asyncio.run(swept(url, store)).of(Action.DELETE).objects == 4
     with launched(url, serializer_on(store)):
         assert DBOS.retrieve_workflow(forked.workflow_id).get_result() == told
         assert DBOS.fork_workflow(forked.workflow_id, 2).get_result(polling_interval_sec=0.05) == told
@@ -64,21 +69,21 @@ async def test_nothing_is_deleted_that_a_row_refers_to(url: str, tmp_path: Path)
 
 async def test_every_reference_of_every_table_is_seen(sqlite: str, tmp_path: Path) -> None:
     """Also in a table that this release of DBOS does not have."""
-    reference = serializer_on(tmp_path / "store").serialize(ASKED)
+    reference = await asyncio.to_thread(serializer_on(tmp_path / "store").serialize, ASKED)
     engine = sa.create_engine(sqlite)
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE later (number INTEGER, said TEXT)"))
         connection.execute(sa.text("INSERT INTO later VALUES (1, :said)"), {"said": f"[{reference}]"})
     engine.dispose()
-    found = [tag async for tag in DBOSRuns([sqlite], [TENANT]).scopes()]
+    found = await scopes_of(DBOSRuns([sqlite], [TENANT]))
     assert len(found) == 1
     assert not isinstance(found[0], Scope)
 
 
-async def test_workflows_are_named_for_each_tenant(sqlite: str, tmp_path: Path) -> None:
+def test_workflows_are_named_for_each_tenant(sqlite: str, tmp_path: Path) -> None:
     with launched(sqlite, None), SetWorkflowID("w"):
         agent(ASKED, 0)
-    found = [scope async for scope in DBOSRuns([sqlite], ["a", "b"]).scopes()]
+    found = asyncio.run(scopes_of(DBOSRuns([sqlite], ["a", "b"])))
     assert found == [Scope("a", "w", engine="dbos"), Scope("b", "w", engine="dbos")]
 
 
@@ -89,7 +94,7 @@ async def test_a_database_that_is_not_there(url_: str, tmp_path: Path) -> None:
     with pytest.raises(CoatcheckError) as raised:
         await DBOSRuns([url_], [TENANT]).origins()
     with pytest.raises(CoatcheckError):
-        [scope async for scope in DBOSRuns([url_], [TENANT]).scopes()]
+        await scopes_of(DBOSRuns([url_], [TENANT]))
     assert "hunter2" not in str(raised.value)
 
 
@@ -106,9 +111,9 @@ async def test_a_database_of_something_else_looked_like_one_without_workflows(
             await DBOSRuns([url_], [TENANT]).origins()
 
 
-async def test_the_origin_tells_databases_apart(postgres: str) -> None:
+def test_the_origin_tells_databases_apart(postgres: str) -> None:
     with launched(postgres, None):
         pass
-    [origin] = (await DBOSRuns([postgres], [TENANT]).origins()).values()
+    [origin] = asyncio.run(DBOSRuns([postgres], [TENANT]).origins()).values()
     assert origin.cluster.isdigit()
     assert origin.namespace == f"{sa.make_url(postgres).database}/dbos"
