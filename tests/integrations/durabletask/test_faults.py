@@ -4,9 +4,10 @@ import random
 import re
 import threading
 from collections.abc import Callable
+from functools import partial
+from operator import eq
 from typing import Any
 
-import pytest
 from durabletask.client import OrchestrationStatus
 from durabletask.task import ActivityContext, OrchestrationContext
 
@@ -17,7 +18,7 @@ from coatcheck.integrations.durabletask.tokens import from_token
 from coatcheck.retention.live import run_tags_in
 from tests.integrations.durabletask.hub import PATIENCE, Hub, Said, chain_on, output, payloads_on
 
-FITS, TOO_LARGE = 20_000, 400_000
+FITS, TOO_LARGE = 20_000, 700_000
 """Bytes that a history takes if the store does not, and bytes that it does not."""
 WRITES = 4
 """Objects of the run below: its input, the results of two activities, its output."""
@@ -85,19 +86,22 @@ def nothing_dangles(hub: Hub, memory: MemoryStore) -> None:
         assert fresh.download(token.decode())
 
 
-@pytest.mark.parametrize("size", [FITS, TOO_LARGE])
-@pytest.mark.parametrize("failing", range(1, WRITES + 1))
-def test_a_write_that_fails_repeats_no_activity(hub: Hub, size: int, failing: int) -> None:
-    store, agent = Faulty(lambda number: number == failing), Agent(size)
+def test_a_write_that_fails_repeats_no_activity(hub: Hub) -> None:
+    """Each write of the run in turn, of payloads that fit into the history and of payloads that do not."""
+    store = Faulty()
     payloads = payloads_on(store)
-    with (
-        hub.client(payloads) as client,
-        hub.worker(payloads, agent.run, activities=[agent.think, agent.act]),
-    ):
-        instance = client.schedule_new_orchestration(agent.run, input=text("in", size))
-        assert output(client, instance) == agent.result
-    assert agent.calls == ["think", "act"]
-    assert store.writes <= WRITES + 1, "what failed is written once more at most"
+    agents = {size: Agent(size) for size in (FITS, TOO_LARGE)}
+    with hub.client(payloads) as client:
+        for agent in agents.values():
+            with hub.worker(payloads, agent.run, activities=[agent.think, agent.act]):
+                for failing in range(1, WRITES + 1):
+                    agent.calls.clear()
+                    store.writes = 0
+                    store.refuses = partial(eq, failing)
+                    instance = client.schedule_new_orchestration(agent.run, input=text("in", agent.size))
+                    assert output(client, instance) == agent.result
+                    assert agent.calls == ["think", "act"]
+                    assert failing <= store.writes <= WRITES + 1, "what failed is written once more at most"
     nothing_dangles(hub, store)
 
 

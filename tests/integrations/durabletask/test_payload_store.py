@@ -1,6 +1,8 @@
 """The payload store by itself: whose tokens open, which settings are refused, what others' tokens may name."""
 
 import asyncio
+import json
+import random
 
 import pytest
 from durabletask.payload import LargePayloadStorageOptions, PayloadStore
@@ -25,21 +27,24 @@ from coatcheck.integrations.durabletask.tokens import from_token, from_value
 from tests.chains import encrypted_chain
 from tests.integrations.durabletask.hub import payloads_on
 
+PROSE = random.Random(1).randbytes(50_000).hex().encode()
+"""Does not stay inline."""
 LARGE = bytes(range(32, 127)) * 100
 
 
 def test_a_payload_is_one_token_for_ever_in_the_scope_of_its_instance() -> None:
     memory = MemoryStore()
     store = payloads_on(memory)
-    token = store.upload(LARGE * 40, instance_id="order-1")
-    assert asyncio.run(store.upload_async(LARGE * 40, instance_id="order-1")) == token
-    assert store.upload(LARGE * 40, instance_id="order-2") != token
+    token = store.upload(PROSE, instance_id="order-1")
+    assert asyncio.run(store.upload_async(PROSE, instance_id="order-1")) == token
+    assert store.upload(PROSE, instance_id="order-2") != token
+    assert len(memory._objects) == 2
     assert store.is_known_token(token)
-    assert len(token) < 300
+    assert len(token) < 160
     sealed = from_token(token)
     assert sealed
     scope = Scope("default", "order-1", engine="durabletask")
-    assert asyncio.run(payloads_on(memory).chain.open(sealed, scope)) == LARGE * 40
+    assert asyncio.run(payloads_on(memory).chain.open(sealed, scope)) == PROSE
     with pytest.raises(IntegrityError):
         asyncio.run(store.chain.open(sealed, Scope("default", "order-2", engine="durabletask")))
 
@@ -90,8 +95,6 @@ def test_a_value_that_looks_sealed_comes_back_as_it_was() -> None:
         {"__coatcheck__": "x"},
     ):
         assert convert.deserialize(convert.serialize(value)) == value
-    import json  # noqa: PLC0415
-
     inside = json.loads(sealed)  # a dict that is, as JSON, a sealed value
     assert convert.deserialize(convert.serialize(inside)) == inside
 
@@ -138,11 +141,9 @@ def test_an_asynchronous_client_does_not_wait_for_a_dead_store() -> None:
         async def create(self, key: str, data: bytes) -> bool:
             raise StoreDenied("no", "", key)
 
-    import random  # noqa: PLC0415
-
     store = payloads_on(Dead())
     with pytest.raises(StoreDenied):
-        asyncio.run(store.upload_async(random.Random(1).randbytes(200_000).hex().encode(), instance_id="a"))
+        asyncio.run(store.upload_async(random.Random(1).randbytes(350_000).hex().encode(), instance_id="a"))
     store.chain.max_payload = 10
     with pytest.raises(LimitExceeded):
         store.upload(LARGE, instance_id="a")
