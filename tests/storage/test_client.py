@@ -14,6 +14,7 @@ from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.storage.client import StoreClient
 from coatcheck.storage.limiter import Limiter
 from tests.chains import SCOPE, encrypted_chain
+from tests.runtime.test_forks import in_child
 
 DOWN = StoreUnavailable("down")
 
@@ -237,3 +238,16 @@ def test_a_loop_that_was_closed_while_it_waited_does_not_keep_its_place() -> Non
     assert holder.run_until_complete(asyncio.wait_for(peak(limiter, [1]), 60)) == (1, 1)
     holder.close()
     setattr(task, "_log_destroy_pending", False)  # noqa: B010 - it is meant to stay pending
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_places_that_were_taken_at_a_fork_were_taken_for_ever_in_the_child() -> None:
+    limiter = Limiter(1, 1000)
+    asyncio.run(limiter._acquire(10))  # by a call that is under way
+
+    async def held() -> bool:
+        async with asyncio.timeout(60), limiter.hold(10):
+            return True
+
+    assert in_child(lambda: asyncio.run(held()))
+    assert limiter.ahead == 10
