@@ -104,6 +104,30 @@ async def test_a_worker_that_never_restarted_believed_its_memory_about_bases() -
         assert await chain_on(origin).open(journal, SCOPE) == form
 
 
+async def test_a_base_that_was_found_to_be_gone_was_still_taken_for_there(tmp_path: Path) -> None:
+    """A reader fetched once more without it; then the same process relied on it, and wrote only its reference."""
+    origin, forms = MemoryStore(), turns(2)
+    first = chain_on(CachedStore(origin, tmp_path))
+    old = [await first.encode(form, SCOPE) for form in forms]
+    base, last = (Reference.from_bytes(journal).object_id.hex() for journal in old)
+    assert Reference.from_bytes(old[1]).bases
+    whole = await chain_on(elsewhere := MemoryStore()).encode(forms[1], SCOPE)
+    assert not Reference.from_bytes(whole).bases
+
+    mirrored = CachedStore(origin, tmp_path)
+    here = Chain(Zstd(), Encrypt(Keyring(KEY)), Offload(mirrored, over=256), cache=PayloadCache(0))
+    assert await here.encode(forms[0], SCOPE) == old[0]  # found, so it is known to be there
+    for key in await keys_in(origin):
+        if key.endswith(base):
+            await origin.delete(key)
+            await mirrored.forget(key)
+        elif key.endswith(last):
+            await origin.replace(key, await elsewhere.get(key))
+    assert await here.open(old[1], SCOPE) == forms[1]
+    journal = await here.encode(forms[0], SCOPE)
+    assert await chain_on(origin).open(journal, SCOPE) == forms[0]
+
+
 async def test_what_replaces_a_torn_object_is_whole() -> None:
     """The payloads that it would be a delta against may be built on it by now."""
     store, forms = MemoryStore(), turns(3)

@@ -1,6 +1,7 @@
 """What is kept of a listing, in whatever order and pieces it comes."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -106,3 +107,41 @@ async def test_all_scopes_of_a_series_are_live_and_no_others() -> None:
         await index.list(given_in_order([StoredObject(f"{scope}x", 1, _START) for scope in mine + others]))
         index.add_live([f"{tenant}/{series}"])
         assert [facts.prefix async for facts, needed in index.scopes() if needed] == mine
+
+
+class Turns:
+    """Counts the turns that the event loop gave to another task."""
+
+    taken = 0
+
+    async def take(self) -> None:
+        while True:
+            await asyncio.sleep(0)
+            self.taken += 1
+
+
+async def test_work_on_many_scopes_gave_nobody_else_a_turn() -> None:
+    """A sweep of millions of them kept its worker from its heartbeat: there is a turn for each page, however fast it is."""
+    many = [f"{'ab' * 16}/{number:032x}/" for number in range(5000)]
+    found = [StoredObject(prefix + name, 1, _START) for prefix in many for name in ("0" * 64, SWEEP_MARK)]
+    turns = Turns()
+    others = asyncio.create_task(turns.take())
+    try:
+        with Index() as index:
+            await asyncio.sleep(0)
+            works: list[Callable[[], Awaitable[None]]] = [
+                lambda: index.list(given_in_order(found)),
+                lambda: _ended(index.marked()),
+                lambda: _ended(index.scopes()),
+            ]
+            for work in works:
+                turns.taken = 0
+                await work()
+                assert turns.taken >= 4
+    finally:
+        others.cancel()
+
+
+async def _ended(items: AsyncIterator[object]) -> None:
+    async for _ in items:
+        pass

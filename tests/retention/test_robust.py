@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from coatcheck import Checkpoints, MemoryStore, Scope, Store, StoredObject, StoreUnavailable
+from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.errors import ConfigError, StoreDenied, StoreError
 from coatcheck.retention import rate_limit as pace
 from coatcheck.retention.index import Index
@@ -68,6 +69,7 @@ class Refusing(AgedStore):
     def __init__(self) -> None:
         super().__init__(MemoryStore())
         self.deletes: Callable[[str], bool] = lambda _: False
+        self.gets: Callable[[str], bool] = lambda _: False
         self.replaces: Callable[[str], bool] = lambda _: False
         self.error: StoreError = StoreDenied("locked")
 
@@ -75,6 +77,11 @@ class Refusing(AgedStore):
         if self.deletes(key):
             raise self.error
         await super().delete(key)
+
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+        if self.gets(key):
+            raise self.error
+        return await super().get(key, limit)
 
     async def replace(self, key: str, data: bytes) -> None:
         if self.replaces(key):
@@ -139,6 +146,19 @@ async def test_a_scope_that_the_store_fails_for_ended_the_sweep() -> None:
     await store.age(LONG)
     report = await sweep_of(store, Live()).run()
     assert (report.of(Action.DENIED).scopes, report.of(Action.MARK).scopes) == (1, 1)
+
+
+async def test_a_mark_that_the_store_does_not_return_ended_the_sweep() -> None:
+    store = Refusing()
+    await put(store, "bad", "dead")
+    await store.age(LONG)
+    assert (await sweep_of(store, Live()).run()).of(Action.MARK).scopes == 2
+    await store.age(LONG)
+    bad = await prefix_of("bad") + SWEEP_MARK
+    store.gets = lambda key: key == bad
+    report = await sweep_of(store, Live()).run()
+    assert (report.of(Action.FAILED).scopes, report.of(Action.DELETE).scopes, report.deleted) == (1, 1, 3)
+    assert len(await objects(store, "bad")) == 3
 
 
 async def test_a_store_that_is_gone_ends_the_sweep() -> None:

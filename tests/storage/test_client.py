@@ -4,14 +4,17 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
+from benchmarks.loads import virtual_time
 from coatcheck import IntegrityError, MemoryStore, StoreDenied, StoreUnavailable
 from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.storage.client import StoreClient
 from coatcheck.storage.limiter import Limiter
 from tests.chains import SCOPE, encrypted_chain
+from tests.runtime.test_forks import in_child
 
 DOWN = StoreUnavailable("down")
 
@@ -62,6 +65,40 @@ async def test_a_store_that_hangs_is_given_up_at_the_deadline() -> None:
 
     with pytest.raises(StoreUnavailable, match=r"no answer within 0.05 seconds"):
         await StoreClient(Hanging(), deadline=0.05).get("k", 4)
+
+
+class Slow(MemoryStore):
+    """Takes 20 seconds for each object."""
+
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+        await asyncio.sleep(20)
+        return b""
+
+
+def test_a_large_object_was_given_up_at_the_deadline_of_a_small_one() -> None:
+    async def seconds(size: int) -> float:
+        with suppress(StoreUnavailable):
+            await StoreClient(Slow(), deadline=8).get("k", size)
+        return asyncio.get_running_loop().time()
+
+    assert virtual_time.run(seconds(0)) == pytest.approx(8, abs=0.01)
+    assert virtual_time.run(seconds(16 * 2**20)) == pytest.approx(20, abs=0.01)
+
+
+def test_the_wait_in_the_queue_was_outside_of_the_deadline() -> None:
+    async def seconds(before: int) -> float:
+        limiter = Limiter(1, 2**30)
+        first = asyncio.create_task(StoreClient(Slow(), 60, limiter).get("k", before))
+        await asyncio.sleep(0)
+        with suppress(StoreUnavailable):
+            await StoreClient(MemoryStore(), 8, limiter).list_first("k", 1)
+        waited = asyncio.get_running_loop().time()
+        await first
+        return waited
+
+    assert virtual_time.run(seconds(0)) == pytest.approx(8, abs=0.01)
+    # It grows with the bytes before it: 256 MiB are 16 seconds.
+    assert virtual_time.run(seconds(2**28)) == pytest.approx(20, abs=0.01)
 
 
 async def test_retry_after_beyond_the_deadline_is_not_waited_for() -> None:
@@ -201,3 +238,16 @@ def test_a_loop_that_was_closed_while_it_waited_does_not_keep_its_place() -> Non
     assert holder.run_until_complete(asyncio.wait_for(peak(limiter, [1]), 60)) == (1, 1)
     holder.close()
     setattr(task, "_log_destroy_pending", False)  # noqa: B010 - it is meant to stay pending
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_places_that_were_taken_at_a_fork_were_taken_for_ever_in_the_child() -> None:
+    limiter = Limiter(1, 1000)
+    asyncio.run(limiter._acquire(10))  # by a call that is under way
+
+    async def held() -> bool:
+        async with asyncio.timeout(60), limiter.hold(10):
+            return True
+
+    assert in_child(lambda: asyncio.run(held()))
+    assert limiter.ahead == 10

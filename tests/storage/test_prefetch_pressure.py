@@ -4,11 +4,15 @@ import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
 
+import pytest
+
 from benchmarks.loads import virtual_time
-from coatcheck import Chain, MemoryStore, Offload, PayloadCache, Scope, StoreUnavailable
+from coatcheck import Chain, MemoryStore, Offload, PayloadCache, Scope, StoreUnavailable, Zstd
 from coatcheck.contracts.store import DEFAULT_LIMIT
 from coatcheck.format.reference import Reference
 from coatcheck.runtime.concurrency import all_at_once
+from tests.chains import SCOPE
+from tests.pipeline.test_deltas import turns
 
 RUNS, PAYLOADS = 20, 70
 DEADLINE = 8.0
@@ -28,7 +32,7 @@ class _HangingReads(MemoryStore):
 
 
 def _chain(store: MemoryStore) -> Chain:
-    return Chain(Offload(store, over=0, deadline=DEADLINE), cache=PayloadCache(0))
+    return Chain(Zstd(), Offload(store, over=0, deadline=DEADLINE), cache=PayloadCache(0))
 
 
 def test_no_call_waits_for_what_other_runs_fetch_ahead() -> None:
@@ -66,3 +70,31 @@ async def _seconds_of_a_write_and_a_read() -> tuple[float, float]:
             seconds(chain.encode(b"new", Scope("t", "another"))),
             seconds(chain.decode(references[last_run][-1], last_run)),
         )
+
+
+class _SlowReads(MemoryStore):
+    """Takes three quarters of a deadline for each object."""
+
+    async def get(self, key: str, limit: int = DEFAULT_LIMIT) -> bytes:
+        await asyncio.sleep(DEADLINE * 3 / 4)
+        return await super().get(key, limit)
+
+
+def test_a_payload_that_takes_two_round_trips_had_the_deadline_twice() -> None:
+    """Its reference lists no base, and its object is a delta by now: the base is known only when the object is read."""
+
+    async def seconds() -> float:
+        first, second = turns(2)
+        store = _SlowReads()
+        whole = await _chain(MemoryStore()).encode(second, SCOPE)
+        writer = Chain(Zstd(), Offload(store, over=0), cache=PayloadCache(2**20))
+        await writer.encode(first, SCOPE)
+        assert Reference.from_bytes(await writer.encode(second, SCOPE)).bases
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        async with _chain(store) as reader:
+            with pytest.raises(StoreUnavailable):
+                await reader.decode(whole, SCOPE)
+        return loop.time() - started
+
+    assert DEADLINE <= virtual_time.run(seconds()) < DEADLINE + 1

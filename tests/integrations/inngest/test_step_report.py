@@ -1,8 +1,11 @@
 """What runs cost, as metrics. In a process of its own: a process has one meter provider for ever."""
 
 import json
+import logging
 import subprocess
 import sys
+
+import pytest
 
 from coatcheck.integrations.inngest.step_report import StepReport, StepReports
 
@@ -57,3 +60,14 @@ def test_only_the_latest_runs_are_remembered() -> None:
         reports.requested(str(number), steps=1, attempt=0, size=1)
     assert reports.of("0").executions == 0
     assert reports.of("4999").executions == 1
+
+
+def test_the_end_of_a_run_was_logged_for_each_repetition_of_its_last_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    reports = StepReports()
+    for attempt in range(3):
+        reports.requested("run", steps=1, attempt=attempt, size=1)
+        reports.ended("run")
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["run run"]

@@ -81,6 +81,7 @@ async def test_what_is_planted_among_copies_is_neither_counted_nor_removed(
     shard.mkdir(parents=True)
     (shard / ("ab" + "0" * 30)).symlink_to(tmp_path / "precious")
     os.mkfifo(shard / ("ab" + "1" * 30))
+    (shard / "ab-notes.txt").write_bytes(bytes(1000))
     (shard / ("cd" + "2" * 30)).write_bytes(bytes(1000))
     (folder / "cd").symlink_to(tmp_path)
     (tmp_path / ("cd" + "3" * 30)).write_bytes(bytes(1000))
@@ -88,5 +89,5 @@ async def test_what_is_planted_among_copies_is_neither_counted_nor_removed(
     for number in range(10):
         await store.create(f"t/{number}", bytes(50))
         assert store.stats.bytes <= 100
-    assert len(list(shard.iterdir())) == 3
+    assert len(list(shard.iterdir())) == 4
     assert (tmp_path / ("cd" + "3" * 30)).exists()
