@@ -26,7 +26,7 @@ def file(url: str) -> Store:
     from coatcheck.stores.file import FileStore  # noqa: PLC0415 - only what is used is loaded
 
     parts = _split(url)
-    options = _options(parts.query, {"trust_folder": _yes_or_no})
+    options = read_options(parts.query, {"trust_folder": _yes_or_no})
     folder = unquote(parts.path)
     if parts.netloc not in {"", "localhost"} or folder.strip("/") == "" or "\x00" in folder:
         raise ConfigError(
@@ -65,7 +65,7 @@ def postgresql(url: str) -> Store:
     for pair in theirs:
         if taken and pair.partition("=")[0] not in taken:
             raise _no_such_option(pair.partition("=")[0], [*known, "and those of libpq"])
-    arguments = _options("&".join(ours), known)
+    arguments = read_options("&".join(ours), known)
     return PostgresStore("?".join(filter(None, (address, "&".join(theirs)))), **arguments)
 
 
@@ -90,7 +90,7 @@ def s3_arguments(url: str) -> dict[str, Any]:
     return _bucket_arguments(
         url,
         {
-            "endpoint_url": _endpoint,
+            "endpoint_url": read_endpoint,
             "region": str,
             "path_style": _yes_or_no,
             "sse": _sse,
@@ -110,7 +110,7 @@ def gs_arguments(url: str) -> dict[str, Any]:
     return _bucket_arguments(
         url,
         {
-            "endpoint_url": _endpoint,
+            "endpoint_url": read_endpoint,
             "project": str,
             "connections": _count,
             "ca_bundle": str,
@@ -127,7 +127,7 @@ def _bucket_arguments(url: str, known: Mapping[str, _Parser]) -> dict[str, Any]:
             f"Write {parts.scheme}://bucket/prefix. Give credentials as for the cloud's own tools.",
         )
     prefix = unquote(parts.path.removeprefix("/"))
-    return {"bucket": parts.netloc, "prefix": prefix, **_options(parts.query, known)}
+    return {"bucket": parts.netloc, "prefix": prefix, **read_options(parts.query, known)}
 
 
 def _split(url: str) -> SplitResult:
@@ -141,39 +141,50 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _options(query: str, known: Mapping[str, _Parser]) -> dict[str, Any]:
+def read_options(query: str, known: Mapping[str, _Parser], whose: str = "the store's") -> dict[str, Any]:
+    """Return the options of a URL by name.
+
+    Args:
+        query: What follows the ``?``.
+        known: The options that exist, and what reads the value of each.
+        whose: Said of the URL in errors.
+
+    Raises:
+        ConfigError: An option is unknown, stands there twice, or has a value that cannot be read.
+    """
     # An unescaped question mark in a password makes the rest of the password look like options.
     if "@" in query:
-        raise _malformed()
+        raise _malformed(whose)
     read: dict[str, Any] = {}
     for pair in filter(None, query.split("&")):
         name, _, value = pair.partition("=")
         if name not in known:
-            raise _no_such_option(name, list(known))
+            raise _no_such_option(name, list(known), whose)
         if name in read:
-            raise ConfigError(f"the store's URL has the option {name!r} twice", "Keep one of them.")
+            raise ConfigError(f"{whose} URL has the option {name!r} twice", "Keep one of them.")
         try:
             read[name] = known[name](unquote(value))
         except ValueError as error:
-            raise ConfigError(f"the option {name!r} of the store's URL is {error}", "Correct it.") from None
+            raise ConfigError(f"the option {name!r} of {whose} URL is {error}", "Correct it.") from None
     return read
 
 
-def _malformed() -> ConfigError:
+def _malformed(whose: str = "the store's") -> ConfigError:
     return ConfigError(
-        "the store's URL is malformed",
+        f"{whose} URL is malformed",
         "Escape special characters: a space as %20, # as %23, ? as %3F, @ as %40. Check for line ends.",
     )
 
 
-def _no_such_option(name: str, known: list[str]) -> ConfigError:
+def _no_such_option(name: str, known: list[str], whose: str = "the store's") -> ConfigError:
     return ConfigError(
-        f"the store's URL has an unknown option {name[:40]!r}",
+        f"{whose} URL has an unknown option {name[:40]!r}",
         f"Known options: {', '.join(known)}." if known else "This store has no options.",
     )
 
 
-def _endpoint(text: str) -> str:
+def read_endpoint(text: str) -> str:
+    """Return ``text`` if it is the address of an HTTP service; raise ``ValueError`` if not."""
     try:
         address = urlsplit(text)
     except ValueError:

@@ -8,6 +8,7 @@ from hypothesis import settings
 from coatcheck.storage.cache import PROCESS_CACHE
 from tests.engines.aws_kms import aws_kms
 from tests.engines.gcs import gcs_bucket, gcs_server
+from tests.engines.openbao import openbao
 from tests.engines.postgres import postgres_server
 from tests.engines.seaweed import s3_server
 from tests.engines.temporal import temporal_server
@@ -19,6 +20,7 @@ __all__ = [
     "gcs_bucket",
     "gcs_server",
     "new_store",
+    "openbao",
     "postgres_server",
     "s3_server",
     "temporal_server",

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from coatcheck.keys.lease import KeyLease as KeyLease
     from coatcheck.keys.lease import current_lease as current_lease
     from coatcheck.keys.tenant_keys import TenantKeys as TenantKeys
+    from coatcheck.keys.vault import VaultTransit as VaultTransit
+    from coatcheck.keys.vault_auth import VaultAuth as VaultAuth
     from coatcheck.offload import Offload as Offload
     from coatcheck.pipeline.upload import Upload as Upload
     from coatcheck.retention.live import LiveRuns as LiveRuns
@@ -116,6 +118,8 @@ _HOMES = {
     "keys.kms": ("KeyService",),
     "keys.lease": ("KeyLease", "current_lease"),
     "keys.tenant_keys": ("TenantKeys",),
+    "keys.vault": ("VaultTransit",),
+    "keys.vault_auth": ("VaultAuth",),
     "offload": ("Offload",),
     "pipeline.upload": ("Upload",),
     "retention.live": ("LiveRuns", "Origin", "RunTag", "Series", "run_tags_in"),

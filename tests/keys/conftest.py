@@ -1,4 +1,4 @@
-"""The key services of these tests: AWS KMS by moto, Google Cloud KMS by our own responder."""
+"""The key services of these tests: AWS KMS by moto, Google Cloud KMS by our own responder, Vault by OpenBao."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from tests.engines.aws_kms import AwsKmsServer, session
 from tests.engines.google_kms import GoogleKmsServer
 from tests.engines.google_kms import google_kms as serving_google_kms
 from tests.engines.inngest import inngest_server
+from tests.engines.openbao import OpenBao
 from tests.engines.restate import restate_server
 
 __all__ = ["inngest_server", "restate_server"]
@@ -25,7 +26,7 @@ async def google_kms() -> AsyncIterator[GoogleKmsServer]:
 
 @dataclass(frozen=True)
 class Kms:
-    """A key service of either kind."""
+    """A key service of one kind."""
 
     new_key: Callable[[], str]
     service: Callable[[str], KeyService]
@@ -43,9 +44,15 @@ def of_google(server: GoogleKmsServer) -> Kms:
     return Kms(server.new_key, lambda name: GoogleKms(name, endpoint_url=server.endpoint))
 
 
-@pytest.fixture(params=["aws", "google"])
+def of_vault(server: OpenBao) -> Kms:
+    return Kms(server.new_key, server.service)
+
+
+@pytest.fixture(params=["aws", "google", "vault"])
 def kms(request: pytest.FixtureRequest) -> Kms:
-    """Each test runs with both."""
+    """Each test runs with all."""
+    if request.param == "vault":
+        return of_vault(request.getfixturevalue("openbao"))
     if request.param == "aws":
         return of_aws(request.getfixturevalue("aws_kms"))
     return of_google(request.getfixturevalue("google_kms"))

@@ -1,4 +1,9 @@
-"""Both key services do what KeyService promises, and say in our terms what went wrong."""
+"""All key services do what KeyService promises, and say in our terms what went wrong."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
@@ -8,49 +13,113 @@ from google.auth.exceptions import RefreshError
 from coatcheck import (
     CoatcheckError,
     ConfigError,
-    IntegrityError,
     KeyDestroyed,
     KeyServiceError,
     KeyUnavailable,
 )
 from coatcheck.keys.aws import AwsKms
 from coatcheck.keys.google import GoogleKms
+from coatcheck.keys.kms import KeyService
+from coatcheck.keys.vault import VaultTransit
+from coatcheck.keys.vault_auth import VaultAuth
+from coatcheck.testing import KeyServiceSuite
 from tests.engines.aws_kms import AwsKmsServer, session
 from tests.engines.google_kms import GoogleKmsServer
+from tests.engines.openbao import OpenBao
 from tests.engines.process import free_port
 from tests.engines.responder import responding
-from tests.keys.conftest import Kms
+from tests.keys.conftest import of_aws, of_google, of_vault
 
 CONTEXT = {"tenant": "00ff", "number": "1"}
 SECRET = bytes(range(32))
 
 
-async def test_what_is_wrapped_is_unwrapped_by_the_same_key_in_the_same_context(kms: Kms) -> None:
-    service = kms.new()
-    wrapped = await service.wrap(SECRET, CONTEXT)
-    assert SECRET not in wrapped
-    again = kms.service(service.name)
-    assert await again.unwrap(wrapped, dict(reversed(CONTEXT.items()))) == SECRET
-    secret, wrapped = await service.generate(CONTEXT)
-    assert len(secret) == 32
-    assert secret != SECRET
-    assert await again.unwrap(wrapped, CONTEXT) == secret
-    for one in (service, again):
-        await one.close()
+@asynccontextmanager
+async def closing(service: KeyService) -> AsyncIterator[KeyService]:
+    try:
+        yield service
+    finally:
+        await service.close()
 
 
-async def test_what_was_moved_or_damaged_is_not_unwrapped(kms: Kms) -> None:
-    service = kms.new()
-    wrapped = await service.wrap(SECRET, CONTEXT)
-    with pytest.raises(IntegrityError, match="damaged, or moved"):
-        await service.unwrap(wrapped, {**CONTEXT, "number": "2"})
-    with pytest.raises(IntegrityError):
-        await service.unwrap(wrapped[:-1] + bytes((wrapped[-1] ^ 1,)), CONTEXT)
-    other = kms.new()
-    with pytest.raises((IntegrityError, KeyServiceError)):
-        await other.unwrap(wrapped, CONTEXT)
-    for one in (service, other):
-        await one.close()
+class TestAwsKms(KeyServiceSuite):
+    server: AwsKmsServer
+
+    @pytest.fixture
+    async def service(self, aws_kms: AwsKmsServer) -> AsyncIterator[KeyService]:
+        self.server = aws_kms
+        async with closing(of_aws(aws_kms).new()) as service:
+            yield service
+
+    def again(self, service: KeyService) -> KeyService:
+        return of_aws(self.server).service(service.name)
+
+    def other_key(self, service: KeyService) -> KeyService:
+        return of_aws(self.server).new()
+
+    def unreachable(self, service: KeyService) -> KeyService:
+        return AwsKms(service.name, session=session(), endpoint_url=f"http://127.0.0.1:{free_port()}")
+
+    async def rotate(self, service: KeyService) -> None:
+        await asyncio.to_thread(self.server.client.rotate_key_on_demand, KeyId=service.name)
+
+
+class TestGoogleKms(KeyServiceSuite):
+    server: GoogleKmsServer
+
+    @pytest.fixture
+    async def service(self, google_kms: GoogleKmsServer) -> AsyncIterator[KeyService]:
+        self.server = google_kms
+        async with closing(of_google(google_kms).new()) as service:
+            yield service
+
+    def again(self, service: KeyService) -> KeyService:
+        return of_google(self.server).service(service.name)
+
+    def other_key(self, service: KeyService) -> KeyService:
+        return of_google(self.server).new()
+
+    def unreachable(self, service: KeyService) -> KeyService:
+        return GoogleKms(service.name, endpoint_url=f"http://127.0.0.1:{free_port()}")
+
+    async def rotate(self, service: KeyService) -> None:
+        self.server.keys[service.name].append(os.urandom(32))
+
+    async def disable(self, service: KeyService) -> None:
+        said = "... DESTROY_SCHEDULED."
+        self.server.fault = lambda _: self.server.error(400, "FAILED_PRECONDITION", said)
+
+    async def destroy(self, service: KeyService) -> None:
+        self.server.keys[service.name][0] = None
+
+
+class TestVaultTransit(KeyServiceSuite):
+    server: OpenBao
+
+    @pytest.fixture
+    async def service(self, openbao: OpenBao) -> AsyncIterator[KeyService]:
+        self.server = openbao
+        async with closing(of_vault(openbao).new()) as service:
+            yield service
+
+    def again(self, service: KeyService) -> KeyService:
+        return of_vault(self.server).service(service.name)
+
+    def other_key(self, service: KeyService) -> KeyService:
+        return of_vault(self.server).new()
+
+    def unreachable(self, service: KeyService) -> KeyService:
+        endpoint = f"http://127.0.0.1:{free_port()}"
+        return VaultTransit(service.name, VaultAuth.token("any"), endpoint_url=endpoint)
+
+    async def rotate(self, service: KeyService) -> None:
+        self.server.change(service.name, "rotate")
+
+    async def disable(self, service: KeyService) -> None:
+        self.server.change(service.name, "soft-delete")
+
+    async def destroy(self, service: KeyService) -> None:
+        self.server.destroy(service.name)
 
 
 async def test_a_version_of_googles_that_is_destroyed_was_said_to_be_worth_retrying(

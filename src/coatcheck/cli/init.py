@@ -60,7 +60,7 @@ encrypt = true                # with the keys in the variable COATCHECK_KEYS, or
 # file = "/etc/coatcheck/keys"
 
 # [keyring]                   # ... or a KMS, which gives each tenant keys of its own
-# kms = "arn:aws:kms:eu-central-1:123456789012:key/..."    # or projects/.../cryptoKeys/...
+# kms = "arn:aws:kms:eu-central-1:123456789012:key/..."    # or projects/.../cryptoKeys/..., or vault://...
 # label = "prod"              # name of this store, unique among the stores whose keys the KMS wraps
 """
 """Text of the file; ``{store}`` is the line for the store."""

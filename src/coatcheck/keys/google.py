@@ -18,7 +18,7 @@ from coatcheck.errors import (
     StoreDenied,
     StoreUnavailable,
 )
-from coatcheck.keys.kms import KeyService
+from coatcheck.keys.kms import KeyService, context_bytes
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -107,7 +107,7 @@ class GoogleKms(KeyService):
         await self._client.close()
 
     async def _ask(self, verb: str, field: str, data: bytes, context: Mapping[str, str]) -> dict[str, Any]:
-        bound = json.dumps(dict(context), sort_keys=True, separators=(",", ":")).encode()
+        bound = context_bytes(context)
         body = {
             field: base64.b64encode(data).decode(),
             f"{field}Crc32c": _crc32c(data),

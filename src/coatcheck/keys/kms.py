@@ -1,5 +1,6 @@
 """The interface of a key management service."""
 
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -54,3 +55,8 @@ class KeyService(ABC):
 
     async def close(self) -> None:  # noqa: B027 - some have nothing to close
         """Close connections. The service can be used again."""
+
+
+def context_bytes(context: Mapping[str, str]) -> bytes:
+    """Return the one form of a context in bytes, for services that bind bytes: JSON, sorted by name, without spaces."""
+    return json.dumps(dict(context), sort_keys=True, separators=(",", ":")).encode()

@@ -15,6 +15,7 @@ from coatcheck.keys.keyring import Keyring
 from coatcheck.keys.kms import KeyService
 from coatcheck.keys.tenant_keys import LABEL_PATTERN, TenantKeys
 from coatcheck.settings.registry import open_store
+from coatcheck.settings.vault_url import open_vault
 from coatcheck.stores.urls import trusting
 
 _Name = Annotated[str, StringConstraints(min_length=1)]
@@ -29,7 +30,7 @@ class KeyringSettings(BaseModel):
     file: _Name | None = None
     """A file of keys: :meth:`Keyring.from_file`."""
     kms: _Name | None = None
-    """The key that wraps tenants' keys: an ARN of AWS KMS, or ``projects/...`` of Google Cloud KMS."""
+    """The key that wraps tenants' keys: an ARN of AWS KMS, ``projects/...`` of Google Cloud KMS, or ``vault://...`` of Vault."""
     decrypt_only: Annotated[list[_Name], NoDecode] = []
     """KMS keys that wrapped tenants' keys before. In the environment separated by commas."""
     label: _Label | None = None
@@ -79,16 +80,19 @@ class KeyringSettings(BaseModel):
 
 
 def open_service(name: str, ca_bundle: str | None = None) -> KeyService:
-    """Return the KMS key with this name. ``ca_bundle`` is an argument of either class.
+    """Return the KMS key with this name. ``ca_bundle`` is an argument of each class.
 
     Raises:
-        ConfigError: The name is neither an ARN nor ``projects/...``.
+        ConfigError: The name is neither an ARN, nor ``projects/...``, nor a URL of Vault.
     """
     if name.startswith("arn:"):
         return AwsKms(name, ca_bundle=ca_bundle)
     if name.startswith("projects/"):
         return GoogleKms(name, ca_bundle=ca_bundle)
+    if name.startswith("vault://"):
+        return open_vault(name, ca_bundle)
     raise ConfigError(
         f"{name[:200]!r} is not the name of a KMS key",
-        "Give an ARN (AWS KMS), or projects/P/locations/L/keyRings/R/cryptoKeys/K (Google Cloud KMS).",
+        "Give an ARN (AWS KMS), projects/P/locations/L/keyRings/R/cryptoKeys/K (Google Cloud KMS), or "
+        "vault://HOST/MOUNT/KEY (Vault or OpenBao).",
     )
