@@ -4,6 +4,7 @@ import typer
 
 from coatcheck.cli.sweep.checkpoints import checkpoints
 from coatcheck.cli.sweep.inngest import inngest
+from coatcheck.cli.sweep.langgraph import langgraph
 from coatcheck.cli.sweep.restate import restate
 from coatcheck.cli.sweep.temporal import temporal
 
@@ -13,5 +14,6 @@ sweep = typer.Typer(
 )
 sweep.command()(checkpoints)
 sweep.command()(inngest)
+sweep.command()(langgraph)
 sweep.command()(restate)
 sweep.command()(temporal)
