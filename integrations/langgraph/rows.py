@@ -129,9 +129,7 @@ class Rows:
             ]
         )
         rest = found if kind == "msgpack" else self._serde.bare.loads_typed((kind, data))
-        values = {
-            name: part.around(value) for (name, part), value in zip(parts.items(), sealed, strict=True)
-        }
+        values = {name: part.around(value) for (name, part), value in zip(parts.items(), sealed, strict=True)}
         return self._serde.dumps_typed({**rest, _CHANNELS: values}) if values else row
 
     def has_metadata(self, metadata: Mapping[str, Any]) -> bool:

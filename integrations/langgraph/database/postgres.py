@@ -1,6 +1,7 @@
 """A PostgreSQL database of LangGraph's ``PostgresSaver`` or ``AsyncPostgresSaver``."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from coatcheck.errors import CoatcheckError, ConfigError
@@ -58,7 +59,9 @@ class PostgresConnection(Connection):
 
     def close_cursor(self, cursor: Any) -> None:
         """See :meth:`Connection.close_cursor`."""
-        # What the server keeps of the cursor ends with the transaction, also after an error.
+        with suppress(psycopg.Error):
+            # After an error the server does not even close.
+            cursor.close()
         if not self._raw.closed:
             self.execute("ROLLBACK", ())
 

@@ -28,9 +28,7 @@ _WRITE = (
     "coalesce(checkpoint -> 'channel_values', '{}') - %s::text[]), metadata = coalesce(%s::jsonb, metadata) "
     f"WHERE {_AT} AND {_digest('checkpoint')} = %s AND {_digest('metadata')} = %s"
 )
-_BLOB = (
-    "SELECT type FROM checkpoint_blobs WHERE thread_id = %s AND checkpoint_ns = %s AND channel = %s AND version = %s"
-)
+_BLOB = "SELECT type FROM checkpoint_blobs WHERE thread_id = %s AND checkpoint_ns = %s AND channel = %s AND version = %s"
 _INSERT = (
     "INSERT INTO checkpoint_blobs AS there (thread_id, checkpoint_ns, channel, version, type, blob) "
     "VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (thread_id, checkpoint_ns, channel, version) "
@@ -94,7 +92,8 @@ class PostgresTables(Tables):
             inline = {
                 name: value
                 for name, value in (values or {}).items()
-                if name in versions and not await self._is_snapshot(thread, space, name, versions[name], value)
+                if name in versions
+                and not await self._is_snapshot(thread, space, name, versions[name], value)
             }
             if not inline and not rows.has_metadata(metadata):
                 continue
@@ -108,7 +107,9 @@ class PostgresTables(Tables):
             }
             done |= {(space, name, str(version)) for name, (version, _) in new.items()}
             place = (thread, space, checkpoint)
-            yield Piece(size, partial(self._sealed_checkpoint, place, list(inline), new, metadata, digests, rows))
+            yield Piece(
+                size, partial(self._sealed_checkpoint, place, list(inline), new, metadata, digests, rows)
+            )
 
     async def _is_snapshot(self, thread: str, space: str, channel: str, version: Any, value: Any) -> bool:
         """Return True if a value is the mark of a ``DeltaChannel``'s snapshot, which stands among the blobs."""

@@ -64,7 +64,8 @@ class SqliteConnection(Connection):
             return error
         if "no such table" in str(error) or "no such column" in str(error):
             return ConfigError(
-                f"{self.name} is no database of LangGraph's savers: {error}", "Check the path: sqlite:///FILE."
+                f"{self.name} is no database of LangGraph's savers: {error}",
+                "Check the path: sqlite:///FILE.",
             )
         return CoatcheckError(f"{self.name}: {error}", _TODO)
 

@@ -12,7 +12,9 @@ from coatcheck.retention.live import Origin
 
 _KEY = ("thread_id", "checkpoint_ns", "checkpoint_id")
 _AT = " AND ".join(f"{name} = %s" for name in _KEY)
-_READ = f"SELECT type, checkpoint, metadata, sha256(checkpoint), sha256(metadata) FROM checkpoints WHERE {_AT}"  # noqa: S608
+_READ = (
+    f"SELECT type, checkpoint, metadata, sha256(checkpoint), sha256(metadata) FROM checkpoints WHERE {_AT}"  # noqa: S608
+)
 _WRITE = (
     f"UPDATE checkpoints SET type = %s, checkpoint = %s, metadata = %s WHERE {_AT} "  # noqa: S608
     "AND type = %s AND sha256(checkpoint) = %s AND sha256(metadata) = %s"
