@@ -13,6 +13,7 @@ from coatcheck.cli.get import get
 from coatcheck.cli.init import init
 from coatcheck.cli.inspect import inspect
 from coatcheck.cli.keys.command import keys, rekey
+from coatcheck.cli.langgraph.command import langgraph
 from coatcheck.cli.serve import serve
 from coatcheck.cli.stores.store import store
 from coatcheck.cli.stores.verify import verify
@@ -48,5 +49,6 @@ app.command()(verify)
 app.add_typer(checkpoints, name="checkpoints")
 app.add_typer(config, name="config")
 app.add_typer(keys, name="keys")
+app.add_typer(langgraph, name="langgraph")
 app.add_typer(store, name="store")
 app.add_typer(sweep, name="sweep")

@@ -20,7 +20,7 @@ async def test_a_thread_that_was_encoded_in_place_is_read_as_before() -> None:
     for _ in range(2):  # the second time there is nothing to do
         found = below.conn.execute("SELECT rowid, checkpoint_id, type, checkpoint, metadata FROM checkpoints")
         for row, checkpoint, kind, data, metadata in found.fetchall():
-            new = await rows.checkpoint("t", (kind, data))
+            new = await rows.checkpoint("t", checkpoint, (kind, data))
             told = json.dumps(await rows.metadata("t", checkpoint, json.loads(metadata))).encode()
             below.conn.execute(
                 "UPDATE checkpoints SET type = ?, checkpoint = ?, metadata = ? WHERE rowid = ?",

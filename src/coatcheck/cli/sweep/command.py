@@ -6,6 +6,7 @@ from coatcheck.cli.sweep.checkpoints import checkpoints
 from coatcheck.cli.sweep.dbos import dbos
 from coatcheck.cli.sweep.durabletask import durabletask
 from coatcheck.cli.sweep.inngest import inngest
+from coatcheck.cli.sweep.langgraph import langgraph
 from coatcheck.cli.sweep.restate import restate
 from coatcheck.cli.sweep.temporal import temporal
 
@@ -17,5 +18,6 @@ sweep.command()(checkpoints)
 sweep.command()(durabletask)
 sweep.command()(dbos)
 sweep.command()(inngest)
+sweep.command()(langgraph)
 sweep.command()(restate)
 sweep.command()(temporal)

@@ -1,0 +1,1 @@
+"""``coatcheck langgraph``: the databases of LangGraph's savers."""
