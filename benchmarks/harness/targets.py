@@ -127,7 +127,9 @@ def langgraph(value: Values) -> Iterator[Target]:
         if name == "kept_bytes" and value[case, "turns"] >= _LONG_THREAD:
             for peer, bound in ((plain, 1 / 60), (delta, 1 / 5)):
                 if (peer, name) in value:
-                    yield Target(f"{where}, kept_bytes, times {split(peer)[1]}", found / value[peer, name], bound)
+                    yield Target(
+                        f"{where}, kept_bytes, times {split(peer)[1]}", found / value[peer, name], bound
+                    )
         elif name == "turn_seconds" and "sqlite" in where:
             yield Target(f"{where}, a turn, times plain", found / value[plain, name], 1.1)
         elif name == "resume_seconds":

@@ -38,7 +38,9 @@ _UNITS = {"seconds": "s", "bytes": "bytes"}
 _RESUMPTIONS = 3
 
 
-def measure(way: str, database: str, folder: Path, turns: int, resumptions: int) -> Iterator[tuple[str, float, str]]:
+def measure(
+    way: str, database: str, folder: Path, turns: int, resumptions: int
+) -> Iterator[tuple[str, float, str]]:
     """Measure one thread; yield the name, the value and the unit of each figure.
 
     Args:
@@ -83,7 +85,11 @@ def measure_all(
                         with TemporaryDirectory() as name:
                             folder = Path(name, "store")
                             folder.mkdir()
-                            database = _new_database(server) if server and kind == "postgres" else f"{name}/checkpoints.db"
+                            database = (
+                                _new_database(server)
+                                if server and kind == "postgres"
+                                else f"{name}/checkpoints.db"
+                            )
                             records += [
                                 Record(case, *figure)
                                 for figure in measure(way, database, folder, count, resumptions)
@@ -121,7 +127,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=1, help="number of rounds; medians are shown (1)")
     options = parser.parse_args()
-    if min(options.turns) < 2:  # noqa: PLR2004 - the first is not timed
+    if min(options.turns) < 2:
         parser.error("--turns must be at least 2")
     with on_real_servers():
         records = measure_all(options.turns, databases=options.databases, rounds=options.rounds)

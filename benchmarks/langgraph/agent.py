@@ -19,7 +19,7 @@ _CALLS, _ANSWERS = slice(1, 2), slice(2, 4)
 class State(TypedDict, total=False):
     """Messages that LangGraph saves whole at every step."""
 
-    messages: Annotated[list[Message], operator.add]
+    conversation: Annotated[list[Message], operator.add]
     turn: int
 
 
@@ -30,13 +30,18 @@ def _joined(before: list[Message], updates: Sequence[list[Message]]) -> list[Mes
 class DeltaState(TypedDict, total=False):
     """The same in LangGraph's own ``DeltaChannel`` with its defaults."""
 
-    messages: Annotated[list[Message], DeltaChannel(_joined)]
+    conversation: Annotated[list[Message], DeltaChannel(_joined)]
     turn: int
 
 
 def expected(turns: int) -> list[Message]:
     """Return the messages after so many turns."""
-    return conversation(_SEED, turns)
+    return [_item(message) for message in conversation(_SEED, turns)]
+
+
+def _item(message: Message) -> Message:
+    """Return a message as it stands in the state: LangGraph would make an object of its own of the message itself."""
+    return {"message": message}
 
 
 class Agent:
@@ -59,26 +64,26 @@ class Agent:
     def live(self, first: int, last: int) -> None:
         """Run turns, those of ``first`` and of ``last`` included."""
         for number in range(first, last + 1):
-            self._app.invoke({"messages": self._turn(number)[:1], "turn": number}, THREAD)
+            self._app.invoke({"conversation": self._turn(number)[:1], "turn": number}, THREAD)
 
     def messages(self) -> list[Message]:
         """Return the messages of the latest checkpoint."""
-        messages: list[Message] = self._app.get_state(THREAD).values["messages"]
-        return messages
+        found: list[Message] = self._app.get_state(THREAD).values["conversation"]
+        return found
 
     def think(self, state: State) -> State:
         """Call tools, or answer when they have answered."""
         said = self._turn(state["turn"])
-        is_asked = state["messages"][-1]["role"] == "user"
-        return {"messages": said[_CALLS] if is_asked else said[_ANSWERS.stop :]}
+        is_asked = state["conversation"][-1]["message"]["role"] == "user"
+        return {"conversation": said[_CALLS] if is_asked else said[_ANSWERS.stop :]}
 
     def work(self, state: State) -> State:
         """Answer for the tools."""
-        return {"messages": self._turn(state["turn"])[_ANSWERS]}
+        return {"conversation": self._turn(state["turn"])[_ANSWERS]}
 
     def _turn(self, number: int) -> list[Message]:
         if number not in self._said:
-            self._said[number] = turn(_SEED, number)
+            self._said[number] = [_item(message) for message in turn(_SEED, number)]
         return self._said[number]
 
 
@@ -92,5 +97,5 @@ def _graph(agent: Agent, state: Any) -> "StateGraph[Any, Any, Any, Any]":
     return graph
 
 
-def _next(state: State) -> str:
-    return "work" if "tool_calls" in state["messages"][-1] else END
+def _next(state: Any) -> str:
+    return "work" if "tool_calls" in state["conversation"][-1]["message"] else END

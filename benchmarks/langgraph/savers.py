@@ -152,7 +152,9 @@ def _postgres_cursor(read: Read | None) -> type[psycopg.Cursor[Any]]:
             result = self.pgresult
             if result is not None:
                 for row in range(result.ntuples):
-                    read.database += sum(len(result.get_value(row, at) or b"") for at in range(result.nfields))
+                    read.database += sum(
+                        len(result.get_value(row, at) or b"") for at in range(result.nfields)
+                    )
             return self
 
     return Cursor
