@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
 from coatcheck.cli.doctor.chart import Curve, chart
-from coatcheck.cli.doctor.langgraph.words import ahead, extent, head, verdict
+from coatcheck.cli.doctor.langgraph.words import ahead, extent, head, is_worth_showing, verdict
 from coatcheck.cli.doctor.markup import element
 from coatcheck.cli.doctor.page import Cell, bars, document, table
 from coatcheck.cli.doctor.words import size
@@ -70,7 +70,7 @@ def _section(found: ThreadDiagnosis) -> Element:
         rows = [[*_place(place), size(place.size), str(place.form)] for place in found.largest]
         heading = ["kind", "namespace", "channel", "step", "bytes", "form"]
         made.extend([element("h3", "Largest values"), table(heading, rows, names=3)])
-    if found.repeats:
+    if is_worth_showing(found):
         rows = [
             [*_place(repeat.places[0]), f"{len(repeat.places):,}", size(repeat.again)]
             for repeat in found.repeats

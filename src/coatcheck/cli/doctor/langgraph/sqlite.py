@@ -39,8 +39,12 @@ def opened(path: str) -> Iterator[Database]:
         raise ConfigError(
             f"{name} is not there", "sqlite:///FILE is below this folder, sqlite:////FILE is absolute."
         )
+    before = _state(file) if _is_closed(file) else None
+    # SQLite would leave files beside a database that nobody has open, in which its owner may have no rights.
+    how = "mode=ro" if before is None else "immutable=1"
+    uri = f"file:{quote(str(file.absolute()))}?{how}"
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
             # One transaction, so that all reads agree while others write.
             connection.isolation_level = None
             connection.execute("BEGIN")
@@ -52,6 +56,17 @@ def opened(path: str) -> Iterator[Database]:
         raise ConfigError(
             f"{name} cannot be read: {error}", "Name a file that a SqliteSaver writes to."
         ) from error
+    if before is not None and _state(file) != before:
+        raise ConfigError(f"{name} was changed while it was read", "Run the command again.")
+
+
+def _is_closed(file: Path) -> bool:
+    return not any(file.with_name(file.name + end).exists() for end in ("-wal", "-journal"))
+
+
+def _state(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 class _Sqlite(Database):

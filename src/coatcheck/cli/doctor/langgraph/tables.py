@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.text import Text
 
-from coatcheck.cli.doctor.langgraph.words import ahead, extent, head, verdict
+from coatcheck.cli.doctor.langgraph.words import ahead, extent, head, is_worth_showing, verdict
 from coatcheck.cli.doctor.tables import SHOWN, shares, table
 from coatcheck.cli.doctor.words import printable, size
 from coatcheck.doctor.places import Place
@@ -47,7 +47,7 @@ def _show_thread(found: ThreadDiagnosis, console: Console) -> None:
         for place in found.largest[:SHOWN]:
             made.add_row(*_place(place), size(place.size), str(place.form))
         console.print(made)
-    if found.repeats:
+    if is_worth_showing(found):
         title = f"repeated values, byte for byte: {size(found.repeated)} in total"
         made = table(title, "step", "kind", "namespace", "channel", "times", "extra")
         for repeat in found.repeats[:SHOWN]:

@@ -9,6 +9,7 @@ from coatcheck.doctor.threads import DatabaseDiagnosis, ThreadDiagnosis, forecas
 
 _MUCH = 0.2
 """Share of repeated content above which the report mentions it."""
+_HUNDREDTH = 0.01
 _TWICE = 2
 _MILESTONES = tuple(10**power * 2**30 for power in range(4))
 """1 GiB, and ten times as much each."""
@@ -59,6 +60,11 @@ def ahead(found: ThreadDiagnosis) -> list[tuple[int, str, str]]:
     return [
         (steps, _size(plain.get(steps)), _size(chained.get(steps))) for steps in sorted({*plain, *chained})
     ]
+
+
+def is_worth_showing(found: ThreadDiagnosis) -> bool:
+    """Return True if values that repeat byte for byte are a hundredth of the thread or more."""
+    return bool(found.repeats) and found.repeated >= _HUNDREDTH * found.size
 
 
 def _outlook(found: ThreadDiagnosis) -> Iterator[str]:
