@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 from benchmarks.charting.ways import COATCHECK_DELTA, DELTA
-from benchmarks.langgraph.agent import Agent, Message, expected
+from benchmarks.langgraph.agent import Agent, expected
 from benchmarks.langgraph.savers import Read, saver_of
+from coatcheck.cli.demo.conversation import Message
 
 Figures = dict[str, float]
 

@@ -63,8 +63,10 @@ def saver_of(
             store = Counted(store)
             read.store.append(store)
         chain = Chain(Zstd(), Encrypt(Keyring(Key(bytes(32)))), Offload(store))
-        with chain.sync:
+        try:
             yield ClaimCheckSaver(saver, chain)
+        finally:
+            chain.sync.close()
 
 
 def size_of(database: str) -> int:
@@ -105,7 +107,7 @@ def _below(database: str, read: Read | None) -> Iterator[BaseCheckpointSaver[Any
         with psycopg.connect(
             database, autocommit=True, prepare_threshold=0, cursor_factory=_postgres_cursor(read)
         ) as postgres:
-            saver = PostgresSaver(postgres)  # type: ignore[arg-type]
+            saver = PostgresSaver(postgres)
             saver.setup()
             yield saver
     else:
@@ -116,6 +118,7 @@ def _below(database: str, read: Read | None) -> Iterator[BaseCheckpointSaver[Any
 def _sqlite(read: Read | None) -> type[sqlite3.Connection]:
     if read is None:
         return sqlite3.Connection
+    counted = read
 
     class Cursor(sqlite3.Cursor):
         def fetchone(self) -> Any:
@@ -131,8 +134,7 @@ def _sqlite(read: Read | None) -> type[sqlite3.Connection]:
             return self._noted(super().__next__())
 
         def _noted(self, row: Any) -> Any:
-            assert read is not None
-            read.database += sum(len(column) for column in row or () if isinstance(column, str | bytes))
+            counted.database += sum(len(column) for column in row or () if isinstance(column, str | bytes))
             return row
 
     class Connection(sqlite3.Connection):
@@ -145,6 +147,7 @@ def _sqlite(read: Read | None) -> type[sqlite3.Connection]:
 def _postgres_cursor(read: Read | None) -> type[psycopg.Cursor[Any]]:
     if read is None:
         return psycopg.Cursor
+    counted = read
 
     class Cursor(psycopg.Cursor[Any]):
         def execute(self, *args: Any, **options: Any) -> Self:
@@ -152,7 +155,7 @@ def _postgres_cursor(read: Read | None) -> type[psycopg.Cursor[Any]]:
             result = self.pgresult
             if result is not None:
                 for row in range(result.ntuples):
-                    read.database += sum(
+                    counted.database += sum(
                         len(result.get_value(row, at) or b"") for at in range(result.nfields)
                     )
             return self
