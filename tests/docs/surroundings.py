@@ -11,6 +11,7 @@ import boto3
 import inngest
 import pytest
 import restate
+from langgraph.checkpoint.sqlite import SqliteSaver
 from restate import ObjectContext
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
@@ -27,6 +28,7 @@ from tests.engines.requirement import unavailable
 from tests.engines.restate import RestateServer
 from tests.engines.seaweed import S3Server
 from tests.engines.temporal import TemporalServer, find_temporal
+from tests.integrations.langgraph.graphs import loop
 from tests.integrations.restate.hosting import hosting
 
 Names = dict[str, Any]
@@ -171,7 +173,7 @@ async def _recovery(place: Place) -> AsyncIterator[Names]:
 
 @asynccontextmanager
 async def _doctor(place: Place) -> AsyncIterator[Names]:
-    """The workflow that the page looks into, with fewer turns."""
+    """The workflow and the checkpoints that the page looks into, with fewer turns."""
     client = await Client.connect(place.temporal.address)
 
     async def begin(number: int) -> None:
@@ -180,6 +182,8 @@ async def _doctor(place: Place) -> AsyncIterator[Names]:
     async with Worker(client, task_queue="docs", workflows=[AgentWorkflow], activities=[Agent(begin).step]):
         async with asyncio.timeout(60):
             await client.execute_workflow(AgentWorkflow.run, Talk(0, 8), id="agent-60", task_queue="docs")
+    with SqliteSaver.from_conn_string(str(place.folder / "checkpoints.db")) as saver:
+        loop().compile(checkpointer=saver).invoke({"messages": []}, {"configurable": {"thread_id": "long"}})
     yield {}
 
 
