@@ -72,6 +72,8 @@ verify: engines
 	COATCHECK_SOAK_OPERATIONS=10000 COATCHECK_SOAK_KILLS=1000 $(BIN)/python -m pytest $(FIGURES) tests/stores/test_fault_soak.py tests/stores/test_kills.py
 	@echo '== several processes, stores and engines, whatever happens: 100,000 steps in memory, 80,000 of one thing at a time, 500 on each real store'
 	COATCHECK_MACHINE_STEPS=100000 $(BIN)/python -m pytest $(FIGURES) tests/machine
+	@echo '== LangGraph: a worker killed in every step of a turn'
+	COATCHECK_LANGGRAPH_KILL_EVERY=1 $(BIN)/python -m pytest $(FIGURES) tests/integrations/langgraph/test_kills.py
 	@echo '== retention: 100,000 steps of the state machine, 1,000 races on the real S3 server, 500 workflows on the real Temporal server'
 	COATCHECK_SWEEP_STEPS=100000 $(BIN)/python -m pytest $(FIGURES) tests/retention/test_machine.py
 	COATCHECK_SWEEP_RACES=1000 $(BIN)/python -m pytest $(FIGURES) -s tests/retention/test_races.py

@@ -1,7 +1,7 @@
 """A saver of checkpoints whose values go through a chain."""
 
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, nullcontext
 from copy import copy
 from functools import lru_cache
 from typing import Any, Self, cast
@@ -129,7 +129,7 @@ class ClaimCheckSaver(BaseCheckpointSaver[Any]):
         clear, rest = self._clear.split(filter or {})
         asked = None if rest else limit
         listing = cast("Any", self._below.list(config, filter=clear or None, before=before, limit=asked))
-        with closing(listing):
+        with closing(listing) if hasattr(listing, "close") else nullcontext():
             left = limit
             for found in listing:
                 if left == 0:
@@ -151,7 +151,7 @@ class ClaimCheckSaver(BaseCheckpointSaver[Any]):
         clear, rest = self._clear.split(filter or {})
         asked = None if rest else limit
         listing = cast("Any", self._below.alist(config, filter=clear or None, before=before, limit=asked))
-        async with aclosing(listing):
+        async with aclosing(listing) if hasattr(listing, "aclose") else nullcontext():
             left = limit
             async for found in listing:
                 if left == 0:

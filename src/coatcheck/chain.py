@@ -440,7 +440,8 @@ class Chain:
 
         For engines that delete a run and say so. Nobody may write to the scope meanwhile: a reference that is journaled later
         could refer to a deleted object. A process that begins a run of the same name calls :meth:`beginning`. Old versions in
-        a versioned bucket and copies in replicas are not deleted.
+        a versioned bucket and copies in replicas are not deleted. A scope with records, as of :class:`~coatcheck.Checkpoints`,
+        counts as shared.
 
         Returns:
             False if it is shared, and nothing was deleted.

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 _OF_TESTS = frozenset(
     f"COATCHECK_{name}"
     for name in (
+        "LANGGRAPH_KILL_EVERY",
         "LARGE_RUN",
         "LARGE_SCOPE",
         "MACHINE_SEED",

@@ -28,7 +28,6 @@ _SHARED: Final = Position(0, 0)
 
 async def share(ledger: Ledger) -> None:
     """Note that others refer to payloads of a scope: see :meth:`Chain.share`."""
-    await ledger.look_for_sweep()
     await ledger.create(_SHARED, b"")
 
 
