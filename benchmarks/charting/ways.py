@@ -13,6 +13,10 @@ COMPRESS_ONLY = "compress-only"
 CODEC = "coatcheck-codec"
 NATIVE = "coatcheck-native"
 OURS = (CODEC, NATIVE)
+DELTA = "delta-channel"
+ENCRYPTED = "encrypted-serializer"
+COATCHECK = "coatcheck"
+COATCHECK_DELTA = "coatcheck-delta-channel"
 ONLY = "value"
 """The column of figures that have only one way."""
 
@@ -37,7 +41,10 @@ WAYS: Mapping[str, Way] = {
     "whole": Way("whole", "#c2410c"),
     "whole-zstd": Way("whole, zstd-3", "#d9a514"),
     "chunked": Way("content-defined chunks", "#6366f1"),
-    "coatcheck": Way("coatcheck", "#0f766e"),
+    DELTA: Way("LangGraph's DeltaChannel", "#6366f1"),
+    ENCRYPTED: Way("LangGraph's EncryptedSerializer", "#d9a514"),
+    COATCHECK: Way("coatcheck", "#0f766e"),
+    COATCHECK_DELTA: Way("coatcheck with DeltaChannel", "#5eaaa3"),
     "boto3": Way("boto3 in threads", "#d9a514"),
     "aioboto3": Way("aioboto3", "#6366f1"),
     "peer": Way("its peer", "#6366f1"),

@@ -40,6 +40,11 @@ PARTS = (
     Part("inngest", "What does a run cost on Inngest?", "benchmarks.history --engine inngest"),
     Part("restate", "What does a run store in Restate's journal?", "benchmarks.history --engine restate"),
     Part("durabletask", "Does a run end on Durable Task?", "benchmarks.history --engine durabletask"),
+    Part(
+        "langgraph",
+        "What does a thread of LangGraph keep, and what does a turn cost?",
+        "benchmarks.langgraph --turns 60",
+    ),
     Part("replay", "How long does a replay take with a distant store?", "benchmarks.replay"),
     Part("recovery", "How soon does another worker continue after a kill?", "benchmarks.recovery --rounds 1"),
     Part("storage", "What does it cost to store an agent's states?", "benchmarks.storage --quick"),

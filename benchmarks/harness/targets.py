@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from benchmarks.charting.ways import COMPRESS_ONLY, OURS, SDK, split
+from benchmarks.charting.ways import COATCHECK, COMPRESS_ONLY, DELTA, OURS, PLAIN, SDK, split
 
 Values = Mapping[tuple[str, str], float]
 """Figures by case and name."""
@@ -25,6 +25,8 @@ RATIOS_TO_SDK = {
 """Bounds of our figures, as multiples of the SDK's."""
 _HARD = ("images", "embeddings", "unrelated", "shuffled keys", "trimmed", "summarised", "two agents")
 """Series of ``benchmarks.storage`` that are hard for deltas."""
+_LONG_THREAD = 200
+"""Turns from which on the size of a thread has a target."""
 _FORM = re.compile(r"(?P<verdict>ok|MISSED) +(?P<what>.+): (?P<found>\S+), (?P<wanted>at (?:most|least) \S+)")
 
 
@@ -137,6 +139,25 @@ def inngest(value: Values) -> Iterator[Target]:
             yield Target(f"{where}, last request, times plain", share, 0.01)
             yield Target(f"{where}, GETs of the process that wrote the objects", value[case, "gets"], 0)
             yield Target(f"{where}, runs completed", value[case, "completed"], 1, "least")
+
+
+def langgraph(value: Values) -> Iterator[Target]:
+    """Yield the targets of ``benchmarks.langgraph``: size once a thread is long, speed beside LangGraph's savers."""
+    for (case, name), found in value.items():
+        where, way = split(case)
+        if way != COATCHECK:
+            continue
+        plain, delta = f"{where} {PLAIN}", f"{where} {DELTA}"
+        if name == "kept_bytes" and value[case, "turns"] >= _LONG_THREAD:
+            for peer, bound in ((plain, 1 / 60), (delta, 1 / 5)):
+                if (peer, name) in value:
+                    yield Target(
+                        f"{where}, kept_bytes, times {split(peer)[1]}", found / value[peer, name], bound
+                    )
+        elif name == "turn_seconds" and "sqlite" in where:
+            yield Target(f"{where}, a turn, times plain", found / value[plain, name], 1.1)
+        elif name == "resume_seconds":
+            yield Target(f"{where}, cold resume, times plain", found / value[plain, name], 1)
 
 
 def throughput(value: Values) -> Iterator[Target]:

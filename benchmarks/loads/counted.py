@@ -22,6 +22,8 @@ class Counted(Store):
         """Requests by kind: ``puts``, ``gets``, ``lists``, ``deletes``."""
         self.asked: Counter[str] = Counter()
         """GETs by key."""
+        self.fetched = 0
+        """Bytes of the objects that were returned."""
         self._store = store
 
     async def create(self, key: str, data: bytes) -> bool:
@@ -38,7 +40,9 @@ class Counted(Store):
         """See :meth:`Store.get`."""
         self.asked[key] += 1
         await self._travel("gets")
-        return await self._store.get(key, limit)
+        data = await self._store.get(key, limit)
+        self.fetched += len(data)
+        return data
 
     async def delete(self, key: str) -> None:
         """See :meth:`Store.delete`."""

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from coatcheck.cli.app import app
+from coatcheck.cli.doctor.group import DefaultGroup
 from tests.docs.blocks import ROOT
 
 PLACEHOLDER = re.compile(r"\.\.\.|…|\b[A-Z][A-Z_]{2,}\b")
@@ -69,7 +70,11 @@ def _check_ours(arguments: list[str], *, whole: bool) -> None:
     """Parse as the program would; where a part is left to the reader, look up commands and options one by one."""
     command = get_command(app)
     rest = list(arguments)
-    while isinstance(command, TyperGroup) and rest and not rest[0].startswith("-"):
+    while isinstance(command, TyperGroup):
+        if isinstance(command, DefaultGroup):
+            rest = command.named(rest)
+        if not rest or rest[0].startswith("-"):
+            break
         assert rest[0] in command.commands, f"there is no `coatcheck {rest[0]}` in {' '.join(arguments)!r}"
         command = command.commands[rest.pop(0)]
     if whole:

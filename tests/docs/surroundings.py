@@ -12,6 +12,7 @@ import inngest
 import pytest
 import restate
 from dbos import DBOS
+from langgraph.checkpoint.sqlite import SqliteSaver
 from restate import ObjectContext
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
@@ -28,6 +29,7 @@ from tests.engines.requirement import unavailable
 from tests.engines.restate import RestateServer
 from tests.engines.seaweed import S3Server
 from tests.engines.temporal import TemporalServer, find_temporal
+from tests.integrations.langgraph.graphs import loop
 from tests.integrations.restate.hosting import hosting
 
 Names = dict[str, Any]
@@ -178,7 +180,7 @@ async def _recovery(place: Place) -> AsyncIterator[Names]:
 
 @asynccontextmanager
 async def _doctor(place: Place) -> AsyncIterator[Names]:
-    """The workflow that the page looks into, with fewer turns."""
+    """The workflow and the checkpoints that the page looks into, with fewer turns."""
     client = await Client.connect(place.temporal.address)
 
     async def begin(number: int) -> None:
@@ -187,6 +189,8 @@ async def _doctor(place: Place) -> AsyncIterator[Names]:
     async with Worker(client, task_queue="docs", workflows=[AgentWorkflow], activities=[Agent(begin).step]):
         async with asyncio.timeout(60):
             await client.execute_workflow(AgentWorkflow.run, Talk(0, 8), id="agent-60", task_queue="docs")
+    with SqliteSaver.from_conn_string(str(place.folder / "checkpoints.db")) as saver:
+        loop().compile(checkpointer=saver).invoke({"messages": []}, {"configurable": {"thread_id": "long"}})
     yield {}
 
 

@@ -8,7 +8,7 @@ from coatcheck._version import __version__
 from coatcheck.cli.checkpoints import checkpoints
 from coatcheck.cli.config import config
 from coatcheck.cli.demo.command import demo
-from coatcheck.cli.doctor.command import doctor
+from coatcheck.cli.doctor.group import doctor
 from coatcheck.cli.get import get
 from coatcheck.cli.init import init
 from coatcheck.cli.inspect import inspect
@@ -39,7 +39,6 @@ def coatcheck(
 
 
 app.command()(demo)
-app.command()(doctor)
 app.command()(get)
 app.command()(init)
 app.command()(inspect)
@@ -48,6 +47,7 @@ app.command()(serve)
 app.command()(verify)
 app.add_typer(checkpoints, name="checkpoints")
 app.add_typer(config, name="config")
+app.add_typer(doctor, name="doctor")
 app.add_typer(keys, name="keys")
 app.add_typer(langgraph, name="langgraph")
 app.add_typer(store, name="store")

@@ -18,6 +18,8 @@ class Form(StrEnum):
     REFERENCE = "coatcheck reference"
     EXTERNAL = "the engine's reference"
     """A reference to the engine's own external storage."""
+    ENCRYPTED = "encrypted by the engine"
+    """Sealed with a key of the engine's own encryption."""
     UNKNOWN = "coatcheck, unreadable"
     """Starts like ours, but is damaged or has a later version."""
 

@@ -52,17 +52,34 @@ def repeats(journal: Journal) -> list[Repeat]:
     return sorted(several, key=attrgetter("again"), reverse=True)
 
 
+class Stretches:
+    """Finds content that occurred earlier, in the same payload or in one before it. Keeps digests, no content."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+        self._size = self._again = 0
+
+    def add(self, content: bytes) -> None:
+        """Take the next payload."""
+        view = memoryview(content)
+        self._size += len(view)
+        for chunk in _CHUNKER.cut_buf(content):
+            stretch = blake3(view[chunk.offset : chunk.offset + chunk.length]).digest()
+            if stretch in self._seen:
+                self._again += chunk.length
+            self._seen.add(stretch)
+
+    @property
+    def carried(self) -> Carried:
+        """The amount so far."""
+        return Carried(self._size, self._again)
+
+
 def carried(journal: Journal) -> Carried:
     """Measure repeated content. Compressed and offloaded payloads cannot be compared and are left out."""
-    size = again = 0
-    seen: set[bytes] = set()
-    plain = (one for event in journal.events for one in event.payloads if one.form is Form.PLAIN)
-    for payload in plain:
-        view = memoryview(payload.content)
-        size += len(view)
-        for chunk in _CHUNKER.cut_buf(payload.content):
-            stretch = blake3(view[chunk.offset : chunk.offset + chunk.length]).digest()
-            if stretch in seen:
-                again += chunk.length
-            seen.add(stretch)
-    return Carried(size, again)
+    stretches = Stretches()
+    for event in journal.events:
+        for payload in event.payloads:
+            if payload.form is Form.PLAIN:
+                stretches.add(payload.content)
+    return stretches.carried

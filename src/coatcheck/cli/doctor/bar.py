@@ -15,15 +15,19 @@ _WIDTH = 40
 
 
 class Bar:
-    """A progress bar, as a context manager. It erases itself, and draws nothing if standard error is not a terminal."""
+    """A progress bar, as a context manager. It erases itself, and draws nothing if standard error is not a terminal.
 
-    def __init__(self) -> None:
+    Args:
+        unit: The unit of the counts.
+    """
+
+    def __init__(self, unit: str = "events") -> None:
         console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("events"),
+            TextColumn(unit),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -40,7 +44,7 @@ class Bar:
 
     @contextmanager
     def task(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        """Show a task; yield a function to call with the events done and the events in all."""
+        """Show a task; yield a function to call with the number done and the number in all."""
         task = self._progress.add_task(escape(printable(name, _WIDTH)), total=None)
         try:
             yield lambda done, total: self._progress.update(task, completed=done, total=total)

@@ -5,26 +5,14 @@ from pathlib import Path
 
 from temporalio.client import Client, WorkflowHistory
 
-from coatcheck.chain import Chain
 from coatcheck.cli.doctor.bar import Bar
+from coatcheck.cli.doctor.trial import chain_under_test
 from coatcheck.cli.temporal.options import Server
 from coatcheck.cli.temporal.server import connect, fetch, refusals_in_words
-from coatcheck.codecs.aead import Encrypt
-from coatcheck.contracts.keys import Key
-from coatcheck.contracts.sealing import Sealing
 from coatcheck.doctor.diagnosis import Diagnosis, Prospect, diagnose, prospect
 from coatcheck.integrations.temporal.codec import ClaimCheckCodec
 from coatcheck.integrations.temporal.history import history_from_json, journal_of, with_codec
-from coatcheck.keys.keyring import Keyring
-from coatcheck.offload import Offload
 from coatcheck.scope import Scope
-from coatcheck.settings.model import Settings
-from coatcheck.settings.registry import make_codec
-from coatcheck.storage.cache import PayloadCache
-from coatcheck.stores.memory import MemoryStore
-
-_CACHE_SIZE = 64 * 2**20
-"""Bytes: room for the payloads that deltas build on."""
 
 
 async def of_file(path: Path, bar: Bar) -> Diagnosis:
@@ -98,22 +86,12 @@ async def _examined(history: WorkflowHistory, run_id: str, bar: Bar) -> Diagnosi
 
 async def _with_chain(history: WorkflowHistory, run_id: str, bar: Bar) -> Prospect:
     """Pass the history through the chain of the settings, with a store in memory and a random key."""
-    settings = Settings.load()
-    store = MemoryStore()
-    sealing: list[Sealing] = [Encrypt(Keyring(Key.generate()))] if settings.encrypt else []
-    chain = Chain(
-        *(make_codec(name, settings.codec.get(name)) for name in settings.codecs),
-        *sealing,
-        Offload(store, over=settings.offload.over, alias=settings.offload.alias),
-        max_payload=settings.max_payload,
-        cache=PayloadCache(_CACHE_SIZE),
-    )
+    chain, store, settings = chain_under_test()
     codec = ClaimCheckCodec(chain, Scope("doctor", "run"))
     events = []
     with bar.task("trying a chain") as advance:
         for event in history.events:
             events.append(await with_codec(event, codec))
             advance(len(events), len(history.events))
-    sizes = [stored.size async for stored in store.list_objects()]
     journal = journal_of(WorkflowHistory(history.workflow_id, events), run_id)
-    return prospect(journal, over=settings.offload.over, stored=sum(sizes), objects=len(sizes))
+    return prospect(journal, over=settings.offload.over, stored=store.size, objects=store.objects)

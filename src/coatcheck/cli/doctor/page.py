@@ -41,9 +41,11 @@ svg polyline.plain { stroke: var(--plain); } svg polyline.chained { stroke: var(
 svg circle.plain, svg text.plain { fill: var(--plain); } svg circle.chained, svg text.chained { fill: var(--chained); }
 svg text.plain, svg text.chained { font-weight: 600; }
 """
+_BARS = ("", "events", "bytes", "payloads", "share", "")
 _NOTHING_BUT_STYLE = "default-src 'none'; style-src 'unsafe-inline'"
 
-_Cell = Element | str
+Cell = Element | str
+"""The content of a cell."""
 
 
 def page(diagnoses: Sequence[Diagnosis]) -> str:
@@ -54,6 +56,11 @@ def page(diagnoses: Sequence[Diagnosis]) -> str:
         body.append(_overview(diagnoses))
     for number, diagnosis in enumerate(diagnoses, 1):
         body.append(_section(diagnosis, f"run-{number}"))
+    return document(body)
+
+
+def document(body: Element) -> str:
+    """Return the whole file around a body."""
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -67,7 +74,7 @@ def page(diagnoses: Sequence[Diagnosis]) -> str:
 
 
 def _overview(diagnoses: Sequence[Diagnosis]) -> Element:
-    rows: list[list[_Cell]] = []
+    rows: list[list[Cell]] = []
     for number, one in enumerate(diagnoses, 1):
         ends, chained = first_end(one.distances), first_end(one.prospect.distances)
         rows.append(
@@ -80,7 +87,7 @@ def _overview(diagnoses: Sequence[Diagnosis]) -> Element:
                 f"turn {turn(chained)}" if chained else "-",
             ]
         )
-    return _table(["run", "history", "turns", "ends at", "with coatcheck", "ends at"], rows, names=1)
+    return table(["run", "history", "turns", "ends at", "with coatcheck", "ends at"], rows, names=1)
 
 
 def _section(diagnosis: Diagnosis, anchor: str) -> Element:
@@ -99,9 +106,9 @@ def _section(diagnosis: Diagnosis, anchor: str) -> Element:
     if chart is not None:
         made.extend([element("h3", "Growth (dotted: forecast; logarithmic scale)"), chart])
     made.extend([element("h3", "Limits"), _limits(diagnosis)])
-    made.extend([element("h3", "Bytes by event type"), _bars(diagnosis.by_kind, diagnosis.size)])
+    made.extend([element("h3", "Bytes by event type"), bars(diagnosis.by_kind, diagnosis.size)])
     if diagnosis.by_step:
-        made.extend([element("h3", "Bytes by activity"), _bars(diagnosis.by_step, diagnosis.size)])
+        made.extend([element("h3", "Bytes by activity"), bars(diagnosis.by_step, diagnosis.size)])
     if diagnosis.largest:
         made.extend([element("h3", "Largest payloads"), _largest(diagnosis)])
     if diagnosis.repeats:
@@ -111,7 +118,7 @@ def _section(diagnosis: Diagnosis, anchor: str) -> Element:
 
 
 def _limits(diagnosis: Diagnosis) -> Element:
-    rows: list[list[_Cell]] = []
+    rows: list[list[Cell]] = []
     for plain, chained in zip(diagnosis.distances, diagnosis.prospect.distances, strict=True):
         now = amount(plain.limit.measure, plain.now)
         rows.append(
@@ -126,11 +133,18 @@ def _limits(diagnosis: Diagnosis) -> Element:
             ]
         )
     heading = ["limit", "consequence", "now", "used", "at turn", "with coatcheck", "at turn"]
-    return _table(heading, rows, names=2)
+    return table(heading, rows, names=2)
 
 
-def _bars(shares: Iterable[Share], whole: int) -> Element:
-    rows: list[list[_Cell]] = [
+def bars(shares: Iterable[Share], whole: int, heading: Sequence[str] = _BARS) -> Element:
+    """Build a table of shares with bars.
+
+    Args:
+        shares: The rows.
+        whole: Bytes of all.
+        heading: Titles of the columns.
+    """
+    rows: list[list[Cell]] = [
         [
             share.name,
             f"{share.count:,}",
@@ -141,30 +155,30 @@ def _bars(shares: Iterable[Share], whole: int) -> Element:
         ]
         for share in shares
     ]
-    return _table(["", "events", "bytes", "payloads", "share", ""], rows, names=1, bar=True)
+    return table(heading, rows, names=1, bar=True)
 
 
 def _largest(diagnosis: Diagnosis) -> Element:
-    rows: list[list[_Cell]] = [
+    rows: list[list[Cell]] = [
         [*_place(place), size(place.size), str(place.form)] for place in diagnosis.largest
     ]
-    return _table(["event type", "activity", "field", "event", "bytes", "form"], rows, names=3)
+    return table(["event type", "activity", "field", "event", "bytes", "form"], rows, names=3)
 
 
 def _repeats(diagnosis: Diagnosis) -> Element:
-    rows: list[list[_Cell]] = [
+    rows: list[list[Cell]] = [
         [*_place(repeat.places[0]), f"{len(repeat.places):,}", size(repeat.again)]
         for repeat in diagnosis.repeats
     ]
-    return _table(["event type", "activity", "field", "first in event", "times", "extra"], rows, names=3)
+    return table(["event type", "activity", "field", "first in event", "times", "extra"], rows, names=3)
 
 
-def _place(place: Place) -> list[_Cell]:
+def _place(place: Place) -> list[Cell]:
     return [place.kind, place.step, place.where, f"{place.number:,}"]
 
 
-def _table(
-    heading: Sequence[str], rows: Iterable[Sequence[_Cell]], *, names: int, bar: bool = False
+def table(
+    heading: Sequence[str], rows: Iterable[Sequence[Cell]], *, names: int, bar: bool = False
 ) -> Element:
     """Build a table.
 
@@ -180,10 +194,10 @@ def _table(
             return "name"
         return "bar" if bar and column == len(heading) - 1 else ""
 
-    def row(tag: str, cells: Sequence[_Cell]) -> Element:
+    def row(tag: str, cells: Sequence[Cell]) -> Element:
         return element("tr", *(element(tag, cell, class_=style(at)) for at, cell in enumerate(cells)))
 
-    table = element(
+    made = element(
         "table", element("thead", row("th", heading)), element("tbody", *(row("td", r) for r in rows))
     )
-    return element("div", table, class_="wide")
+    return element("div", made, class_="wide")

@@ -21,11 +21,13 @@ from coatcheck.doctor.diagnosis import Diagnosis
 from coatcheck.doctor.limits import Distance
 from coatcheck.doctor.places import Place, Share
 
-_SHOWN = 8
+SHOWN = 8
 """Most rows of a table."""
 _NAME = 34
 """Most characters of a name."""
-_NAMES = frozenset({"limit", "run", "name", "event type", "activity", "field", "form"})
+_NAMES = frozenset(
+    {"limit", "run", "name", "event type", "activity", "field", "form"} | {"kind", "namespace", "channel"}
+)
 """Columns that hold text."""
 
 
@@ -39,9 +41,9 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
     for sentence in verdict(diagnosis):
         console.print(Text(sentence))
     console.print(_limits(diagnosis))
-    console.print(_shares("by event type", diagnosis.by_kind, diagnosis.size))
+    console.print(shares("by event type", diagnosis.by_kind, diagnosis.size))
     if diagnosis.by_step:
-        console.print(_shares("by activity", diagnosis.by_step, diagnosis.size))
+        console.print(shares("by activity", diagnosis.by_step, diagnosis.size))
     if diagnosis.largest:
         console.print(_largest(diagnosis))
     if diagnosis.repeats:
@@ -50,12 +52,12 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
 
 def show_many(diagnoses: Sequence[Diagnosis], console: Console) -> None:
     """Print one row a run."""
-    table = _table(
+    made = table(
         "runs, those closest to a limit first", "run", "history", "turns", "ends at", "coatcheck", "ends at"
     )
     for one in diagnoses:
         ends, chained = first_end(one.distances), first_end(one.prospect.distances)
-        table.add_row(
+        made.add_row(
             Text(printable(one.case)),
             size(one.size),
             f"{one.turns:,}",
@@ -63,7 +65,7 @@ def show_many(diagnoses: Sequence[Diagnosis], console: Console) -> None:
             size(one.prospect.size),
             _ends(chained),
         )
-    console.print(table)
+    console.print(made)
 
 
 def _ends(distance: Distance | None) -> str:
@@ -71,10 +73,10 @@ def _ends(distance: Distance | None) -> str:
 
 
 def _limits(diagnosis: Diagnosis) -> Table:
-    table = _table("limits", "limit", "now", "used", "at turn", "coatcheck", "at turn")
+    made = table("limits", "limit", "now", "used", "at turn", "coatcheck", "at turn")
     for plain, chained in zip(diagnosis.distances, diagnosis.prospect.distances, strict=True):
         style = "red" if plain.met else ""
-        table.add_row(
+        made.add_row(
             limit(plain.limit),
             Text(amount(plain.limit.measure, plain.now), style),
             Text(percent(plain.share), style),
@@ -82,35 +84,47 @@ def _limits(diagnosis: Diagnosis) -> Table:
             amount(chained.limit.measure, chained.now),
             turn(chained),
         )
-    return table
+    return made
 
 
-def _shares(title: str, shares: Sequence[Share], whole: int) -> Table:
-    table = _table(f"bytes {title}", "name", "events", "bytes", "payloads", "share")
-    for share in shares[:_SHOWN]:
-        table.add_row(
+def shares(
+    title: str, found: Sequence[Share], whole: int, count: str = "events", content: str = "payloads"
+) -> Table:
+    """Return a table of the largest shares.
+
+    Args:
+        title: What they are shares by: ``by event type``.
+        found: The shares, the largest first.
+        whole: Bytes of all.
+        count: Title of the number of things.
+        content: Title of the bytes of values among them; empty to leave them out.
+    """
+    columns = [name for name in ("name", count, "bytes", content, "share") if name]
+    made = table(f"bytes {title}", *columns)
+    for share in found[:SHOWN]:
+        made.add_row(
             Text(printable(share.name, _NAME)),
             f"{share.count:,}",
             size(share.size),
-            size(share.payloads),
-            percent(share.size / whole),
+            *([size(share.payloads)] if content else []),
+            percent(share.size / whole if whole else 0),
         )
-    return table
+    return made
 
 
 def _largest(diagnosis: Diagnosis) -> Table:
-    table = _table("largest payloads", "event", "event type", "activity", "field", "bytes", "form")
-    for place in diagnosis.largest[:_SHOWN]:
-        table.add_row(*_place(place), size(place.size), str(place.form))
-    return table
+    made = table("largest payloads", "event", "event type", "activity", "field", "bytes", "form")
+    for place in diagnosis.largest[:SHOWN]:
+        made.add_row(*_place(place), size(place.size), str(place.form))
+    return made
 
 
 def _repeats(diagnosis: Diagnosis) -> Table:
     title = f"repeated payloads, byte for byte: {size(diagnosis.repeated)} in total"
-    table = _table(title, "event", "event type", "activity", "field", "times", "extra")
-    for repeat in diagnosis.repeats[:_SHOWN]:
-        table.add_row(*_place(repeat.places[0]), f"{len(repeat.places):,}", size(repeat.again))
-    return table
+    made = table(title, "event", "event type", "activity", "field", "times", "extra")
+    for repeat in diagnosis.repeats[:SHOWN]:
+        made.add_row(*_place(repeat.places[0]), f"{len(repeat.places):,}", size(repeat.again))
+    return made
 
 
 def _place(place: Place) -> Iterable[Text]:
@@ -119,14 +133,15 @@ def _place(place: Place) -> Iterable[Text]:
         yield Text(printable(name, width))
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+def table(title: str, *columns: str) -> Table:
+    """Return an empty table; columns that hold names are aligned to the left."""
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
-        table.add_column(
+        made.add_column(
             name,
             justify="left" if name in _NAMES else "right",
             # A run's name is never shortened, because people copy it.
             no_wrap=name != "run",
             overflow="fold",
         )
-    return table
+    return made

@@ -1,6 +1,7 @@
 """A diagnosis in words, for both the tables and the page."""
 
 from coatcheck.doctor.diagnosis import Diagnosis
+from coatcheck.doctor.growth import Growth
 from coatcheck.doctor.journal import Form
 from coatcheck.doctor.limits import Course, Distance, Limit, Measure
 
@@ -78,15 +79,24 @@ def verdict(diagnosis: Diagnosis) -> list[str]:
 
 def growth(course: Course) -> str:
     """Describe the growth of the history."""
-    grown = course.growth.get(Measure.HISTORY)
+    return growth_by(course.growth.get(Measure.HISTORY), len(course.points[Measure.HISTORY]), "turn")
+
+
+def growth_by(grown: Growth | None, count: int, unit: str) -> str:
+    """Describe a growth.
+
+    Args:
+        grown: None if there were too few points.
+        count: Number of points.
+        unit: The unit of the points: ``turn`` or ``step``.
+    """
     if grown is None:
-        turns = len(course.points[Measure.HISTORY])
-        return f"Growth: unknown, too few turns ({turns})."
+        return f"Growth: unknown, too few {unit}s ({count})."
     if not grown.steady:
         return "Growth: too irregular for a forecast."
-    rounds = f", averaged over rounds of {grown.period} turns" if grown.period > 1 else ""
-    more = f", and each turn adds {size(grown.slope)} more than the one before" if grown.is_bent else ""
-    return f"Growth: {grown.shape}. The next turn adds {size(grown.next_step)}{rounds}{more}."
+    rounds = f", averaged over rounds of {grown.period} {unit}s" if grown.period > 1 else ""
+    more = f", and each {unit} adds {size(grown.slope)} more than the one before" if grown.is_bent else ""
+    return f"Growth: {grown.shape}. The next {unit} adds {size(grown.next_step)}{rounds}{more}."
 
 
 def outlook(diagnosis: Diagnosis) -> str:
