@@ -83,9 +83,10 @@ def test_nothing_stands_in_the_back_end_and_everything_arrives(hub: Hub, size: i
         assert state.get_custom_status() == text("status", size)
         history = client.get_orchestration_history(instance)
         entity = client.get_entity(EntityInstanceId("Notes", instance))
+    assert state.serialized_output == json.dumps(expected(size))
     [event] = [event for event in history if isinstance(event, EventRaisedEvent)]
     assert event.input is not None
-    assert store.converter().deserialize(event.input) == text("event", size)
+    assert json.loads(event.input) == text("event", size)
     assert entity is not None
     assert entity.get_typed_state(list) == expected(size)["kept"]
     assert CANARY.encode() not in hub.everything()
