@@ -95,7 +95,7 @@ def run(folder: Path) -> None:
     environment = {**os.environ, "TURNS_TAKEN": str(taken)}
     payloads = payloads_in(folder / "payloads")
     with TaskHubGrpcClient(
-        host_address=address, payload_store=payloads, data_converter=payloads.converter()
+        host_address=address, payload_store=payloads.for_clients(), data_converter=payloads.converter()
     ) as client:
         first = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)  # noqa: S603 - this file
         question, approval = "What do the tides do?", "Approved by Ada. " * 500

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from copy import copy
 from typing import Final, Protocol
 
 from durabletask.payload import LargePayloadStorageOptions, PayloadStore
@@ -53,7 +54,7 @@ class ClaimCheckPayloadStore(PayloadStore):
         threshold: Bytes of a payload up to which the SDK does not show it to this store; :meth:`converter` seals those.
             The SDK also shows it instance IDs, versions and names, which back ends have to read: it must exceed the longest.
         patience: Seconds for which the synchronous methods, which workers use, wait for a store or a key. A worker that
-            cannot deliver what an activity returned has run it in vain. Clients can do with 0.
+            cannot deliver what an activity returned has run it in vain. For clients, see :meth:`for_clients`.
         read_also: Readers of other stores' tokens.
 
     Raises:
@@ -87,6 +88,7 @@ class ClaimCheckPayloadStore(PayloadStore):
         self._patience = patience
         self._read_also = tuple(read_also)
         self._pace = Pace()
+        self._opens_values = False
 
     @property
     def options(self) -> LargePayloadStorageOptions:
@@ -100,6 +102,12 @@ class ClaimCheckPayloadStore(PayloadStore):
             inner: The converter that makes text of values; by default the SDK's JSON.
         """
         return SealingConverter(self, inner)
+
+    def for_clients(self) -> "ClaimCheckPayloadStore":
+        """Return the same store for synchronous clients: without patience, and opening what the converter sealed too."""
+        store = copy(self)
+        store._patience, store._opens_values = 0.0, True  # noqa: SLF001 - its own
+        return store
 
     def upload(self, data: bytes, *, instance_id: str | None = None) -> str:
         """Return what stands in the history in place of ``data``: a token whose object is durable.
@@ -123,13 +131,12 @@ class ClaimCheckPayloadStore(PayloadStore):
             FormatError: It is no token that this store knows.
             CoatcheckError: As :meth:`Chain.open`. Where a token fails again, the error comes with a delay of up to 8 seconds.
         """
-        if from_value(token):
-            return (
-                token.encode()
-            )  # the SDK may hand it on unopened, and would do so in the clear: the converter opens it
+        if from_value(token) and not self._opens_values:
+            # A worker may hand it on as it came, and would do so in the clear: the converter opens it.
+            return token.encode()
         self._pace.wait(token)
         try:
-            sealed = from_token(token)
+            sealed = from_token(token) or from_value(token)
             if sealed is None:
                 data = self._reader_of(token).download(token)
             else:
@@ -142,9 +149,7 @@ class ClaimCheckPayloadStore(PayloadStore):
 
     async def download_async(self, token: str) -> bytes:
         """Do :meth:`download` without blocking, and at once."""
-        if from_value(token):
-            return token.encode()
-        sealed = from_token(token)
+        sealed = from_token(token) or from_value(token)
         if sealed is None:
             return await self._reader_of(token).download_async(token)
         return await self._opened(sealed, 0.0)

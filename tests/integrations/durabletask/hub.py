@@ -32,7 +32,11 @@ class Hub:
     def client(self, store: ClaimCheckPayloadStore | None = None) -> TaskHubGrpcClient:
         """A client; with a converter where it has a store."""
         converter = store.converter() if store else None
-        return TaskHubGrpcClient(host_address=self.address, payload_store=store, data_converter=converter)
+        return TaskHubGrpcClient(
+            host_address=self.address,
+            payload_store=store.for_clients() if store else None,
+            data_converter=converter,
+        )
 
     @contextmanager
     def worker(

@@ -1,6 +1,7 @@
 """An agent that carries its conversation from turn to turn: plain it stalls at gRPC's 4 MB, with coatcheck it ends."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +54,18 @@ def test_an_agent_that_stalls_plain_ends_with_coatcheck(hub: Hub, tmp_path: Path
 
 
 def test_a_worker_that_knows_nothing_goes_on_byte_for_byte(hub: Hub, tmp_path: Path) -> None:
+    waiting = threading.Event()
+
     def waits(ctx: OrchestrationContext, turns: int) -> Any:
         so_far = yield from agent(ctx, turns)
+        waiting.set()
         yield ctx.wait_for_external_event("go on")
         return so_far
 
     first = payloads_on(FileStore(tmp_path))
     with hub.client(first) as client, hub.worker(first, waits, activities=[say]):
         instance = client.schedule_new_orchestration(waits, input=2)
-        while len(hub.backend._instances[instance].history) < 15:
-            client.wait_for_orchestration_start(instance)
+        assert waiting.wait(LONG)
     second = payloads_on(FileStore(tmp_path))
     with hub.client(second) as client, hub.worker(second, waits):
         client.raise_orchestration_event(instance, "go on", data=None)

@@ -136,7 +136,7 @@ def test_settings_that_cannot_be_kept_are_refused() -> None:
         BlobReader(Blobs({}), container="a:b")
 
 
-def test_an_asynchronous_client_does_not_wait_for_a_dead_store() -> None:
+def test_a_client_does_not_wait_for_a_dead_store() -> None:
     class Dead(MemoryStore):
         async def create(self, key: str, data: bytes) -> bool:
             raise StoreDenied("no", "", key)
@@ -144,9 +144,10 @@ def test_an_asynchronous_client_does_not_wait_for_a_dead_store() -> None:
     store = payloads_on(Dead())
     with pytest.raises(StoreDenied):
         asyncio.run(store.upload_async(random.Random(1).randbytes(350_000).hex().encode(), instance_id="a"))
-    store.chain.max_payload = 10
+    with pytest.raises(StoreDenied):
+        store.for_clients().upload(random.Random(1).randbytes(350_000).hex().encode(), instance_id="a")
     with pytest.raises(LimitExceeded):
-        store.upload(LARGE, instance_id="a")
+        ClaimCheckPayloadStore(Chain(Zstd(), max_payload=10)).upload(LARGE, instance_id="a")
 
 
 class Blobs(PayloadStore):

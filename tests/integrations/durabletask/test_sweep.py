@@ -1,6 +1,7 @@
 """Sweeps: what an orchestration or an entity of the hub can reach stays, what was purged goes."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from durabletask.task import OrchestrationContext
 from coatcheck import CoatcheckError, ConfigError, FileStore, Scope
 from coatcheck.integrations.durabletask import ClaimCheckPayloadStore, DurableTaskRuns
 from coatcheck.storage.prefixes import ScopePrefixes
-from tests.integrations.durabletask.hub import Hub, ended, output
+from tests.integrations.durabletask.hub import PATIENCE, Hub, ended, output
 from tests.integrations.durabletask.test_paths import LARGE, text
 from tests.retention.aged_store import AgedStore
 from tests.retention.sweeping import TENANT, chain_on, keys_of, sweep_of, swept_twice
@@ -24,7 +25,11 @@ class Notes(DurableEntity):
         return note + text("kept", LARGE)
 
 
+CHILD_WAITS = threading.Event()
+
+
 def child(ctx: OrchestrationContext, value: str) -> Any:
+    CHILD_WAITS.set()
     event = yield ctx.wait_for_external_event("told")
     return value + str(event)
 
@@ -53,8 +58,7 @@ def test_a_child_keeps_what_its_purged_parent_gave_it(hub: Hub, tmp_path: Path) 
             gone = client.schedule_new_orchestration(alone, input=value)
             assert output(client, gone) == value + text("out", LARGE)
             started = client.schedule_new_orchestration(parent, input=value)
-            while client.get_orchestration_state("child-1", fetch_payloads=False) is None:
-                client.wait_for_orchestration_start(started)
+            assert CHILD_WAITS.wait(PATIENCE)
             client.terminate_orchestration(started, output=None, recursive=False)
             state = client.wait_for_orchestration_completion(started)
             assert state is not None
