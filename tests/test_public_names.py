@@ -61,6 +61,7 @@ HEAVY = {
     "psycopg",
     "restate",
     "inngest",
+    "aws_durable_execution_sdk_python",
     "typer",
     "rich",
 }
