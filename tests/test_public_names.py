@@ -65,6 +65,7 @@ HEAVY = {
     "langgraph",
     "durabletask",
     "grpc",
+    "aws_durable_execution_sdk_python",
     "typer",
     "rich",
 }

@@ -53,6 +53,7 @@ def measure(case: str, turns: int, folder: Path) -> list[Record]:
         start = time.perf_counter()
         done = runner.run(json.dumps({"turns": turns}), execution_timeout=_PATIENCE)
         seconds = time.perf_counter() - start
+    runner._scheduler._loop.close()  # noqa: SLF001 - it stays open, and warns of that
     if done.result is None or claims.load(done.result) != conversation(_SEED, turns):
         raise AssertionError(f"{case}: the result differs from the conversation")
     (execution,) = executions.list_all()

@@ -14,6 +14,7 @@ from benchmarks.engines import sdk_storage
 from benchmarks.engines.http_proxy import KINDS
 from benchmarks.engines.s3 import REGION, s3
 from benchmarks.harness.records import Record
+from benchmarks.history import aws_durable as history_aws_durable
 from benchmarks.history import temporal as history_temporal
 from tests.engines.requirement import unavailable
 
@@ -52,6 +53,16 @@ async def test_history_measures_every_way_on_real_servers() -> None:
         assert found[case]["history_bytes"] <= found[SDK]["history_bytes"]
         assert found[case]["stored_bytes"] < found[SDK]["stored_bytes"] / 3
     assert all(found[case]["wall_seconds"] > 0 < found[case]["cpu_seconds"] for case in found)
+
+
+def test_history_measures_aws_durable_execution_both_ways() -> None:
+    found = by_case(history_aws_durable.measure_all(40))
+    assert set(found) == set(history_aws_durable.CASES)
+    # Where a real execution would end.
+    assert 0 < found[PLAIN]["first_turn_above_256_kb"] < 40
+    assert found["coatcheck"]["first_turn_above_256_kb"] == 0
+    assert found["coatcheck"]["journal_bytes"] < found[PLAIN]["journal_bytes"] / 100
+    assert found["coatcheck"]["objects"] == 41
 
 
 @pytest.mark.long

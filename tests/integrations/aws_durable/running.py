@@ -30,7 +30,7 @@ class LocalRunner(DurableFunctionTestRunner):
             self.register_durable_function(name, function)
 
     def close(self) -> None:
-        super().close()
+        super().close()  # type: ignore[no-untyped-call]
         self._scheduler._loop.close()
 
     def told(self, event: object) -> DurableFunctionTestResult:

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parents[3] / "examples" / "aws_durable_agent.py"
 
 
+@pytest.mark.long
 async def test_the_example_is_killed_and_goes_on_where_it_was(tmp_path: Path) -> None:
     done = await asyncio.to_thread(
         subprocess.run,

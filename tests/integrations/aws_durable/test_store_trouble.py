@@ -83,7 +83,7 @@ def sealed_on(store: Store, deadline: float = 20.0) -> Chain:
     return Chain(Zstd(), Encrypt(Keyring(KEY)), Offload(store, deadline=deadline), cache=PayloadCache(2**24))
 
 
-@pytest.mark.parametrize("fault", [Fault.RESET, Fault.BUSY, Fault.LOST_ACKNOWLEDGEMENT])
+@pytest.mark.parametrize("fault", [Fault.RESET, Fault.LOST_ACKNOWLEDGEMENT])
 async def test_a_store_that_dies_at_any_write_repeats_no_step(
     bucket: Bucket, new_store: NewStore, fault: Fault
 ) -> None:

@@ -1,9 +1,10 @@
 """Values of each operation, on their way into a checkpoint and back."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aws_durable_execution_sdk_python import DurableContext
@@ -19,7 +20,7 @@ from aws_durable_execution_sdk_python.config import (
     StepConfig,
     WaitForCallbackConfig,
 )
-from aws_durable_execution_sdk_python.serdes import JsonSerDes, PassThroughSerDes, SerDesContext
+from aws_durable_execution_sdk_python.serdes import JsonSerDes, PassThroughSerDes, SerDes, SerDesContext
 from aws_durable_execution_sdk_python.waits import WaitForConditionConfig, WaitForConditionDecision
 
 from coatcheck import ConfigError, Encrypt, Keyring, MemoryStore, Offload, Rule, Zstd
@@ -66,9 +67,11 @@ def everything(event: dict[str, Any], context: DurableContext) -> dict[str, Any]
         lambda _child, item, _index, _all: [item, text],
         config=MapConfig(nesting_type=NestingType.FLAT),
     ).get_results()
-    found["parallel"] = context.parallel(
-        [lambda _: text, ParallelBranch(lambda child: child.step(lambda _: text), name="named")], name="both"
-    ).get_results()
+    branches: list[Any] = [
+        lambda _: text,
+        ParallelBranch[str](lambda child: child.step(lambda _: text), name="named"),
+    ]
+    found["parallel"] = context.parallel(branches, name="both").get_results()
     found["flat branches"] = context.parallel(
         [lambda _: text], config=ParallelConfig(nesting_type=NestingType.FLAT)
     ).get_results()
@@ -196,10 +199,14 @@ def test_text_that_looks_sealed_comes_back_as_it_was() -> None:
 
     @claims.durable_execution
     def handler(event: Any, context: DurableContext) -> Any:
+        def returning(form: object) -> Callable[[object], object]:
+            return lambda _: form
+
+        makers: list[SerDes[Any] | None] = [None, JsonSerDes()]
         steps = [
-            context.step(lambda _, form=form: form, config=StepConfig(serdes=serdes))
+            context.step(returning(form), config=StepConfig(serdes=serdes))
             for form in forms
-            for serdes in (None, JsonSerDes())
+            for serdes in makers
         ]
         text = context.step(
             lambda _: f' {{"{MARKER}": ["x"]}}', config=StepConfig(serdes=PassThroughSerDes())
@@ -302,7 +309,7 @@ def test_the_chain_is_that_of_every_operation_the_sdk_has() -> None:
 def test_a_context_of_somebody_else_is_refused() -> None:
     claims = ClaimCheck(a_chain())
     twice = claims.durable_execution(
-        lambda event, context: ClaimCheckContext.adopt(context, context.invocation)
+        lambda _, context: ClaimCheckContext.adopt(context, cast(ClaimCheckContext, context).invocation)
     )
     with local_runner(twice) as runner:
         result = runner.told({})
