@@ -80,7 +80,7 @@ class ClaimCheckSerializer(Serializer):
         self._patience = patience
         self._recent = RecentReferences()
         self._away_since: float | None = None
-        """When a store or key service did not answer for the first time since it last did."""
+        """The moment at which a store or key service did not answer for the first time since it last did."""
 
     def name(self) -> str:
         """Return the name of the format, which DBOS keeps in each row."""
