@@ -16,18 +16,19 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ActivityError, RetryState
 from temporalio.worker import Worker
 
-from coatcheck import Chain, Encrypt, GoogleKms, MemoryStore, Offload, PayloadCache, TenantKeys, Zstd
+from coatcheck import Chain, Encrypt, MemoryStore, Offload, PayloadCache, TenantKeys, Zstd
 from coatcheck.integrations.inngest import claim_check
 from coatcheck.integrations.inngest.failures import open_message
 from coatcheck.integrations.restate import ClaimCheck
 from coatcheck.integrations.temporal import ClaimCheckPlugin
-from tests.engines.google_kms import GoogleKmsServer
 from tests.engines.inngest import InngestServer
+from tests.engines.openbao import OpenBao
 from tests.engines.restate import RestateServer
 from tests.engines.temporal import TemporalServer
 from tests.integrations.inngest.serving import new_app, served
 from tests.integrations.restate.hosting import hosting
 from tests.integrations.temporal.everything import ACTIVITIES
+from tests.keys.conftest import Kms, of_vault
 
 LARGE = "payload " * 1_000
 TENANTS = ("mine", "theirs")
@@ -36,14 +37,14 @@ TENANTS = ("mine", "theirs")
 class Processes:
     """Chains of processes that know nothing of each other, on one store."""
 
-    def __init__(self, kms: GoogleKmsServer) -> None:
+    def __init__(self, kms: Kms) -> None:
         self._kms = kms
         self._name = kms.new_key()
         self._store = MemoryStore()
         self._opened: list[Chain] = []
 
     def keys(self) -> TenantKeys:
-        return TenantKeys(self._store, GoogleKms(self._name, endpoint_url=self._kms.endpoint), label="test")
+        return TenantKeys(self._store, self._kms.service(self._name), label="test")
 
     def chain(self) -> Chain:
         offload = Offload(self._store, over=256)
@@ -62,8 +63,8 @@ class Processes:
 
 
 @pytest.fixture
-async def processes(google_kms: GoogleKmsServer) -> AsyncIterator[Processes]:
-    made = Processes(google_kms)
+async def processes(openbao: OpenBao) -> AsyncIterator[Processes]:
+    made = Processes(of_vault(openbao))
     yield made
     await made.close()
 

@@ -35,7 +35,8 @@ class _Token:
     renewable: bool
     seconds: float
     """Time to live from :attr:`since`; 0 if it never expires, or if that is unknown."""
-    since: float = field(default_factory=boottime)
+    since: float
+    """By :func:`boottime`."""
 
     def is_past(self, part: float) -> bool:
         return self.seconds > 0 and boottime() - self.since > self.seconds * part
@@ -143,7 +144,7 @@ class VaultClient:
                 )
             self._token = self._read(answer, "auth", secret="client_token", seconds="lease_duration")  # noqa: S106 - a field
         else:
-            given = _Token(proof["token"], renewable=False, seconds=0)
+            given = _Token(proof["token"], renewable=False, seconds=0, since=boottime())
             answer = await self._send("GET", _LOOKUP, None, given)
             # A token that may not look itself up is good for what it may do.
             found = answer.status == HTTPStatus.OK
@@ -169,7 +170,7 @@ class VaultClient:
         token, lives, renewable = found.get(secret), found.get(seconds), found.get("renewable")
         if not isinstance(token, str) or not token.isprintable() or not isinstance(lives, int) or lives < 0:
             raise self.unreadable()
-        return _Token(token, renewable is True, lives)
+        return _Token(token, renewable is True, lives, boottime())
 
     async def _send(
         self, method: str, path: str, body: Mapping[str, Any] | None, token: _Token | None = None

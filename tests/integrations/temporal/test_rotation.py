@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -13,7 +13,6 @@ from temporalio.worker import Replayer, Worker
 from coatcheck import (
     Chain,
     Encrypt,
-    GoogleKms,
     Keyring,
     KeySource,
     MemoryStore,
@@ -24,7 +23,7 @@ from coatcheck import (
 )
 from coatcheck.integrations.temporal import ENCODING, ClaimCheckPlugin
 from tests.chains import KEY, OTHER_KEY
-from tests.engines.google_kms import google_kms
+from tests.engines.openbao import OpenBao
 from tests.engines.temporal import TemporalServer
 from tests.integrations.temporal.waiting import Waiting, double
 from tests.integrations.temporal.workflows import text
@@ -53,29 +52,37 @@ class Processes:
 
 
 class TenantProcesses(Processes):
+    """Tenants' keys wrapped by Vault, where the operator makes a new key, and a new version of that, and destroys the rest."""
+
+    def __init__(self, vault: OpenBao) -> None:
+        self._vault = vault
+        self._wrapped = MemoryStore()
+        self._old, self._new = vault.new_key(), vault.new_key()
+        super().__init__(lambda: self._keys(self._old), lambda: self._keys(self._new))
+
+    def _keys(self, *names: str) -> TenantKeys:
+        return TenantKeys(self._wrapped, *map(self._vault.service, names), label="test")
+
     async def rotate(self) -> None:
-        keys = self._after()
-        assert isinstance(keys, TenantKeys)
-        await keys.rotate("default")
+        for _ in range(2):
+            keys = self._keys(self._new, self._old)
+            await keys.rotate("default")
+            await keys.rekey()
+            await keys.close()
+            self._vault.change(self._new, "rotate")
+        keys = self._keys(self._new, self._old)
         await keys.rekey()
         await keys.close()
+        self._vault.change(self._new, "config", min_decryption_version=3, min_encryption_version=3)
+        self._vault.change(self._new, "trim", min_available_version=3)
+        self._vault.destroy(self._old)
 
 
 @pytest.fixture(params=["keyring", "tenant-keys"])
-async def processes(request: pytest.FixtureRequest) -> AsyncIterator[Processes]:
+def processes(request: pytest.FixtureRequest) -> Processes:
     if request.param == "keyring":
-        yield Processes(lambda: Keyring(KEY), lambda: Keyring(OTHER_KEY, KEY))
-        return
-    async with google_kms() as server:
-        old, new = server.new_key(), server.new_key()
-        wrapped = MemoryStore()
-
-        def keys(*names: str) -> TenantKeys:
-            return TenantKeys(
-                wrapped, *(GoogleKms(name, endpoint_url=server.endpoint) for name in names), label="test"
-            )
-
-        yield TenantProcesses(lambda: keys(old), lambda: keys(new, old))
+        return Processes(lambda: Keyring(KEY), lambda: Keyring(OTHER_KEY, KEY))
+    return TenantProcesses(request.getfixturevalue("openbao"))
 
 
 async def key_ids(client: Client, workflow_id: str) -> list[bytes]:
