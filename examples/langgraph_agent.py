@@ -87,7 +87,7 @@ def live(folder: Path, *, approved: bool, plain: bool) -> None:
     with SqliteSaver.from_conn_string(str(folder / "checkpoints.db")) as saver:
         chain = Chain(Zstd(), Encrypt(KEYS), Offload(FileStore(folder / "payloads")))
         app = build().compile(checkpointer=saver if plain else ClaimCheckSaver(saver, chain))
-        config = {**THREAD, "recursion_limit": 1000}
+        config: Any = {**THREAD, "recursion_limit": 1000}
         begun = app.get_state(config).created_at is not None
         task: Any = (
             Command(resume="approved") if approved else None if begun else {"messages": ["Buy a chair."]}

@@ -23,12 +23,16 @@ def said(seed: object, size: int = 6000) -> str:
     return "".join(words)[:size]
 
 
+class Part(TypedDict):
+    part: tuple[int, int]
+
+
 def think(state: State) -> State:
     turn = state.get("turn", 0) + 1
     return {"messages": [said(len(state.get("messages", [])))], "turn": turn}
 
 
-def work(state: dict[str, Any]) -> State:
+def work(state: Part) -> State:
     return {"parts": [said(state["part"])]}
 
 
@@ -78,7 +82,8 @@ class DeltaState(TypedDict, total=False):
 def with_deltas() -> StateGraph[Any, Any, Any, Any]:
     """One node, whose messages LangGraph itself saves as deltas with snapshots."""
     graph = StateGraph(DeltaState)
-    graph.add_node("think", think, input_schema=DeltaState)
+    think_again: Any = think
+    graph.add_node("think", think_again, input_schema=DeltaState)
     graph.add_edge(START, "think")
     graph.add_edge("think", END)
     return graph

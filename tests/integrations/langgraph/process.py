@@ -43,7 +43,7 @@ def run_agent(app: Any) -> Any:
         if state.created_at is None:
             app.invoke({"messages": [said("in")]}, config("t"))
         elif not state.next and len(state.values.get("parts", ())) == BRANCHES:
-            return state.values
+            return app.invoke(None, config("t"))
         else:
             app.invoke(Command(resume="yes" * 3000) if state.interrupts else None, config("t"))
 
