@@ -72,7 +72,8 @@ def dump(url: str) -> str:
     if url.startswith("sqlite"):
         with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
             tables = [
-                connection.execute(f"SELECT * FROM {name}").fetchall() for name in ("checkpoints", "writes")
+                connection.execute(f"SELECT * FROM {name}").fetchall()  # noqa: S608
+                for name in ("checkpoints", "writes")
             ]
         return str(tables)
     names = (b"checkpoints", b"checkpoint_blobs", b"checkpoint_writes")

@@ -122,5 +122,5 @@ class Connection(ABC):
     async def _do(self, work: Callable[[], _T]) -> _T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - drivers have a tree of errors each
             raise self.explained(error) from None

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from coatcheck.integrations.langgraph.database.connection import Change
 from coatcheck.integrations.langgraph.database.tables import MARKS, Piece, Tables, Values
@@ -76,8 +76,10 @@ class PostgresTables(Tables):
         """See :meth:`Tables.searches`."""
         return [
             (
-                f"SELECT {column} FROM {table} WHERE position(%s::bytea in {column}) > 0 "  # noqa: S608
-                f"OR position(%s::bytea in {column}) > 0",
+                (
+                    f"SELECT {column} FROM {table} WHERE position(%s::bytea in {column}) > 0 "  # noqa: S608
+                    f"OR position(%s::bytea in {column}) > 0"
+                ),
                 *MARKS,
             )
             for table, column in _SEARCHED
@@ -106,10 +108,8 @@ class PostgresTables(Tables):
                 if (space, name, str(versions[name])) not in done
             }
             done |= {(space, name, str(version)) for name, (version, _) in new.items()}
-            place = (thread, space, checkpoint)
-            yield Piece(
-                size, partial(self._sealed_checkpoint, place, list(inline), new, metadata, digests, rows)
-            )
+            row = _Checkpoint((thread, space, checkpoint), list(inline), new, metadata, digests)
+            yield Piece(size, partial(_sealed, row, rows))
 
     async def _is_snapshot(self, thread: str, space: str, channel: str, version: Any, value: Any) -> bool:
         """Return True if a value is the mark of a ``DeltaChannel``'s snapshot, which stands among the blobs."""
@@ -118,23 +118,26 @@ class PostgresTables(Tables):
         found = await self.connection.fetch(_BLOB, thread, space, channel, str(version))
         return bool(found) and found[0][0] not in (TYPE, "empty")
 
-    async def _sealed_checkpoint(
-        self,
-        key: tuple[str, str, str],
-        inline: list[str],
-        new: dict[str, tuple[Any, Any]],
-        metadata: dict[str, Any],
-        digests: list[bytes],
-        rows: Rows,
-    ) -> list[Change]:
-        thread, space, checkpoint = key
-        changes = []
-        for channel, (version, value) in new.items():
-            row = await rows.simple(thread, checkpoint, channel, value)
-            place = (thread, space, channel, str(version))
-            changes.append(Change(_INSERT, (*place, *row), len(row[1]), is_needed=False))
-        told = None
-        if rows.has_metadata(metadata):
-            told = json.dumps(await rows.metadata(thread, checkpoint, metadata))
-        changes.append(Change(_WRITE, (inline, told, *key, *digests), len(told or "")))
-        return changes
+
+class _Checkpoint(NamedTuple):
+    key: tuple[str, str, str]
+    inline: list[str]
+    """Channels whose values are to be taken out."""
+    new: dict[str, tuple[Any, Any]]
+    """Those of which there is no blob yet, each with its version and value."""
+    metadata: dict[str, Any]
+    digests: list[bytes]
+
+
+async def _sealed(row: _Checkpoint, rows: Rows) -> list[Change]:
+    thread, space, checkpoint = row.key
+    changes: list[Change] = []
+    for channel, (version, value) in row.new.items():
+        sealed = await rows.simple(thread, checkpoint, channel, value)
+        place = (thread, space, channel, str(version))
+        changes.append(Change(_INSERT, (*place, *sealed), len(sealed[1]), is_needed=False))
+    told = None
+    if rows.has_metadata(row.metadata):
+        told = json.dumps(await rows.metadata(thread, checkpoint, row.metadata))
+    changes.append(Change(_WRITE, (row.inline, told, *row.key, *row.digests), len(told or "")))
+    return changes

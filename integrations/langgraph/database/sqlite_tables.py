@@ -44,8 +44,10 @@ class SqliteTables(Tables):
         columns = [(table.table, table.value) for table in self.values] + [("checkpoints", "metadata")]
         return [
             (
-                f"SELECT {column} FROM {table} WHERE instr(CAST({column} AS BLOB), %s) "  # noqa: S608
-                f"OR instr(CAST({column} AS BLOB), %s)",
+                (
+                    f"SELECT {column} FROM {table} WHERE instr(CAST({column} AS BLOB), %s) "  # noqa: S608
+                    f"OR instr(CAST({column} AS BLOB), %s)"
+                ),
                 *MARKS,
             )
             for table, column in columns
