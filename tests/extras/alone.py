@@ -18,6 +18,7 @@ import pytest
 from tests.engines.aws_kms import AwsKmsServer, aws_kms
 from tests.engines.gcs import GCSServer
 from tests.engines.inngest import InngestServer, inngest_server
+from tests.engines.openbao import OpenBao
 from tests.engines.postgres import PostgresServer
 from tests.engines.process import free_port, running
 from tests.engines.restate import RestateServer, restate_server
@@ -44,6 +45,7 @@ PROBES = {
     "dbos": "import coatcheck.integrations.dbos",
     "aws-durable": "import coatcheck.integrations.aws_durable",
     "testing": "from coatcheck.testing import StoreSuite",
+    "vault": "coatcheck.VaultTransit('vault://vault.example.com/transit/payloads')",
 }
 """The door to what each extra brings."""
 TRY = """
@@ -213,6 +215,11 @@ def test_gcs(wheel: Path, tmp_path: Path, gcs_server: GCSServer) -> None:
     made = httpx.post(f"{gcs_server.endpoint}/storage/v1/b?project=extras", json={"name": "of-the-extra"})
     made.raise_for_status()
     installed_alone(wheel, "gcs", tmp_path).use("with_gcs", gcs_server.endpoint, "of-the-extra")
+
+
+def test_vault(wheel: Path, tmp_path: Path, openbao: OpenBao) -> None:
+    name, token = openbao.new_key(), openbao.token()
+    installed_alone(wheel, "vault", tmp_path).use("with_vault", openbao.endpoint, name, token)
 
 
 def test_postgres(wheel: Path, tmp_path: Path, postgres_server: PostgresServer) -> None:

@@ -276,8 +276,9 @@ def account_token(path: Path) -> None:
     """Write what Kubernetes gives to a pod; who signed it is for Kubernetes to say."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     account = {"namespace": "agents", "serviceaccount": {"name": "worker", "uid": "u-1"}}
-    soon = int(time.time()) + 3600
-    claims = {"sub": "system:serviceaccount:agents:worker", "exp": soon, "kubernetes.io": account}
+    now = int(time.time())
+    times = {"iat": now - 60, "nbf": now - 60, "exp": now + 3600}
+    claims = {"sub": "system:serviceaccount:agents:worker", **times, "kubernetes.io": account}
     path.write_text(jwt.encode(claims, key, "RS256"))
 
 
