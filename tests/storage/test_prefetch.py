@@ -168,6 +168,8 @@ async def test_what_was_fetched_for_a_replay_that_stopped_stayed_for_good() -> N
     for journal in journals[:3]:
         await cold.open(journal, SCOPE)
     (window,) = [window for window in windows() if window._ahead]
+    (known,) = [state for state, _ in PROCESS_SCOPES._things.values() if window in state.windows.values()]
+    assert known.cost > window._ahead_size > 0  # it counts for the bound of the process
     assert window._expiry is not None
     window._used -= prefetch._IDLE
     window._expire()  # as the loop does in a minute
