@@ -70,7 +70,7 @@ def run(case: str, url: str, folder: Path, turns: int) -> dict[str, float]:
     with SetWorkflowID("agent"):
         result = live(turns)
     took = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
-    equal = result == DBOS.retrieve_workflow("agent").get_result() == conversation(_SEED, turns)
+    equal: bool = result == DBOS.retrieve_workflow("agent").get_result() == conversation(_SEED, turns)
     DBOS.destroy()
     if not equal:
         raise AssertionError(f"{case}: the result differs from the conversation")

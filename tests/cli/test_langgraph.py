@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -261,7 +261,7 @@ def test_what_cannot_be_migrated_is_said(
     (folder / "empty.sqlite").touch()
     url = f"sqlite:///{folder}/threads.sqlite"
     with saver_at(url) as saver:
-        saver.setup()
+        cast("Any", saver).setup()
     nothing = postgres_server.dsn().replace(postgres_server.password, "hunter2")
     said_of = {
         "mysql://root:hunter2@localhost/x": "is not the URL of a database",

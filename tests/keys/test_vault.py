@@ -25,6 +25,7 @@ from coatcheck import (
     VaultTransit,
 )
 from coatcheck.keys import vault_client
+from coatcheck.runtime.clock import boottime
 from coatcheck.settings.keyring import open_service
 from tests.engines.openbao import HOST, OpenBao, serving
 from tests.engines.responder import responding
@@ -72,7 +73,7 @@ def token_of(service: VaultTransit) -> str:
     "settings", [{"derived": False}, {"type": "ed25519"}, {"derived": False, "type": "rsa-2048"}]
 )
 async def test_a_key_that_is_not_derived_would_have_bound_no_tenant(
-    openbao: OpenBao, client: Clients, settings: dict[str, object]
+    openbao: OpenBao, client: Clients, settings: dict[str, Any]
 ) -> None:
     service = client(openbao.new_key(**settings))
     with pytest.raises(ConfigError, match="not a derived key that encrypts"):
@@ -195,7 +196,7 @@ async def test_a_secret_id_is_read_again_from_its_file(
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Lets the client's clock, and not Vault's, go ahead by some seconds."""
-    boottime, ahead = vault_client.boottime, [0.0]
+    ahead = [0.0]
     monkeypatch.setattr(vault_client, "boottime", lambda: boottime() + ahead[0])
 
     def go(seconds: float) -> None:

@@ -30,7 +30,7 @@ class PostgresConnection(Connection):
     def __init__(self, url: str) -> None:
         super().__init__()
         try:
-            self._options = conninfo_to_dict(url)
+            self._options: dict[str, Any] = conninfo_to_dict(url)
         except psycopg.Error:
             raise ConfigError(
                 "this is not a URL of PostgreSQL", "Expected: postgresql://USER@HOST:5432/DATABASE"

@@ -11,7 +11,7 @@ from coatcheck.errors import IntegrityError, KeyDestroyed, KeyServiceError, KeyU
 from coatcheck.keys.kms import KeyService
 
 _CONTEXT = {"coatcheck-store": "prod", "tenant": "00ff", "number": "1"}
-_OTHER_CONTEXTS = (
+_OTHER_CONTEXTS: tuple[dict[str, str], ...] = (
     {},
     {"coatcheck-store": "prod", "tenant": "00ff"},
     {**_CONTEXT, "more": "1"},

@@ -5,7 +5,7 @@ import threading
 from typing import get_args
 
 import pytest
-from dbos import DBOSClient, SetWorkflowID
+from dbos import DBOSClient, SetWorkflowID, WorkflowHandle
 
 from coatcheck import DEFAULT_LIMIT, MemoryStore, Scope, StoreUnavailable
 from coatcheck.format.shown import MESSAGE, sealed_of
@@ -47,7 +47,11 @@ def test_no_step_is_done_twice_and_nothing_dangles(sqlite: str, mood: Mood) -> N
     with launched(sqlite, serializer_on(store)) as database:
         for number in range(WRITES):
             store.writes = 0
-            store.mood = lambda n, number=number: mood if n == number else "well"
+
+            def mood_of(n: int, number: int = number) -> Mood:
+                return mood if n == number else "well"
+
+            store.mood = mood_of
             with SetWorkflowID(f"w{number}"):
                 told = agent(text(f"asked {number}"), TURNS)
             assert told == [
@@ -87,7 +91,9 @@ def test_a_workflow_that_was_dequeued_while_the_store_was_away_ended_in_error(sq
     store = Away()
     with launched(sqlite, serializer_on(store, deadline=0.1)):
         client = DBOSClient(system_database_url=sqlite, serializer=serializer_on(store))
-        asked = client.enqueue({"workflow_name": agent.__qualname__, "queue_name": QUEUE}, text("asked"), 1)
+        asked: WorkflowHandle[list[str]] = client.enqueue(
+            {"workflow_name": agent.__qualname__, "queue_name": QUEUE}, text("asked"), 1
+        )
         assert Away.refused.wait(PATIENCE)
         Away.is_back = True
         assert asked.get_result(polling_interval_sec=0.05)[0] == text("asked")

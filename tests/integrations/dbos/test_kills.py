@@ -11,7 +11,7 @@ from tests.integrations.dbos.process import TURNS, WORKFLOW
 
 
 def start(url: str, folder: Path, hang_in: int) -> "subprocess.Popen[str]":
-    arguments = [url, folder / "store", folder / "effects", str(hang_in)]
+    arguments = [url, str(folder / "store"), str(folder / "effects"), str(hang_in)]
     command = [sys.executable, "-W", "ignore", "-m", "tests.integrations.dbos.process", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from dbos import DBOS, DBOSClient, SetWorkflowID
+from dbos import DBOS, DBOSClient, SetWorkflowID, WorkflowHandle
 
 from coatcheck.format.shown import MESSAGE
 from tests.integrations.dbos.agents import (
@@ -101,7 +101,7 @@ def test_a_client_outside_of_any_workflow(url: str, tmp_path: Path) -> None:
     with launched(url, serializer_on(store)) as database:
         client = DBOSClient(system_database_url=url, serializer=serializer_on(store))
         try:
-            handle = client.enqueue(
+            handle: WorkflowHandle[object] = client.enqueue(
                 {"workflow_name": everything.__qualname__, "queue_name": QUEUE, "workflow_id": "w"}, ASKED
             )
             client.send("w", text("message"), "topic")

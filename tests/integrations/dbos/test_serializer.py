@@ -23,6 +23,7 @@ from coatcheck.format.shown import MESSAGE, sealed_in_text
 from coatcheck.format.wire import is_reference
 from coatcheck.integrations.dbos import ClaimCheckSerializer, recent
 from coatcheck.retention.live import run_tags_in
+from coatcheck.runtime.clock import boottime
 from tests.chains import KEY
 from tests.integrations.dbos.agents import TENANT, chain_on, serializer_on, text
 
@@ -80,7 +81,7 @@ def test_a_reference_is_not_used_again_when_it_is_old(monkeypatch: pytest.Monkey
     found = recent.RecentReferences()
     found.add(b"payload", b"reference")
     assert found.find(b"payload") == b"reference"
-    now = recent.boottime()
+    now = boottime()
     monkeypatch.setattr(recent, "boottime", lambda: now + 601)
     assert found.find(b"payload") is None
 
