@@ -24,6 +24,8 @@ from coatcheck.integrations.langgraph import ClaimCheckSaver
 
 WAYS = (PLAIN, DELTA, ENCRYPTED, COATCHECK, COATCHECK_DELTA)
 _NONCE = 12
+_PATIENCE = 300.0
+"""Seconds for a request to the store: a busy machine is no failure here."""
 
 
 @dataclass(slots=True)
@@ -62,7 +64,7 @@ def saver_of(
         if read is not None:
             store = Counted(store)
             read.store.append(store)
-        chain = Chain(Zstd(), Encrypt(Keyring(Key(bytes(32)))), Offload(store))
+        chain = Chain(Zstd(), Encrypt(Keyring(Key(bytes(32)))), Offload(store, deadline=_PATIENCE))
         try:
             yield ClaimCheckSaver(saver, chain)
         finally:
