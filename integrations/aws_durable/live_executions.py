@@ -86,7 +86,7 @@ class DurableExecutions(LiveRuns):
         except CoatcheckError as error:
             cause = error.__cause__
             # It was retained when it was listed, and has reached nothing since.
-            if not (isinstance(cause, ClientError) and cause.response["Error"]["Code"] == _GONE):
+            if not (isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") == _GONE):
                 raise
 
     async def _pages(self, operation: str, **arguments: Any) -> AsyncIterator[dict[str, Any]]:

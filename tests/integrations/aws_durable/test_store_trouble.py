@@ -105,29 +105,30 @@ async def test_a_store_that_dies_at_any_write_repeats_no_step(
                 result = await asyncio.to_thread(runner.told, {})
                 inline = [text for text in runner.payloads() if len(text) > 1000]
             assert agent.ran == {0: 1, 1: 1}
-            assert len(inline) == 2 - dead_from
+            # The deadline may also strike where the store is well: that is no other thing.
+            assert len(inline) >= 2 - dead_from
             # Read by somebody who never saw the store fail.
             agent.chain = lambda: sealed_on(new_store())
             assert agent.done(result) == [SMALL, SMALL]
 
 
 async def test_a_value_too_large_for_a_checkpoint_waits_for_the_store(
-    bucket: Bucket, new_store: NewStore
+    bucket: Bucket, new_store: NewStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tries = 0
-
     def plan(request: Request) -> Fault:
-        nonlocal tries
-        tries += request.method == "PUT"
-        return Fault.RESET if request.method == "PUT" and tries < 4 else Fault.NONE
+        """Refuse all writes until the invocation waits."""
+        waits = "An invocation waits for the store" in caplog.text
+        return Fault.RESET if request.method == "PUT" and not waits else Fault.NONE
 
     async with FaultProxy(bucket.server.endpoint, plan) as proxy:
         agent = Agent(lambda: sealed_on(new_store(proxy.endpoint), STRIKES), [LARGE])
         with agent.runner() as runner:
             result = await asyncio.to_thread(runner.told, {})
+        # Read by somebody who has more time.
+        agent.chain = lambda: sealed_on(new_store())
         assert agent.done(result) == [LARGE]
+        assert "An invocation waits for the store" in caplog.text
     assert agent.ran == {0: 1}
-    assert tries >= 4
 
 
 async def test_a_store_that_does_not_answer_is_left_before_the_invocation_ends(
