@@ -31,7 +31,7 @@ KEYS = Keyring(Key(bytes(range(32))))
 """For the example; yours come from `Keyring.from_env()`."""
 
 
-class State(TypedDict, total=False):
+class State(TypedDict):
     """What the agent knows."""
 
     messages: Annotated[list[str], operator.add]
@@ -44,7 +44,7 @@ def model(messages: list[str]) -> str:
     return " ".join(hashlib.sha256(seen + bytes([n])).hexdigest() for n in range(96))
 
 
-def think(state: State) -> State:
+def think(state: State) -> dict[str, Any]:
     """Ask the model."""
     turn = len(state["messages"]) // 2 + 1
     print("turn", turn, flush=True)
@@ -53,12 +53,12 @@ def think(state: State) -> State:
     return {"messages": [model(state["messages"])]}
 
 
-def search(state: State) -> State:
+def search(state: State) -> dict[str, Any]:
     """Call a tool."""
     return {"messages": ["found: " + model(state["messages"][-1:])]}
 
 
-def pay(state: State) -> State:
+def pay(state: State) -> dict[str, Any]:
     """Call a tool that needs an approval; what is to be approved is as large as it is."""
     answer = interrupt({"pay": 120, "because": state["messages"][-3:]})
     return {"receipt": f"paid: {answer}"}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import psycopg
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -109,7 +109,7 @@ def _below(database: str, read: Read | None) -> Iterator[BaseCheckpointSaver[Any
         with psycopg.connect(
             database, autocommit=True, prepare_threshold=0, cursor_factory=_postgres_cursor(read)
         ) as postgres:
-            saver = PostgresSaver(postgres)
+            saver = PostgresSaver(cast("Any", postgres))
             saver.setup()
             yield saver
     else:
@@ -140,7 +140,7 @@ def _sqlite(read: Read | None) -> type[sqlite3.Connection]:
             return row
 
     class Connection(sqlite3.Connection):
-        def cursor(self, *_: Any) -> Any:
+        def cursor(self, factory: Any = None) -> Any:  # noqa: ARG002 - the signature of sqlite3
             return super().cursor(Cursor)
 
     return Connection

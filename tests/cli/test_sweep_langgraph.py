@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from langgraph.checkpoint.postgres import PostgresSaver
@@ -32,7 +32,10 @@ class CopyingPostgresSaver(PostgresSaver):
         with self._cursor() as cursor:
             for table, columns in _COPY.items():
                 cursor.execute(
-                    f"INSERT INTO {table} (thread_id, {columns}) SELECT %s, {columns} FROM {table} WHERE thread_id = %s",  # noqa: S608
+                    cast(
+                        "Any",
+                        f"INSERT INTO {table} (thread_id, {columns}) SELECT %s, {columns} FROM {table} WHERE thread_id = %s",  # noqa: S608
+                    ),
                     (target_thread_id, source_thread_id),
                 )
 

@@ -12,8 +12,8 @@ import inngest
 import pytest
 import restate
 from dbos import DBOS
-from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 from restate import ObjectContext
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client

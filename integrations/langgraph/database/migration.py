@@ -15,7 +15,7 @@ _ATTEMPTS: Final = 3
 
 @dataclass(slots=True)
 class Migrated:
-    """What became of the threads, or would."""
+    """The outcome for the threads; of a dry run, what it would be."""
 
     threads: int = 0
     """Threads that were rewritten."""

@@ -107,7 +107,7 @@ class DatabaseDiagnosis:
     by_namespace: list[Share]
     by_kind: list[Share]
     threads: list[ThreadDiagnosis]
-    """Those that were read value by value: the largest ones."""
+    """Threads that were read value by value: the largest ones."""
 
     @property
     def examined(self) -> int:

@@ -90,7 +90,7 @@ class KeyServiceSuite(ABC):
         pytest.skip("no `destroy` in this suite")
 
     async def test_round_trip(self, service: KeyService) -> None:
-        """What one client wraps, another unwraps; the order of the context does not matter."""
+        """Unwrap with one client what another one wrapped; the order of the context does not matter."""
         wrapped = await service.wrap(_SECRET, _CONTEXT)
         assert _SECRET not in wrapped
         again = self.again(service)

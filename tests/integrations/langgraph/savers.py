@@ -83,11 +83,11 @@ class WholeSqliteSaver(SqliteSaver):
         for found in list(self.list(config, **conditions)):
             yield found
 
-    async def aput(self, *args: Any) -> Any:
-        return self.put(*args)
+    async def aput(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        return self.put(config, checkpoint, metadata, new_versions)
 
-    async def aput_writes(self, *args: Any) -> None:
-        self.put_writes(*args)
+    async def aput_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
+        self.put_writes(config, writes, task_id, task_path)
 
     async def adelete_thread(self, thread_id: str) -> None:
         self.delete_thread(thread_id)

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def talk(app: Any, thread: str, turns: int = 3) -> Any:
+    done: Any = None
     for n in range(turns):
         done = app.invoke({"messages": [said((thread, n))]}, config(thread))
     return done
@@ -42,6 +43,7 @@ def test_threads_and_loops_use_the_synchronous_and_the_asynchronous_methods_of_o
 
     def awaiting(thread: str) -> Any:
         async def work() -> Any:
+            done: Any = None
             for n in range(3):
                 done = await app.ainvoke({"messages": [said((thread, n))]}, config(thread))
             return done

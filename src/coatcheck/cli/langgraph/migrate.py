@@ -109,7 +109,8 @@ def _records(found: "Migrated") -> list[dict[str, str | int]]:
     records: list[dict[str, str | int]] = [
         {"case": case, "name": name, "value": value, "unit": unit} for case, name, value, unit in figures
     ]
-    records += [
+    left: list[dict[str, str | int]] = [
         {"case": "left", "name": thread, "value": why, "unit": "reason"} for thread, why in found.left.items()
     ]
+    records += left
     return records
