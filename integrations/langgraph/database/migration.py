@@ -15,7 +15,7 @@ _ATTEMPTS: Final = 3
 
 @dataclass(slots=True)
 class Migrated:
-    """What became of the threads, or would."""
+    """The fate of the threads, or what it would be."""
 
     threads: int = 0
     """Threads that were rewritten."""
