@@ -15,7 +15,7 @@ _ATTEMPTS: Final = 3
 
 @dataclass(slots=True)
 class Migrated:
-    """The outcome for the threads; of a dry run, what it would be."""
+    """The fate of the threads, or what it would be."""
 
     threads: int = 0
     """Threads that were rewritten."""

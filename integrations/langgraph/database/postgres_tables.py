@@ -124,7 +124,7 @@ class _Checkpoint(NamedTuple):
     inline: list[str]
     """Channels whose values are to be taken out."""
     new: dict[str, tuple[Any, Any]]
-    """Return the channels that have no blob yet, each with its version and value."""
+    """The channels without a blob yet, each with its version and value."""
     metadata: dict[str, Any]
     digests: list[bytes]
 

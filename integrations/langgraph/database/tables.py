@@ -54,7 +54,7 @@ class Tables(ABC):
     all: ClassVar[tuple[str, ...]]
     """The names of all tables that have rows of threads."""
     values: ClassVar[tuple[Values, ...]]
-    """Tables with a value in each row."""
+    """The tables with a value in each row."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
