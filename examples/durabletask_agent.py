@@ -71,7 +71,7 @@ def work(address: str, folder: Path) -> None:
     ) as worker:
         worker.add_orchestrator(agent)
         worker.add_activity(think)
-        worker.start()
+        worker.start()  # type: ignore[no-untyped-call]
         signal.pause()
 
 

@@ -60,7 +60,7 @@ class Hub:
                 worker.add_activity(part)
             for part in entities:
                 worker.add_entity(part)
-            worker.start()
+            worker.start()  # type: ignore[no-untyped-call]
             yield worker
 
     def history(self, instance: str) -> list[HistoryEvent]:
