@@ -20,8 +20,8 @@ from tests.integrations.durabletask.hub import PATIENCE, Hub, Said, chain_on, ou
 
 FITS, TOO_LARGE = 20_000, 700_000
 """Bytes that a history takes if the store does not, and bytes that it does not."""
-WRITES = 4
-"""Objects of the run below: its input, the results of two activities, its output."""
+WRITES = 3
+"""Objects of the run below: its input and the results of two activities; its output is the last of them."""
 
 
 class Faulty(MemoryStore):
