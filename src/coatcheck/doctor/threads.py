@@ -107,7 +107,7 @@ class DatabaseDiagnosis:
     by_namespace: list[Share]
     by_kind: list[Share]
     threads: list[ThreadDiagnosis]
-    """Those that were read value by value: the largest ones."""
+    """The largest ones, read value by value."""
 
     @property
     def examined(self) -> int:

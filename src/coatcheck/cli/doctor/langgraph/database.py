@@ -28,7 +28,7 @@ class Database(ABC):
     """All reads see the database as it was when it was opened."""
 
     name: str
-    """Where it is, without a password."""
+    """Its URL, without a password."""
 
     @abstractmethod
     def file_size(self) -> int:
