@@ -31,10 +31,8 @@ class CopyingPostgresSaver(PostgresSaver):
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         with self._cursor() as cursor:
             for table, columns in _COPY.items():
-                cursor.execute(
-                    f"INSERT INTO {table} (thread_id, {columns}) SELECT %s, {columns} FROM {table} WHERE thread_id = %s",  # noqa: S608
-                    (target_thread_id, source_thread_id),
-                )
+                sql = f"INSERT INTO {table} (thread_id, {columns}) SELECT %s, {columns} FROM {table} WHERE thread_id = %s"  # noqa: S608
+                cursor.execute(sql.encode(), (target_thread_id, source_thread_id))
 
 
 @contextmanager

@@ -106,10 +106,8 @@ def _records(found: "Migrated") -> list[dict[str, str | int]]:
         ("nothing to rewrite", "threads", found.done_before, "count"),
         ("left", "threads", len(found.left), "count"),
     ]
-    records: list[dict[str, str | int]] = [
-        {"case": case, "name": name, "value": value, "unit": unit} for case, name, value, unit in figures
+    reasons = [("left", thread, why, "reason") for thread, why in found.left.items()]
+    return [
+        {"case": case, "name": name, "value": value, "unit": unit}
+        for case, name, value, unit in [*figures, *reasons]
     ]
-    records += [
-        {"case": "left", "name": thread, "value": why, "unit": "reason"} for thread, why in found.left.items()
-    ]
-    return records
