@@ -42,7 +42,7 @@ class PostgresConnection(Connection):
     def connect(self) -> Any:
         """See :meth:`Connection.connect`."""
         # Statements that are not prepared: also for poolers that hand out another connection for each transaction.
-        return psycopg.connect(make_conninfo(**self._options), autocommit=True, prepare_threshold=None)
+        return psycopg.connect(make_conninfo("", **self._options), autocommit=True, prepare_threshold=None)
 
     def begin(self) -> None:
         """See :meth:`Connection.begin`."""
