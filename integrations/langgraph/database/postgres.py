@@ -10,7 +10,7 @@ from coatcheck.runtime.extras import require_extra
 
 with require_extra("postgres"):
     import psycopg
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 _CONNECT_SECONDS: Final = 30
 _TODO: Final = "Check the URL, the rights of the role, and the server's log."
@@ -42,7 +42,7 @@ class PostgresConnection(Connection):
     def connect(self) -> Any:
         """See :meth:`Connection.connect`."""
         # Statements that are not prepared: also for poolers that hand out another connection for each transaction.
-        return psycopg.connect(**self._options, autocommit=True, prepare_threshold=None)
+        return psycopg.connect(make_conninfo("", **self._options), autocommit=True, prepare_threshold=None)
 
     def begin(self) -> None:
         """See :meth:`Connection.begin`."""
