@@ -25,8 +25,9 @@ from coatcheck import (
     VaultTransit,
 )
 from coatcheck.keys import vault_client
+from coatcheck.runtime.clock import boottime
 from coatcheck.settings.keyring import open_service
-from tests.engines.openbao import HOST, OpenBao, serving
+from tests.engines.openbao import HOST, OpenBao, is_active, serving
 from tests.engines.responder import responding
 from tests.engines.tls import authority, tls_before
 
@@ -72,7 +73,7 @@ def token_of(service: VaultTransit) -> str:
     "settings", [{"derived": False}, {"type": "ed25519"}, {"derived": False, "type": "rsa-2048"}]
 )
 async def test_a_key_that_is_not_derived_would_have_bound_no_tenant(
-    openbao: OpenBao, client: Clients, settings: dict[str, object]
+    openbao: OpenBao, client: Clients, settings: dict[str, Any]
 ) -> None:
     service = client(openbao.new_key(**settings))
     with pytest.raises(ConfigError, match="not a derived key that encrypts"):
@@ -195,7 +196,7 @@ async def test_a_secret_id_is_read_again_from_its_file(
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Lets the client's clock, and not Vault's, go ahead by some seconds."""
-    boottime, ahead = vault_client.boottime, [0.0]
+    ahead = [0.0]
     monkeypatch.setattr(vault_client, "boottime", lambda: boottime() + ahead[0])
 
     def go(seconds: float) -> None:
@@ -351,6 +352,8 @@ async def test_a_sealed_server_and_one_that_limits_are_worth_a_retry(
                 await call
             assert caught.value.retryable
     own_server.ask("PUT", "sys/unseal", {"key": unseal[1]})
+    while not is_active(own_server.port):  # noqa: ASYNC110 - the server says when
+        await asyncio.sleep(0.05)
     assert await service.unwrap(wrapped, CONTEXT) == SECRET
     limit = {"rate": 1, "interval": "1h", "path": "transit/"}
     own_server.ask("PUT", "sys/quotas/rate-limit/coatcheck", limit)
