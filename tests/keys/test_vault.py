@@ -27,7 +27,7 @@ from coatcheck import (
 from coatcheck.keys import vault_client
 from coatcheck.runtime.clock import boottime
 from coatcheck.settings.keyring import open_service
-from tests.engines.openbao import HOST, OpenBao, serving
+from tests.engines.openbao import HOST, OpenBao, is_active, serving
 from tests.engines.responder import responding
 from tests.engines.tls import authority, tls_before
 
@@ -352,6 +352,8 @@ async def test_a_sealed_server_and_one_that_limits_are_worth_a_retry(
                 await call
             assert caught.value.retryable
     own_server.ask("PUT", "sys/unseal", {"key": unseal[1]})
+    while not is_active(own_server.port):  # noqa: ASYNC110 - the server says when
+        await asyncio.sleep(0.05)
     assert await service.unwrap(wrapped, CONTEXT) == SECRET
     limit = {"rate": 1, "interval": "1h", "path": "transit/"}
     own_server.ask("PUT", "sys/quotas/rate-limit/coatcheck", limit)

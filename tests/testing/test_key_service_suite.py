@@ -38,7 +38,7 @@ class _Sound(KeyService):
     async def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
         await asyncio.sleep(0)
         try:
-            secret = self.keys[self.name][wrapped[0] - 1]
+            secret = [b"", *self.keys[self.name]][wrapped[0]]
             return AESGCM(secret).decrypt(wrapped[1:13], wrapped[13:], self.bound(context))
         except (InvalidTag, IndexError, ValueError):
             raise IntegrityError("damaged", "Restore it.") from None
@@ -110,14 +110,13 @@ class _ForgetsOldVersions(_Sound):
 
 
 class _OneLoop(_Sound):
-    def __init__(self, name: str = "") -> None:
-        super().__init__(name)
-        self._lock = asyncio.Lock()
+    loop: asyncio.AbstractEventLoop | None = None
 
     async def wrap(self, secret: bytes, context: Mapping[str, str]) -> bytes:
-        async with self._lock:
-            await asyncio.sleep(0.05)
-            return await super().wrap(secret, context)
+        self.loop = self.loop or asyncio.get_running_loop()
+        if self.loop is not asyncio.get_running_loop():
+            raise RuntimeError("bound to a different event loop")
+        return await super().wrap(secret, context)
 
 
 class _StaysClosed(_Sound):
