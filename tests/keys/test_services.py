@@ -60,6 +60,9 @@ class TestAwsKms(KeyServiceSuite):
     def unreachable(self, service: KeyService) -> KeyService:
         return AwsKms(service.name, session=session(), endpoint_url=f"http://127.0.0.1:{free_port()}")
 
+    async def test_context_is_not_run_together(self, service: KeyService) -> None:
+        pytest.skip("moto, which stands for AWS here, runs names and values together")
+
     async def rotate(self, service: KeyService) -> None:
         await asyncio.to_thread(self.server.client.rotate_key_on_demand, KeyId=service.name)
 

@@ -143,7 +143,7 @@ class _QuotesWhatItGot(_Sound):
     ("broken", "found_by"),
     [
         (_IgnoresContext, "test_context_is_bound"),
-        (_RunsContextTogether, "test_context_is_bound"),
+        (_RunsContextTogether, "test_context_is_not_run_together"),
         (_DependsOnOrder, "test_round_trip"),
         (_KeepsNothingSecret, "test_round_trip"),
         (_KeepsNothingSecret, "test_damaged_is_refused"),
