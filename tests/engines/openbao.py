@@ -59,7 +59,7 @@ class OpenBao:
         found: dict[str, Any] = json.loads(said) if said else {}
         return found
 
-    def new_key(self, *, mount: str = "transit", namespace: str = "", **settings: object) -> str:
+    def new_key(self, *, mount: str = "transit", namespace: str = "", **settings: Any) -> str:
         """Make a derived key, unless ``settings`` say otherwise, and return its name."""
         key = f"payloads-{next(self._numbers)}"
         self.ask("POST", f"{mount}/keys/{key}", {"derived": True, **settings}, namespace=namespace)
@@ -137,11 +137,14 @@ def _started(program: str, folder: Path, stack: ExitStack) -> OpenBao:
         ]
         log = folder / f"openbao-{attempt}.log"
         environment = {"HOME": str(folder)}
+
+        def up(server: OpenBao = server, log: Path = log) -> bool:
+            # The key to unseal it is the last that it tells.
+            return is_active(server.port) and b"Unseal Key" in log.read_bytes()
+
         try:
             # It keeps nothing: there is nothing to be lost by a kill.
-            stack.enter_context(
-                running(command, log, up=lambda: _answers(server.port), stop=SIGKILL, environment=environment)  # noqa: B023 - called before the next turn
-            )
+            stack.enter_context(running(command, log, up=up, stop=SIGKILL, environment=environment))
         except NotUpError as error:
             why = str(error)
             continue
@@ -149,7 +152,8 @@ def _started(program: str, folder: Path, stack: ExitStack) -> OpenBao:
     return unavailable(_ENGINE, f"`bao` does not come up: {why}")
 
 
-def _answers(port: int) -> bool:
+def is_active(port: int) -> bool:
+    """Whether it serves: neither sealed, nor on its way."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", "/v1/sys/health")

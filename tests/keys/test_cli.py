@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from coatcheck import Chain, IntegrityError, Key, Keyring, KeyUnavailable, Scope
+from coatcheck import Chain, IntegrityError, Key, KeyDestroyed, Keyring, KeyUnavailable, Scope
 from coatcheck.cli.app import app
 from coatcheck.cli.keys.key_file import rotate_file
 from coatcheck.settings.model import Settings
 from tests.chains import KEY, OTHER_KEY
 from tests.engines.aws_kms import REGION, AwsKmsServer
+from tests.engines.openbao import OpenBao
 
 
 def run(*arguments: str, answer: str = "") -> tuple[int, str, str]:
@@ -184,6 +185,26 @@ def test_tenants_keys_are_listed_rotated_and_shredded(kms: AwsKmsServer) -> None
     with pytest.raises(KeyUnavailable, match="destroyed on"):
         decode(mine, "mine")
     assert decode(theirs, "theirs") == b"theirs"
+
+
+def test_keys_of_vault_are_made_wrapped_anew_and_shredded(
+    openbao: OpenBao, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = (f"{openbao.new_key()}?endpoint_url={openbao.endpoint}" for _ in range(2))
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token())
+    monkeypatch.setenv("COATCHECK_KEYRING__LABEL", "prod")
+    monkeypatch.setenv("COATCHECK_KEYRING__KMS", old)
+    journal = encode(b"payload", "t")
+    monkeypatch.setenv("COATCHECK_KEYRING__KMS", new)
+    monkeypatch.setenv("COATCHECK_KEYRING__DECRYPT_ONLY", old)
+    assert run("rekey")[0] == 0
+    openbao.destroy(old.partition("?")[0])
+    monkeypatch.delenv("COATCHECK_KEYRING__DECRYPT_ONLY")
+    assert decode(journal, "t") == b"payload"
+    assert [key["service"] for key in listed()] == [new.partition("?")[0]]
+    assert run("keys", "shred", "t", "--yes")[0] == 0
+    with pytest.raises(KeyDestroyed):
+        decode(journal, "t")
 
 
 def test_a_misspelt_tenant_gets_no_key(kms: AwsKmsServer, tmp_path: Path) -> None:
