@@ -11,6 +11,7 @@ import boto3
 import inngest
 import pytest
 import restate
+from langgraph.checkpoint.memory import InMemorySaver
 from restate import ObjectContext
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
@@ -21,12 +22,14 @@ from temporalio.worker import Worker
 from coatcheck import Chain, Checkpoints, Scope
 from coatcheck.cli.demo.agent import Agent, AgentWorkflow, Talk
 from coatcheck.integrations.inngest import claim_check
+from coatcheck.integrations.langgraph import ClaimCheckSaver
 from coatcheck.integrations.restate import ClaimCheck
 from examples.temporal_agent import SupportAgent, think
 from tests.engines.requirement import unavailable
 from tests.engines.restate import RestateServer
 from tests.engines.seaweed import S3Server
 from tests.engines.temporal import TemporalServer, find_temporal
+from tests.integrations.langgraph.graphs import loop
 from tests.integrations.restate.hosting import hosting
 
 Names = dict[str, Any]
@@ -102,11 +105,14 @@ async def _quick_start(place: Place) -> AsyncIterator[Names]:
     yield {
         "Checkpoints": Checkpoints,
         "ClaimCheck": ClaimCheck,
+        "ClaimCheckSaver": ClaimCheckSaver,
         "Client": Client,
         "Scope": Scope,
         "agent": _agent(),
         "claim_check": claim_check,
+        "graph": loop(),
         "inngest": inngest,
+        "saver": InMemorySaver(),
         "state": {"messages": ["hello"]},
         "tools": restate.Service("Tools"),
     }
