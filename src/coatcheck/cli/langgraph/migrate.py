@@ -98,7 +98,7 @@ def _table(found: "Migrated", *, dry: bool) -> str:
 
 
 def _records(found: "Migrated") -> list[dict[str, str | int]]:
-    figures = [
+    figures: list[tuple[str, str, str | int, str]] = [
         ("rewritten", "threads", found.threads, "count"),
         ("rewritten", "rows", found.rows, "count"),
         ("rewritten", "size before", found.before, "bytes"),
@@ -106,8 +106,5 @@ def _records(found: "Migrated") -> list[dict[str, str | int]]:
         ("nothing to rewrite", "threads", found.done_before, "count"),
         ("left", "threads", len(found.left), "count"),
     ]
-    reasons = [("left", thread, why, "reason") for thread, why in found.left.items()]
-    return [
-        {"case": case, "name": name, "value": value, "unit": unit}
-        for case, name, value, unit in [*figures, *reasons]
-    ]
+    figures += [("left", thread, why, "reason") for thread, why in found.left.items()]
+    return [{"case": case, "name": name, "value": value, "unit": unit} for case, name, value, unit in figures]
