@@ -16,7 +16,7 @@ _CALLS, _ANSWERS = slice(1, 2), slice(2, 4)
 """Places of the model's calls and of the tools' answers in the messages of a turn."""
 
 
-class State(TypedDict, total=False):
+class State(TypedDict):
     """Messages that LangGraph saves whole at every step."""
 
     conversation: Annotated[list[Message], operator.add]
@@ -27,7 +27,7 @@ def _joined(before: list[Message], updates: Sequence[list[Message]]) -> list[Mes
     return [*before, *(message for update in updates for message in update)]
 
 
-class DeltaState(TypedDict, total=False):
+class DeltaState(TypedDict):
     """The same in LangGraph's own ``DeltaChannel`` with its defaults."""
 
     conversation: Annotated[list[Message], DeltaChannel(_joined)]
@@ -71,13 +71,13 @@ class Agent:
         found: list[Message] = self._app.get_state(THREAD).values["conversation"]
         return found
 
-    def think(self, state: State) -> State:
+    def think(self, state: State) -> dict[str, list[Message]]:
         """Call tools, or answer when they have answered."""
         said = self._turn(state["turn"])
         is_asked = state["conversation"][-1]["message"]["role"] == "user"
         return {"conversation": said[_CALLS] if is_asked else said[_ANSWERS.stop :]}
 
-    def work(self, state: State) -> State:
+    def work(self, state: State) -> dict[str, list[Message]]:
         """Answer for the tools."""
         return {"conversation": self._turn(state["turn"])[_ANSWERS]}
 

@@ -16,6 +16,7 @@ from langgraph.checkpoint.serde.base import CipherProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
+from psycopg.rows import dict_row
 
 from benchmarks.charting.ways import COATCHECK, COATCHECK_DELTA, DELTA, ENCRYPTED, PLAIN
 from benchmarks.loads.counted import Counted
@@ -106,8 +107,11 @@ class _Aes(CipherProtocol):
 @contextmanager
 def _below(database: str, read: Read | None) -> Iterator[BaseCheckpointSaver[Any]]:
     if database.startswith("postgresql:"):
-        with psycopg.connect(
-            database, autocommit=True, prepare_threshold=0, cursor_factory=_postgres_cursor(read)
+        # As the saver itself connects; the types of psycopg know no such class of cursors.
+        connect: Any = psycopg.connect
+        cursors = _postgres_cursor(read)
+        with connect(
+            database, autocommit=True, prepare_threshold=0, row_factory=dict_row, cursor_factory=cursors
         ) as postgres:
             saver = PostgresSaver(postgres)
             saver.setup()
@@ -140,8 +144,8 @@ def _sqlite(read: Read | None) -> type[sqlite3.Connection]:
             return row
 
     class Connection(sqlite3.Connection):
-        def cursor(self, *_: Any) -> Any:
-            return super().cursor(Cursor)
+        def cursor(self, factory: Any = Cursor) -> Any:
+            return super().cursor(factory)
 
     return Connection
 
