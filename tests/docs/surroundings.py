@@ -11,6 +11,7 @@ import boto3
 import inngest
 import pytest
 import restate
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from restate import ObjectContext
 from temporalio.api.common.v1 import Payload
@@ -22,6 +23,7 @@ from temporalio.worker import Worker
 from coatcheck import Chain, Checkpoints, Scope
 from coatcheck.cli.demo.agent import Agent, AgentWorkflow, Talk
 from coatcheck.integrations.inngest import claim_check
+from coatcheck.integrations.langgraph import ClaimCheckSaver
 from coatcheck.integrations.restate import ClaimCheck
 from examples.temporal_agent import SupportAgent, think
 from tests.engines.requirement import unavailable
@@ -104,11 +106,14 @@ async def _quick_start(place: Place) -> AsyncIterator[Names]:
     yield {
         "Checkpoints": Checkpoints,
         "ClaimCheck": ClaimCheck,
+        "ClaimCheckSaver": ClaimCheckSaver,
         "Client": Client,
         "Scope": Scope,
         "agent": _agent(),
         "claim_check": claim_check,
+        "graph": loop(),
         "inngest": inngest,
+        "saver": InMemorySaver(),
         "state": {"messages": ["hello"]},
         "tools": restate.Service("Tools"),
     }

@@ -24,7 +24,7 @@ def said(seed: object, size: int = 6000) -> str:
 
 
 class Part(TypedDict):
-    part: tuple[int, int]
+    part: str
 
 
 def think(state: State) -> State:
@@ -37,7 +37,7 @@ def work(state: Part) -> State:
 
 
 def fan_out(state: State) -> list[Send]:
-    return [Send("work", {"part": (state.get("turn", 0), n)}) for n in range(3)]
+    return [Send("work", {"part": f"{state.get('turn', 0)}-{n}"}) for n in range(3)]
 
 
 def approve(state: State) -> State:
