@@ -16,7 +16,7 @@ OURS = (CODEC, NATIVE)
 DELTA = "delta-channel"
 ENCRYPTED = "encrypted-serializer"
 COATCHECK = "coatcheck"
-COATCHECK_DELTA = "coatcheck-delta-channel"
+DELTA_AND_COATCHECK = "coatcheck-delta-channel"
 ONLY = "value"
 """The column of figures that have only one way."""
 
@@ -44,7 +44,7 @@ WAYS: Mapping[str, Way] = {
     DELTA: Way("LangGraph's DeltaChannel", "#6366f1"),
     ENCRYPTED: Way("LangGraph's EncryptedSerializer", "#d9a514"),
     COATCHECK: Way("coatcheck", "#0f766e"),
-    COATCHECK_DELTA: Way("coatcheck with DeltaChannel", "#5eaaa3"),
+    DELTA_AND_COATCHECK: Way("coatcheck with DeltaChannel", "#5eaaa3"),
     "boto3": Way("boto3 in threads", "#d9a514"),
     "aioboto3": Way("aioboto3", "#6366f1"),
     "peer": Way("its peer", "#6366f1"),

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.charting.ways import COATCHECK_DELTA, DELTA
+from benchmarks.charting.ways import DELTA, DELTA_AND_COATCHECK
 from benchmarks.langgraph.agent import Agent, expected
 from benchmarks.langgraph.savers import Read, saver_of
 from coatcheck.cli.demo.conversation import Message
@@ -46,7 +46,7 @@ def resume(way: str, database: str, folder: Path, turns: int) -> Figures:
 
 
 def _is_delta(way: str) -> bool:
-    return way in {DELTA, COATCHECK_DELTA}
+    return way in {DELTA, DELTA_AND_COATCHECK}
 
 
 def _compare(found: list[Message], turns: int) -> None:

@@ -17,12 +17,12 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from benchmarks.charting.ways import COATCHECK, COATCHECK_DELTA, DELTA, ENCRYPTED, PLAIN
+from benchmarks.charting.ways import COATCHECK, DELTA, DELTA_AND_COATCHECK, ENCRYPTED, PLAIN
 from benchmarks.loads.counted import Counted
 from coatcheck import Chain, Encrypt, FileStore, Key, Keyring, Offload, Zstd
 from coatcheck.integrations.langgraph import ClaimCheckSaver
 
-WAYS = (PLAIN, DELTA, ENCRYPTED, COATCHECK, COATCHECK_DELTA)
+WAYS = (PLAIN, DELTA, ENCRYPTED, COATCHECK, DELTA_AND_COATCHECK)
 _NONCE = 12
 _PATIENCE = 300.0
 """Seconds for a request to the store: a busy machine is no failure here."""
@@ -57,7 +57,7 @@ def saver_of(
     with _below(database, read) as saver:
         if way == ENCRYPTED:
             saver.serde = EncryptedSerializer(_Aes(), JsonPlusSerializer())
-        if way not in {COATCHECK, COATCHECK_DELTA}:
+        if way not in {COATCHECK, DELTA_AND_COATCHECK}:
             yield saver
             return
         store: Any = FileStore(folder)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from coatcheck.errors import CoatcheckError
+from coatcheck.errors import CoatcheckError, ConfigError, EngineError
 from coatcheck.integrations.aws_durable.scopes import ENGINE, execution_scope
 from coatcheck.retention.live import LiveRuns, Origin, RunTag, run_tags_in
 from coatcheck.scope import Scope
@@ -52,7 +52,7 @@ class DurableExecutions(LiveRuns):
         ]
         places = {":".join(answer["Configuration"]["FunctionArn"].split(":")[3:_PARTS]) for answer in found}
         if len(places) != 1:
-            raise CoatcheckError(
+            raise ConfigError(
                 f"the functions are in {len(places)} accounts or regions",
                 "Sweep each with a store of its own.",
             )
@@ -98,7 +98,7 @@ class DurableExecutions(LiveRuns):
         try:
             return await asyncio.to_thread(call, **arguments)
         except (ClientError, BotoCoreError) as error:
-            raise CoatcheckError(
+            raise EngineError(
                 f"AWS Lambda does not list the executions: {error}",
                 "Check the names of the functions, the region, and the permissions.",
             ) from error

@@ -16,7 +16,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from coatcheck.errors import CoatcheckError, ConfigError
+from coatcheck.errors import ConfigError, EngineError
 from coatcheck.integrations.dbos.scopes import ENGINE, workflow_scope
 from coatcheck.retention.live import TEXT_MARK, LiveRuns, Origin, RunTag, run_tags_in
 from coatcheck.scope import Scope
@@ -141,7 +141,7 @@ def _opened(url: str, schema: str) -> Iterator[_Database]:
     except SQLAlchemyError as error:
         # Its own message has the query and may have its arguments.
         cause = getattr(error, "orig", None) or error
-        raise CoatcheckError(
+        raise EngineError(
             f"the database {parsed.render_as_string()} does not answer: {type(cause).__name__}: {cause}",
             "Nothing was deleted. Check the URL, and the rights of its user.",
         ) from None

@@ -14,7 +14,7 @@ import grpc  # type: ignore[import-untyped] # no stubs
 from durabletask import history
 from durabletask.client import EntityQuery, OrchestrationQuery, TaskHubGrpcClient
 
-from coatcheck.errors import CoatcheckError, ConfigError
+from coatcheck.errors import ConfigError, EngineError
 from coatcheck.integrations.durabletask.scopes import ENGINE, instance_scope
 from coatcheck.retention.live import LiveRuns, Origin, RunTag, run_tags_in
 from coatcheck.scope import Scope
@@ -65,7 +65,7 @@ class DurableTaskRuns(LiveRuns):
                 for tag in await asyncio.to_thread(self._history_tags, name):
                     yield tag
         except grpc.RpcError as error:
-            raise CoatcheckError(
+            raise EngineError(
                 f"the task hub does not answer: {_code(error)}",
                 "Nothing was deleted. Check its address and the credentials, and run it again.",
             ) from None

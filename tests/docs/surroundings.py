@@ -200,6 +200,14 @@ async def _doctor(place: Place) -> AsyncIterator[Names]:
 
 
 @asynccontextmanager
+async def _langgraph(place: Place) -> AsyncIterator[Names]:
+    """The database with threads that the page rewrites."""
+    with SqliteSaver.from_conn_string(str(place.folder / "agents.sqlite")) as saver:
+        loop().compile(checkpointer=saver).invoke({"messages": []}, {"configurable": {"thread_id": "long"}})
+    yield {}
+
+
+@asynccontextmanager
 async def _nothing(place: Place) -> AsyncIterator[Names]:
     yield {}
 
@@ -211,6 +219,7 @@ _OF_PAGES: dict[str, Callable[[Place], AbstractAsyncContextManager[Names]]] = {
     "temporal-paths.md": _temporal_paths,
     "restate.md": _restate,
     "dbos.md": _dbos,
+    "langgraph.md": _langgraph,
     "migrating.md": _migrating,
     "recovery.md": _recovery,
     "doctor.md": _doctor,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from coatcheck.errors import CoatcheckError, ConfigError
+from coatcheck.errors import ConfigError, EngineError
 from coatcheck.integrations.langgraph.database.connection import Connection
 from coatcheck.runtime.extras import require_extra
 
@@ -72,4 +72,4 @@ class PostgresConnection(Connection):
         words, _, _ = (error.diag.message_primary or str(error)).partition("\n")
         if error.sqlstate in _UNDEFINED:
             return ConfigError(f"{self.name} has no tables of LangGraph's savers: {words}", "Check the URL.")
-        return CoatcheckError(f"{self.name}: {words}", _TODO)
+        return EngineError(f"{self.name}: {words}", _TODO)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from coatcheck.errors import CoatcheckError, ConfigError
+from coatcheck.errors import ConfigError, EngineError
 from coatcheck.integrations.langgraph.database.connection import Connection
 
 _BUSY_SECONDS: Final = 60.0
@@ -67,7 +67,7 @@ class SqliteConnection(Connection):
                 f"{self.name} is no database of LangGraph's savers: {error}",
                 "Check the path: sqlite:///FILE.",
             )
-        return CoatcheckError(f"{self.name}: {error}", _TODO)
+        return EngineError(f"{self.name}: {error}", _TODO)
 
 
 def _digest(value: bytes | str | None) -> bytes:

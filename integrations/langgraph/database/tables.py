@@ -6,7 +6,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
-from coatcheck.errors import CoatcheckError
+from coatcheck.errors import ConfigError
 from coatcheck.integrations.langgraph.database.connection import Change, Connection
 from coatcheck.integrations.langgraph.rows import Row, Rows
 from coatcheck.integrations.langgraph.sealed import TYPE
@@ -99,13 +99,13 @@ class Tables(ABC):
         """Yield all values and metadata with a reference in them; the database leaves out most others.
 
         Raises:
-            CoatcheckError: Some were written by a serializer of which it is not known where references stand.
+            ConfigError: Some were written by a serializer of which it is not known where references stand.
         """
         for table in self.values:
             sql = f"SELECT DISTINCT type FROM {table.table} WHERE substr(type, 1, {len(TYPE)}) = '{TYPE}'"  # noqa: S608
             for (kind,) in await self.connection.fetch(sql):
                 if kind not in _TRANSPARENT:
-                    raise CoatcheckError(
+                    raise ConfigError(
                         f"{self.connection.name} has values of the type {kind!r}, in which references cannot be found",
                         "Sweep with LangGraphThreads and the saver that has their serializer.",
                     )
