@@ -167,7 +167,7 @@ def test_a_database_that_is_not_there(postgres_server: PostgresServer, payloads:
         "redis://localhost": "is not the URL of a database",
     }.items():
         for options in (["--delete"], []):
-            said_of = refusal("langgraph", url, *options)
+            said_of = refusal("langgraph", url, *options, code=75 if words == "connection" else 1)
             assert words in said_of
             assert "hunter2" not in said_of
     assert objects(payloads) == before
