@@ -14,7 +14,7 @@ from tests.integrations.langgraph.graphs import agent
 from tests.integrations.langgraph.process import run_agent, saver_in
 from tests.integrations.langgraph.test_graphs import config
 
-EVERY = int(os.environ.get("COATCHECK_LANGGRAPH_KILL_EVERY", "4"))
+EVERY = int(os.environ.get("COATCHECK_LANGGRAPH_KILL_EVERY", "13"))
 """Every how many steps one is killed; 1 for all of them."""
 
 

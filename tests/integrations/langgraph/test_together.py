@@ -19,7 +19,7 @@ from tests.integrations.langgraph.savers import chain_on, whole_sqlite
 from tests.integrations.langgraph.test_graphs import config
 from tests.patience import run_for_at_most
 
-LONG = 60.0
+LONG = 300.0
 ROOT = Path(__file__).parents[3]
 
 
