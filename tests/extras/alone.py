@@ -42,6 +42,7 @@ PROBES = {
     "langgraph": "import coatcheck.integrations.langgraph",
     "postgres": "coatcheck.PostgresStore('postgresql://127.0.0.1/payloads')",
     "restate": "import coatcheck.integrations.restate",
+    "durabletask": "import coatcheck.integrations.durabletask",
     "dbos": "import coatcheck.integrations.dbos",
     "aws-durable": "import coatcheck.integrations.aws_durable",
     "testing": "from coatcheck.testing import StoreSuite",
@@ -260,6 +261,18 @@ def test_langgraph(wheel: Path, tmp_path: Path) -> None:
     installed_alone(wheel, "langgraph", tmp_path).use("with_langgraph")
 
 
+def test_dbos(wheel: Path, tmp_path: Path) -> None:
+    installed_alone(wheel, "dbos", tmp_path).use("with_dbos")
+
+
+def test_durabletask(wheel: Path, tmp_path: Path) -> None:
+    installed_alone(wheel, "durabletask", tmp_path).use("with_durabletask")
+
+
+def test_aws_durable(wheel: Path, tmp_path: Path) -> None:
+    installed_alone(wheel, "aws-durable", tmp_path).use("with_aws_durable")
+
+
 def test_demo(wheel: Path, tmp_path: Path) -> None:
     installed = installed_alone(wheel, "demo", tmp_path)
     figures = tmp_path / "figures.json"
@@ -269,4 +282,6 @@ def test_demo(wheel: Path, tmp_path: Path) -> None:
 
 
 def test_every_extra_is_tried() -> None:
-    assert {name.removeprefix("test_") for name in globals() if name.startswith("test_")} >= set(EXTRAS)
+    assert {name.removeprefix("test_") for name in globals() if name.startswith("test_")} >= {
+        extra.replace("-", "_") for extra in EXTRAS
+    }
