@@ -4,6 +4,7 @@ import signal
 
 import pytest
 from hypothesis import settings
+from temporalio.worker._workflow import _WorkflowWorker
 
 from coatcheck.storage.cache import PROCESS_CACHE
 from tests.engines.aws_kms import aws_kms
@@ -28,6 +29,9 @@ __all__ = [
 
 # A shell starts what it does not wait for with interrupts ignored, and the processes of tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The SDK takes a workflow that gets no processor time for two seconds for a deadlock.
+_WorkflowWorker._deadlock_timeout_seconds = property(lambda _: 60.0, lambda _, __: None)  # type: ignore[assignment]
 
 # A machine that is busy fails no property.
 settings.register_profile("coatcheck", deadline=None)
