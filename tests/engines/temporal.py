@@ -66,4 +66,7 @@ def find_temporal() -> str | None:
 def _answers(binary: str, server: TemporalServer) -> bool:
     """Whether workflows can be started: the namespace comes up after the port."""
     ask = [binary, "workflow", "count", "--address", server.address, "--namespace", server.namespace]
-    return subprocess.run(ask, capture_output=True, check=False, timeout=_ASK_SECONDS).returncode == 0
+    try:
+        return subprocess.run(ask, capture_output=True, check=False, timeout=_ASK_SECONDS).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
