@@ -66,7 +66,7 @@ def agent(event: dict[str, str], context: DurableContext) -> list[str]:
 
 
 class Context:
-    """What Lambda tells a function."""
+    """The context that Lambda hands to a function."""
 
     aws_request_id = "local"
     tenant_id = None

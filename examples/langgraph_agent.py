@@ -32,7 +32,7 @@ KEYS = Keyring(Key(bytes(range(32))))
 
 
 class State(TypedDict):
-    """What the agent knows."""
+    """The state of the agent."""
 
     messages: Annotated[list[str], operator.add]
     receipt: str

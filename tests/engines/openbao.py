@@ -29,12 +29,12 @@ path "transit/datakey/plaintext/*" { capabilities = ["update"] }
 path "transit/encrypt/*" { capabilities = ["update"] }
 path "transit/decrypt/*" { capabilities = ["update"] }
 """
-"""What the documentation says that a policy has to allow."""
+"""The policy that the documentation asks for."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenBao:
-    """Where the server listens, and what an operator does there, not by way of coatcheck."""
+    """A running server, and the work of its operator, which does not go by way of coatcheck."""
 
     port: int
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
@@ -153,7 +153,7 @@ def _started(program: str, folder: Path, stack: ExitStack) -> OpenBao:
 
 
 def is_active(port: int) -> bool:
-    """Whether it serves: neither sealed, nor on its way."""
+    """Return True if the server is unsealed and serves."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", "/v1/sys/health")
